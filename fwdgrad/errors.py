@@ -1,0 +1,86 @@
+"""Every error fwdgrad raises on purpose.
+
+Each message says, in at most five lines, which object is at fault, what was expected, what came, and how to mend
+it. Every class also derives from the built-in exception a caller would guess, so that ``except ValueError`` works.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "AlphabetError",
+    "CheckpointError",
+    "DataError",
+    "DeclarationError",
+    "FwdgradError",
+    "NonFiniteError",
+    "ShapeError",
+    "TracingError",
+    "UnknownNameError",
+    "UnsupportedOperationError",
+]
+
+
+class FwdgradError(Exception):
+    """Base class: ``except fwdgrad.FwdgradError`` catches everything this library raises on purpose."""
+
+
+class DeclarationError(FwdgradError, ValueError):
+    """A declaration (a system, an estimator, an optimizer, a schedule) does not make sense."""
+
+
+class ShapeError(FwdgradError, ValueError):
+    """An array has another shape or dtype than was declared."""
+
+
+class UnknownNameError(FwdgradError, KeyError):
+    """A name (a parameter, a system, an option) that does not exist."""
+
+    def __str__(self) -> str:  # KeyError would show the repr of the message
+        return str(self.args[0]) if self.args else ""
+
+
+class TracingError(FwdgradError, TypeError):
+    """A user function does something that cannot be recorded as a straight-line program."""
+
+
+class UnsupportedOperationError(TracingError):
+    """A user function calls a NumPy operation that fwdgrad has no derivative for."""
+
+
+class DataError(FwdgradError, ValueError):
+    """A sample, a stream or a file of samples that cannot be learned from."""
+
+
+class AlphabetError(DataError):
+    """A symbol outside the alphabet a text is coded with."""
+
+
+class CheckpointError(FwdgradError, ValueError):
+    """A checkpoint that cannot be read, or that belongs to something else."""
+
+
+class NonFiniteError(FwdgradError, ArithmeticError):
+    """A loss, gradient, state or influence stopped being finite.
+
+    Attributes:
+        step: number of the step (0 is the first one ever taken) at which it happened. The learner is left as it was
+            just before that step.
+        quantity: what stopped being finite.
+    """
+
+    def __init__(self, message: str, *, step: int, quantity: str) -> None:
+        super().__init__(message)
+        self.step = step
+        self.quantity = quantity
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A closing sentence for an unknown name: the nearest known one, or the list of all."""
+    known = [str(k) for k in known]
+    near = difflib.get_close_matches(str(name), known, n=1)
+    if near:
+        return f"Did you mean {near[0]!r}?"
+    return "Known: " + (", ".join(known) if known else "none") + "."

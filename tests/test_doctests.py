@@ -1,0 +1,143 @@
+"""Every example in a docstring, in README.md and in docs/ is run."""
+
+import doctest
+import importlib
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+NO_TEST = "<!-- no-test -->"
+
+
+def module_names() -> list[str]:
+    """Every module of fwdgrad, found without importing any of them."""
+    names = []
+    for folder, package in ((ROOT / "fwdgrad", "fwdgrad"), (ROOT / "systems", "fwdgrad.systems")):
+        for path in folder.rglob("*.py"):
+            parts = path.relative_to(folder).with_suffix("").parts
+            names.append(".".join((package, *parts)).removesuffix(".__init__"))
+    return sorted(name for name in names if not name.endswith(".__main__"))
+
+
+class Block(NamedTuple):
+    """The code of a fenced block and the number of its first line."""
+
+    line: int
+    code: str
+
+
+def python_blocks(text: str) -> list[Block]:
+    """The blocks of a Markdown page fenced with ```python, but for those right below a no-test comment."""
+    blocks = []
+    lines = text.splitlines()
+    above = ""  # the last line outside a block that is not blank
+    number = 0
+    while number < len(lines):
+        fence = re.match(r"(?P<indent> *)(?P<mark>`{3,}|~{3,}) *(?P<language>[^\s`]*)[^`]*$", lines[number])
+        number += 1
+        if not fence:
+            above = lines[number - 1].strip() or above
+            continue
+        start = number
+        closing = re.compile(rf" *{re.escape(fence['mark'])}{fence['mark'][0]}* *$")
+        while number < len(lines) and not closing.match(lines[number]):
+            number += 1
+        if number == len(lines):
+            raise ValueError(f"The block that opens on line {start} is never closed.")
+        if fence["language"] == "python" and above != NO_TEST:
+            indent = len(fence["indent"])
+            code = "\n".join(re.sub(rf"^ {{,{indent}}}", "", line) for line in lines[start:number])
+            blocks.append(Block(start + 1, code))
+        above = ""
+        number += 1
+    return blocks
+
+
+def run_blocks(text: str, filename: str) -> dict[str, object]:
+    """Run the Python blocks of a page one after the other in one namespace, and return it."""
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    for line, code in python_blocks(text):
+        # the blank lines make a traceback show the line of the page
+        exec(compile("\n" * (line - 1) + code, filename, "exec"), namespace)
+    return namespace
+
+
+def pages() -> list[Path]:
+    return [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if path.is_file()]
+
+
+@pytest.fixture(autouse=True)
+def _somewhere_else(tmp_path, monkeypatch):
+    """Examples may write files, and draw without a screen."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+
+
+@pytest.mark.parametrize("name", module_names())
+def test_docstrings(name):
+    report: list[str] = []
+    runner = doctest.DocTestRunner(optionflags=FLAGS)
+    for example in doctest.DocTestFinder().find(importlib.import_module(name), name):
+        runner.run(example, out=report.append)
+    assert not runner.failures, "".join(report)
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_pages(page):
+    run_blocks(page.read_text(encoding="utf-8"), str(page))
+
+
+# ---- the reader of pages itself
+
+PAGE = """\
+# A page
+
+```python
+a = 1
+```
+
+```
+not python
+```
+
+<!-- no-test -->
+
+```python
+raise RuntimeError("must not run")
+```
+
+````markdown
+```python
+raise RuntimeError("an example of Markdown")
+```
+````
+
+1. In a list:
+
+   ```python
+   def twice(x):
+
+       return 2 * x
+
+   a = twice(a)
+   ```
+"""
+
+
+def test_a_page_runs_in_one_namespace():
+    assert run_blocks(PAGE, "page.md")["a"] == 2
+
+
+def test_a_failing_block_fails_on_its_line_of_the_page():
+    with pytest.raises(ZeroDivisionError) as raised:
+        run_blocks(PAGE + "\n```python\nb = a\nb / 0\n```\n", "page.md")
+    assert raised.traceback[-1].lineno + 1 == PAGE.count("\n") + 4
+
+
+def test_an_open_block_is_refused():
+    with pytest.raises(ValueError, match="line 2 is never closed"):
+        python_blocks("\n```python\na = 1\n")

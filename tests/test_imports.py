@@ -1,0 +1,281 @@
+"""Who may import whom: the layers of the package, the catalogue's public-names-only rule, and what stays unloaded."""
+
+import ast
+import graphlib
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "fwdgrad"
+CATALOGUE = ROOT / "systems"
+
+# A module or package directly under fwdgrad → its layer. An import goes from a higher layer to a lower one, or stays
+# inside one package. Imports inside functions and for type checking count like any other.
+LAYERS = {
+    # what everybody may use
+    "_version": 0,
+    "errors": 0,
+    "trees": 0,
+    # a function as a straight-line program, and its derivatives
+    "program": 1,
+    # what runs programs; what a system is made of; data
+    "engines": 2,
+    "integrate": 2,
+    "losses": 2,
+    "streams": 2,
+    # what is learned, and what follows from its structure
+    "system": 3,
+    "structure": 4,
+    "declare": 4,
+    # the linearised step; how ∂h/∂θ is represented; how gradients change parameters
+    "linear": 5,
+    "influence": 5,
+    "optimizers": 5,
+    # named algorithms; reading samples; drawing noise
+    "estimators": 6,
+    "samples": 6,
+    "noise": 6,
+    # one online step, and running it on an engine
+    "step": 7,
+    "checkpoint": 7,
+    "execution": 8,
+    # the online loop
+    "learner": 9,
+    # what is done with learners
+    "check": 10,
+    "compare": 10,
+    "data": 10,
+    "limits": 10,
+    "plots": 10,
+    "testing": 10,
+    # the public names, and the catalogue that is written with them alone
+    "__init__": 11,
+    "systems": 11,
+    # the command line
+    "cli": 12,
+}
+
+# (importer, imported), both of one layer.
+ALLOWED: set[tuple[str, str]] = set()
+
+EXEMPT = {"__init__", "__main__", "_version"}  # as importers
+
+HEAVY = ("matplotlib", "numba", "sympy")
+
+
+def source_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def top_level_names() -> set[str]:
+    """The modules and packages directly under fwdgrad, the catalogue among them."""
+    files = {path.relative_to(PACKAGE).with_suffix("").parts[0] for path in source_files(PACKAGE)}
+    return files | {"systems"}
+
+
+def imported_names(source: str, package: str) -> Iterator[tuple[int, str]]:
+    """Line and top-level name of everything that a module of the package `package` imports from fwdgrad.
+
+    ``import fwdgrad`` and ``from fwdgrad import Learner`` import "__init__".
+    """
+    modules = top_level_names()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            targets = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            targets = [f"{base}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for target in targets:
+            root, *rest = target.split(".")
+            if root == "fwdgrad":
+                yield node.lineno, rest[0] if rest and rest[0] in modules | LAYERS.keys() else "__init__"
+
+
+def layer_violations(source: str, path: str) -> list[str]:
+    """The imports in `source`, which stands in fwdgrad/`path`, that do not point down."""
+    parts = Path(path).with_suffix("").parts
+    importer = parts[0]
+    found = []
+    for line, imported in imported_names(source, ".".join(("fwdgrad", *parts[:-1]))):
+        if imported in (importer, *(EXEMPT - LAYERS.keys())):
+            continue
+        unplaced = [name for name in (importer, imported) if name not in LAYERS]
+        if unplaced:
+            found.append(f"fwdgrad/{path}:{line}: place {unplaced[0]!r} in LAYERS, in tests/test_imports.py")
+        elif LAYERS[imported] >= LAYERS[importer] and (importer, imported) not in ALLOWED:
+            found.append(
+                f"fwdgrad/{path}:{line}: {importer} (layer {LAYERS[importer]}) "
+                f"may not import {imported} (layer {LAYERS[imported]})"
+            )
+    return found
+
+
+def private_uses(source: str, path: str, public: Collection[str]) -> list[str]:
+    """What `source`, which stands in systems/`path`, uses of fwdgrad beyond the names in `public`."""
+    tree = ast.parse(source)
+    depth = len(Path(path).parts)  # the most dots a relative import may have without leaving the catalogue
+    aliases = set()
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            aliases |= {alias.asname or alias.name for alias in node.names if alias.name == "fwdgrad"}
+            used = [alias.name for alias in node.names if alias.name.startswith(("fwdgrad.", "systems."))]
+            used += [alias.name for alias in node.names if alias.name == "systems"]
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            used = ["." * node.level + (node.module or "")] if node.level > depth else []
+        elif isinstance(node, ast.ImportFrom) and node.module == "fwdgrad":
+            used = [f"fwdgrad.{alias.name}" for alias in node.names if alias.name not in public]
+        elif isinstance(node, ast.ImportFrom):
+            used = [node.module] if node.module and node.module.split(".")[0] in ("fwdgrad", "systems") else []
+        else:
+            continue
+        found += [f"systems/{path}:{node.lineno}: {name}" for name in used]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in aliases:
+            found += [f"systems/{path}:{node.lineno}: fwdgrad.{node.attr}"] if node.attr not in public else []
+    return found
+
+
+# ---- what stays unloaded
+
+
+def loaded(module: str) -> set[str]:
+    """Those of the heavy packages that a fresh interpreter has loaded once it has imported `module`."""
+    code = f"import sys, {module}; print(*(name for name in {HEAVY!r} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+def test_importing_fwdgrad_loads_no_heavy_package():
+    assert loaded("fwdgrad") == set()
+
+
+def test_a_loaded_heavy_package_is_seen():
+    assert loaded("sympy") == {"sympy"}
+
+
+# ---- layers
+
+
+def test_every_module_has_a_layer():
+    unplaced = sorted(top_level_names() - LAYERS.keys() - EXEMPT)
+    assert not unplaced, (
+        f"Place {', '.join(f'fwdgrad.{name}' for name in unplaced)} in LAYERS, in tests/test_imports.py: above "
+        "everything it imports, below everything that imports it."
+    )
+
+
+def test_allowed_pairs_are_of_one_layer_and_make_no_cycle():
+    below = graphlib.TopologicalSorter()
+    for importer, imported in ALLOWED:
+        assert LAYERS[importer] == LAYERS[imported], f"{importer} and {imported} are not of one layer"
+        below.add(importer, imported)
+    below.prepare()  # raises CycleError
+
+
+def test_imports_point_one_way():
+    found = []
+    for file in source_files(PACKAGE):
+        path = file.relative_to(PACKAGE)
+        if path.with_suffix("").parts[0] not in EXEMPT:
+            found += layer_violations(file.read_text(encoding="utf-8"), path.as_posix())
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("errors.py", "import fwdgrad.program"),
+        ("system.py", "from fwdgrad.learner import Learner"),
+        ("system.py", "from .learner import Learner"),
+        ("system.py", "def f():\n    from fwdgrad import learner"),
+        ("program/tracer.py", "from ..structure.units import units"),
+        ("losses.py", "from fwdgrad.system import System"),
+        ("estimators.py", "import fwdgrad.samples"),
+        ("optimizers/adam.py", "from .. import estimators"),
+        ("learner.py", "import fwdgrad as fg"),
+        ("learner.py", "from fwdgrad import System"),
+        ("plots.py", "from fwdgrad.systems import catalogue"),
+        ("newcomer.py", "from fwdgrad.errors import FwdgradError"),
+    ],
+)
+def test_a_wrong_import_is_found(path, source):
+    assert len(layer_violations(source, path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("program/tracer.py", "from fwdgrad.program.operations import Operation\nfrom . import program"),
+        ("program/__init__.py", "from .tracer import trace"),
+        ("system.py", "from fwdgrad.losses import SquaredError"),
+        ("learner.py", "from . import errors\nfrom .influence.exact import Exact"),
+        ("checkpoint.py", "from fwdgrad._version import __version__"),
+        ("cli.py", "import fwdgrad as fg\nfrom fwdgrad import systems, learner"),
+        ("plots.py", "import numpy, fwdgradient"),
+    ],
+)
+def test_a_right_import_is_not_found(path, source):
+    assert layer_violations(source, path) == []
+
+
+# ---- the catalogue
+
+
+def test_the_catalogue_uses_public_names_only():
+    import fwdgrad
+
+    found = []
+    for file in source_files(CATALOGUE):
+        path = file.relative_to(CATALOGUE).as_posix()
+        found += private_uses(file.read_text(encoding="utf-8"), path, fwdgrad.__all__)
+    assert not found, "Not in fwdgrad.__all__:\n" + "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("gru.py", "import fwdgrad.system"),
+        ("gru.py", "from fwdgrad.system import System"),
+        ("gru.py", "from fwdgrad import secret"),
+        ("gru.py", "from fwdgrad import *"),
+        ("gru.py", "import fwdgrad as fg\nfg.secret(1)"),
+        ("gru.py", "import fwdgrad\nfwdgrad.system.System"),
+        ("gru.py", "from ..system import System"),
+        ("gru.py", "from systems import lstm"),
+        ("gru.py", "import systems.lstm"),
+        ("cells/gru.py", "from ...system import System"),
+    ],
+)
+def test_a_private_use_is_found(path, source):
+    assert len(private_uses(source, path, ["System", "losses"])) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("gru.py", "import fwdgrad as fg\nsystem = fg.System(loss=fg.losses.SquaredError())"),
+        ("gru.py", "from fwdgrad import System, losses"),
+        ("gru.py", "from . import lstm\nfrom .cells import gate"),
+        ("cells/gru.py", "from ..common import gate"),
+        ("gru.py", "import numpy as np\nnp.secret"),
+    ],
+)
+def test_a_public_use_is_not_found(path, source):
+    assert private_uses(source, path, ["System", "losses"]) == []
+
+
+def test_the_catalogue_is_installed_as_a_subpackage(tmp_path):
+    # In another folder, so that the source tree is not on the path.
+    code = "import fwdgrad.systems; print(fwdgrad.systems.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, f"Is fwdgrad installed (pip install -e .)?\n{done.stderr}"
+    assert done.stdout.strip() == "fwdgrad.systems"
