@@ -1,0 +1,1 @@
+"""Engines turn a traced program into something that runs."""

@@ -1,0 +1,181 @@
+"""The NumPy engine: a program written out as one Python function of plain NumPy calls.
+
+No interpreter loop stands between the calls, so a step costs what its NumPy calls cost. Large intermediate arrays are
+let go after their last use.
+"""
+
+from __future__ import annotations
+
+import linecache
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import scipy.special
+
+from fwdgrad.program.operations import Pointwise
+from fwdgrad.program.program import Constant, Instruction, Program, Variable, identifier
+
+__all__ = ["compile_program", "source"]
+
+LARGE = 512
+"""Arrays of more entries than this are overwritten or let go as soon as they are no longer needed."""
+
+INFIX = {
+    "add": "+",
+    "subtract": "-",
+    "multiply": "*",
+    "divide": "/",
+    "equal": "==",
+    "not_equal": "!=",
+    "less": "<",
+    "less_equal": "<=",
+    "greater": ">",
+    "greater_equal": ">=",
+    "bitwise_and": "&",
+    "bitwise_or": "|",
+}
+VIEWS = {"reshape", "transpose", "getitem", "broadcast_to", "stop_gradient", "scan"}
+"""Operations whose result may share memory with an operand."""
+
+
+def compile_program(program: Program) -> Callable[..., tuple[Any, ...]]:
+    """A Python function that computes `program`: flat arrays in, flat tuple of arrays out.
+
+    Its source is kept in `linecache`, so that tracebacks and profilers show it.
+    """
+    text, scope = source(program)
+    filename = f"<fwdgrad {program.name} {id(program):x}>"
+    exec(compile(text, filename, "exec"), scope)
+    linecache.cache[filename] = (len(text), None, text.splitlines(True), filename)
+    return scope[identifier(program.name)]
+
+
+def source(program: Program) -> tuple[str, dict[str, Any]]:
+    """The function's source, and the constants and helpers it refers to."""
+    scope: dict[str, Any] = {
+        "np": np,
+        "special": scipy.special,
+        "scatter": scatter,
+        "scatter_add": scatter_add,
+    }
+    lines = _function(program, identifier(program.name), scope, indent="")
+    return "\n".join(lines) + "\n", scope
+
+
+def scatter(values: Any, index: Any, shape: tuple[int, ...]) -> Any:
+    """Zeros with `values` at `index`, an index that takes each place at most once."""
+    out = np.zeros(shape, values.dtype)
+    out[index] = values
+    return out
+
+
+def scatter_add(values: Any, index: Any, shape: tuple[int, ...]) -> Any:
+    """Zeros with `values` added at `index`; equal places accumulate."""
+    out = np.zeros(shape, values.dtype)
+    np.add.at(out, index, values)
+    return out
+
+
+def _function(program: Program, name: str, scope: dict[str, Any], indent: str) -> list[str]:
+    names = program.names()
+    prefix = f"{name}_" if indent else ""
+
+    def show(operand: Variable | Constant) -> str:
+        if isinstance(operand, Variable):
+            return names[operand]
+        if operand.weak:
+            value = repr(operand.value)
+            return value if np.isfinite(operand.value) else f"float('{value}')"
+        key = f"{prefix}constant_{len(scope)}"
+        known = next((k for k, v in scope.items() if v is operand.value), None)
+        scope.setdefault(known or key, operand.value)
+        return known or key
+
+    last: dict[Variable, int] = {}
+    for number, ins in enumerate(program.instructions):
+        for operand in (*ins.inputs, *ins.outputs):
+            if isinstance(operand, Variable):
+                last[operand] = number
+    kept = {*program.outputs, *program.inputs}
+    reusable = _reusable(program, kept)
+    lines = [f"{indent}def {name}({', '.join(names[v] for v in program.inputs)}):"]
+    inner = indent + "    "
+    for number, ins in enumerate(program.instructions):
+        arguments = [show(i) for i in ins.inputs]
+        reused = None
+        if ins.operation.several:
+            body = f"body_{number}"
+            lines += _function(ins.params["body"], body, scope, inner)
+            lines += _loop(names, ins, arguments, body, inner)
+        else:
+            reused = next(
+                (
+                    i
+                    for i in ins.inputs
+                    if isinstance(i, Variable) and i in reusable and last[i] == number and _fits(i, ins)
+                ),
+                None,
+            )
+            lines.append(inner + _assignment(names, ins, arguments, reused))
+        over = [names[v] for v, k in last.items() if k == number and v not in kept and _large(v) and v is not reused]
+        if over:
+            lines.append(f"{inner}del {', '.join(over)}")
+    lines.append(f"{inner}return ({''.join(show(o) + ', ' for o in program.outputs)})")
+    return lines
+
+
+def _large(variable: Variable) -> bool:
+    return int(np.prod(variable.shape, dtype=int)) > LARGE
+
+
+def _reusable(program: Program, kept: set[Any]) -> set[Any]:
+    """Large arrays that nothing else can be looking at: their memory may take a later result."""
+    made = {o for ins in program.instructions if ins.operation.name not in VIEWS for o in ins.outputs if _large(o)}
+    looked_at = {i for ins in program.instructions if ins.operation.name in VIEWS for i in ins.inputs}
+    return made - looked_at - kept
+
+
+def _fits(operand: Variable | Constant, ins: Instruction) -> bool:
+    out = ins.outputs[0]
+    return (
+        isinstance(ins.operation, Pointwise)
+        and isinstance(ins.operation.function, np.ufunc)
+        and (operand.shape, operand.dtype) == (out.shape, out.dtype)
+    )
+
+
+def _assignment(names: dict[Variable, str], ins: Instruction, arguments: list[str], reused: Any) -> str:
+    """One line that computes an instruction's result, in the memory of the operand `reused` if there is one."""
+    out, operation = names[ins.outputs[0]], ins.operation
+    if reused is not None:
+        call = operation.emit(arguments, ins.inputs, ins.params)
+        return f"{out} = {call[:-1]}, out={names[reused]})"
+    if operation.name in INFIX:
+        return f"{out} = {arguments[0]} {INFIX[operation.name]} {arguments[1]}"
+    if operation.name == "negative":
+        return f"{out} = -{arguments[0]}"
+    if operation.name == "where" and all(i.shape == () for i in ins.inputs):
+        return f"{out} = {arguments[1]} if {arguments[0]} else {arguments[2]}"
+    if operation.name == "reshape":
+        return f"{out} = {arguments[0]}.reshape({ins.params['shape']})"
+    return f"{out} = {operation.emit(arguments, ins.inputs, ins.params)}"
+
+
+def _loop(names: dict[Variable, str], ins: Any, arguments: list[str], body: str, indent: str) -> list[str]:
+    """A scan: preallocated results, a Python loop over the rows."""
+    p = ins.params
+    carried, rows = p["carried"], p["rows"]
+    carry, table, captured = arguments[:carried], arguments[carried : carried + rows], arguments[carried + rows :]
+    outs = [names[o] for o in ins.outputs]
+    state, stacked = outs[:carried], outs[carried:]
+    lines = [f"{indent}{s} = {c}" for s, c in zip(state, carry, strict=True)]
+    for variable, name in zip(ins.outputs[carried:], stacked, strict=True):
+        lines.append(f"{indent}{name} = np.empty({variable.shape}, '{variable.dtype.str}')")
+    length = f"len({table[0]})"
+    order = f"range({length} - 1, -1, -1)" if p["reverse"] else f"range({length})"
+    lines.append(f"{indent}for k in {order}:")
+    targets = [*state, *(f"{s}[k]" for s in stacked)]
+    call = f"{body}({', '.join([*state, *(f'{t}[k]' for t in table), *captured])})"
+    lines.append(f"{indent}    {''.join(t + ', ' for t in targets)}= {call}")
+    return lines

@@ -1,0 +1,20 @@
+"""The step as a program: tracing, core operations, derivatives, loops."""
+
+from fwdgrad.program.derivatives import Linearized
+from fwdgrad.program.loops import scan
+from fwdgrad.program.program import Abstract, Constant, Instruction, Program, Source, Variable
+from fwdgrad.program.tracer import Tracer, is_tracer, trace
+
+__all__ = [
+    "Abstract",
+    "Constant",
+    "Instruction",
+    "Linearized",
+    "Program",
+    "Source",
+    "Tracer",
+    "Variable",
+    "is_tracer",
+    "scan",
+    "trace",
+]

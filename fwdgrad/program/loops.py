@@ -1,0 +1,117 @@
+"""One loop for all: `scan` runs a step over rows, keeping a carry; with an empty carry it is "apply to every row".
+
+Executed, it is a Python loop. Traced, the step is traced once into a program of its own, the body, and the loop
+becomes one instruction. What the body computes from outer values alone is recorded outside the loop, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from fwdgrad.program.operations import Operand, Operation
+from fwdgrad.program.program import Abstract, Program, Variable
+from fwdgrad.program.tracer import Graph, Tracer, active_graph, as_operand
+
+__all__ = ["SCAN", "scan"]
+
+Body = Callable[[tuple[Any, ...], tuple[Any, ...]], tuple[Sequence[Any], Sequence[Any]]]
+
+
+def scan(
+    body: Body, carry: Sequence[Any], rows: Sequence[Any], *, reverse: bool = False
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Run ``carry, out = body(carry, row)`` over the first axis of every array in `rows`.
+
+    Args:
+        body: takes the carry and one row of each array; returns the next carry (same shapes and dtypes) and a
+            sequence of results.
+        carry: arrays handed from one turn to the next.
+        rows: at least one array; all have the same length along axis 0.
+        reverse: go through the rows backward; results still stand at their row's place.
+
+    Returns:
+        The last carry, and every result stacked along a new axis 0.
+    """
+    carry = tuple(as_operand(c) for c in carry)
+    rows = tuple(as_operand(r) for r in rows)
+    parent = active_graph()
+    if parent is None:
+        length = np.shape(rows[0])[0]
+        return _run(body, carry, rows, range(length - 1, -1, -1) if reverse else range(length))
+    program, captured = _trace_body(body, carry, rows, parent)
+    params = {"body": program, "carried": len(carry), "rows": len(rows), "reverse": reverse}
+    results = SCAN(*carry, *rows, *captured, **params)
+    return tuple(results[: len(carry)]), tuple(results[len(carry) :])
+
+
+def _run(body: Body, carry: tuple[Any, ...], rows: tuple[Any, ...], order: range) -> tuple[Any, Any]:
+    made: list[Any] = [None] * len(order)
+    for k in order:
+        carry, made[k] = body(carry, tuple(r[k] for r in rows))  # type: ignore[assignment]
+    return tuple(carry), tuple(np.stack(column) for column in zip(*made, strict=True))
+
+
+def _trace_body(
+    body: Body, carry: tuple[Any, ...], rows: tuple[Any, ...], parent: Graph
+) -> tuple[Program, list[Tracer]]:
+    names = [*(f"carry{k}" for k in range(len(carry))), *(f"row{k}" for k in range(len(rows)))]
+    shapes = [Abstract(np.shape(c), _dtype(c)) for c in carry]
+    shapes += [Abstract(np.shape(r)[1:], _dtype(r)) for r in rows]
+    with Graph(parent) as graph:
+        inner = [graph.input(a, n) for a, n in zip(shapes, names, strict=True)]
+        state, out = body(tuple(inner[: len(carry)]), tuple(inner[len(carry) :]))
+        state = [as_operand(s) for s in state]
+        for k, after in enumerate(state):
+            if np.shape(after) != shapes[k].shape or _dtype(after) != shapes[k].dtype:
+                raise TypeError(
+                    f"scan: carry {k} starts as {shapes[k]}, the body returns {Abstract(np.shape(after), _dtype(after))}"
+                )
+        program = graph.finish("body", [*state, *(as_operand(o) for o in out)])
+    own = set(program.inputs) | {o for ins in program.instructions for o in ins.outputs}
+    used = [*(i for ins in program.instructions for i in ins.inputs), *program.outputs]
+    outer = list(dict.fromkeys(v for v in used if isinstance(v, Variable) and v not in own))
+    program.inputs = (*program.inputs, *outer)
+    return program, [graph.foreign[v] for v in outer]
+
+
+def _dtype(value: Any) -> np.dtype:
+    return np.result_type(value)
+
+
+class Scan(Operation):
+    """The loop. Operands: carry, rows, captured values; the body's inputs are the same with single rows."""
+
+    several = True
+
+    def evaluate(  # type: ignore[override]
+        self, *operands: Any, body: Program, carried: int, rows: int, reverse: bool
+    ) -> tuple[Any, ...]:
+        carry, table, captured = operands[:carried], operands[carried : carried + rows], operands[carried + rows :]
+
+        def turn(state: tuple[Any, ...], row: tuple[Any, ...]) -> tuple[Any, Any]:
+            results = body(*state, *row, *captured)
+            return results[:carried], results[carried:]
+
+        length = len(table[0])
+        state, out = _run(turn, carry, table, range(length - 1, -1, -1) if reverse else range(length))
+        return (*state, *out)
+
+    def infer(self, inputs: Sequence[Operand], params: dict[str, Any]) -> tuple[Abstract, ...]:
+        body, carried = params["body"], params["carried"]
+        length = inputs[carried].shape[0]
+        return tuple(
+            Abstract(o.shape if k < carried else (length, *o.shape), o.dtype) for k, o in enumerate(body.outputs)
+        )
+
+    def emit(self, arguments: Sequence[str], inputs: Sequence[Operand], params: dict[str, Any]) -> str:
+        raise NotImplementedError("engines write loops themselves")
+
+    def indexed_axes(self, inputs: Sequence[Operand], params: dict[str, Any]) -> Iterator[tuple[Operand, int]]:
+        for number, size in params["body"].index_bounds.items():
+            yield inputs[number], size
+
+
+SCAN = Scan("scan")

@@ -1,0 +1,258 @@
+"""A `Program`: the straight-line list of NumPy operations that a user's function does.
+
+It is plain data. Tracing writes one (`fwdgrad.program.tracer`), derivatives replay one
+(`fwdgrad.program.derivatives`), engines turn one into something fast, and the analyzer reads its dependency graph.
+Variables are assigned once; instructions stand in an order in which they can be executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import keyword
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import networkx
+
+    from fwdgrad.program.operations import Operation
+
+__all__ = ["Abstract", "Constant", "Instruction", "Program", "Source", "Variable"]
+
+
+@dataclass(frozen=True)
+class Abstract:
+    """An array without values: its shape and dtype."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    @staticmethod
+    def of(value: Any) -> Abstract:
+        """The abstraction of a concrete array or scalar."""
+        array = np.asarray(value)
+        return Abstract(array.shape, array.dtype)
+
+    def __str__(self) -> str:
+        return f"{self.dtype.name}{list(self.shape)}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where in the user's code an operation was called."""
+
+    file: str
+    line: int
+    function: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}, in {self.function}"
+
+
+@dataclass(eq=False)
+class Variable:
+    """The value of a program's input or of one instruction's output, known by shape and dtype only."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    name: str | None = None
+
+
+@dataclass(eq=False)
+class Constant:
+    """A value known when the program was written: an array, or a Python number (which takes its partner's dtype)."""
+
+    value: Any
+
+    @property
+    def weak(self) -> bool:
+        """Whether this is a Python number, whose dtype gives way to that of the arrays it meets (NEP 50)."""
+        return type(self.value) in (bool, int, float, complex)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return np.shape(self.value)
+
+    @property
+    def dtype(self) -> np.dtype:
+        return np.asarray(self.value).dtype
+
+
+@dataclass(eq=False)
+class Instruction:
+    """outputs = operation(*inputs, **params), called at `source`."""
+
+    operation: Operation
+    inputs: tuple[Variable | Constant, ...]
+    params: dict[str, Any]
+    outputs: tuple[Variable, ...]
+    source: Source | None = None
+
+
+@dataclass(eq=False)
+class Program:
+    """Inputs, instructions and outputs.
+
+    Calling a program with arrays executes it with NumPy, one operation after the other; calling it with tracers
+    records it into the program being written. Either way arguments and results are flat tuples.
+    """
+
+    name: str
+    inputs: tuple[Variable, ...]
+    instructions: tuple[Instruction, ...]
+    outputs: tuple[Variable | Constant, ...]
+    index_bounds: dict[int, int] = field(default_factory=dict)
+    """Input number → size of the axis it indexes: valid values are 0 … size − 1."""
+
+    def __call__(self, *arguments: Any) -> tuple[Any, ...]:
+        values = self.evaluate(arguments)
+        return tuple(read(values, out) for out in self.outputs)
+
+    def evaluate(self, arguments: Sequence[Any]) -> dict[Variable, Any]:
+        """All intermediate values, by variable."""
+        if len(arguments) != len(self.inputs):
+            raise TypeError(f"program {self.name!r} takes {len(self.inputs)} arguments, got {len(arguments)}")
+        values: dict[Variable, Any] = dict(zip(self.inputs, arguments, strict=True))
+        for instruction in self.instructions:
+            with recording_for(instruction.source):
+                result = instruction.operation(*(read(values, i) for i in instruction.inputs), **instruction.params)
+            if len(instruction.outputs) == 1:
+                values[instruction.outputs[0]] = result
+            else:
+                values.update(zip(instruction.outputs, result, strict=True))
+        return values
+
+    def live_inputs(self) -> tuple[int, ...]:
+        """Numbers of the inputs on which some output depends."""
+        used: set[Variable] = {o for o in self.outputs if isinstance(o, Variable)}
+        for instruction in self.instructions:
+            used.update(i for i in instruction.inputs if isinstance(i, Variable))
+        return tuple(k for k, v in enumerate(self.inputs) if v in used)
+
+    def names(self) -> dict[Variable, str]:
+        """A readable name for every variable: inputs keep theirs, results are called after their operation."""
+        names: dict[Variable, str] = {}
+        taken: set[str] = set()
+
+        count: dict[str, int] = {}
+
+        def assign(variable: Variable, stem: str, first: int) -> None:
+            k = count.get(stem, first)
+            name = stem if k == 0 else f"{stem}{k}"
+            while name in taken or keyword.iskeyword(name):
+                k += 1
+                name = f"{stem}{k}"
+            count[stem] = k + 1
+            taken.add(name)
+            names[variable] = name
+
+        for variable in self.inputs:
+            assign(variable, identifier(variable.name or "outer"), 0)
+        for instruction in self.instructions:
+            for variable in instruction.outputs:
+                assign(variable, identifier(variable.name or instruction.operation.name), 1)
+        return names
+
+    def __iter__(self) -> Iterator[Instruction]:
+        return iter(self.instructions)
+
+    def __str__(self) -> str:
+        names = self.names()
+
+        def show(x: Variable | Constant) -> str:
+            if isinstance(x, Variable):
+                return names[x]
+            return repr(x.value) if x.shape == () else f"<{Abstract(x.shape, x.dtype)}>"
+
+        lines = [f"{self.name}({', '.join(f'{names[v]}: {Abstract(v.shape, v.dtype)}' for v in self.inputs)}):"]
+        for ins in self.instructions:
+            params = {k: v for k, v in ins.params.items() if not isinstance(v, Program)}
+            extra = "".join(f", {k}={v}" for k, v in params.items())
+            call = f"{ins.operation.name}({', '.join(show(i) for i in ins.inputs)}{extra})"
+            left = ", ".join(f"{names[o]}: {Abstract(o.shape, o.dtype)}" for o in ins.outputs)
+            where = f"  # {ins.source}" if ins.source else ""
+            lines.append(f"    {left} = {call}{where}")
+            lines += [
+                f"        {line}" for v in ins.params.values() if isinstance(v, Program) for line in str(v).split("\n")
+            ]
+        lines.append(f"    return {', '.join(show(o) for o in self.outputs)}")
+        return "\n".join(lines)
+
+    def graph(self) -> networkx.DiGraph:
+        """The dependency graph: nodes are inputs and instructions' results (by name), edges point at the user."""
+        import networkx as nx
+
+        names = self.names()
+        graph = nx.DiGraph(name=self.name)
+        for variable in self.inputs:
+            graph.add_node(names[variable], operation="input", shape=variable.shape, dtype=variable.dtype)
+        for ins in self.instructions:
+            for out in ins.outputs:
+                graph.add_node(
+                    names[out], operation=ins.operation.name, shape=out.shape, dtype=out.dtype, source=ins.source
+                )
+                graph.add_edges_from((names[i], names[out]) for i in ins.inputs if isinstance(i, Variable))
+        return graph
+
+    def fingerprint(self) -> str:
+        """A short hash of what the program computes: its operations, shapes and constants, not where they stand."""
+        digest = hashlib.sha256()
+        number: dict[Variable, int] = {v: k for k, v in enumerate(self.inputs)}
+        for variable in self.inputs:
+            digest.update(f"in {variable.shape} {variable.dtype};".encode())
+
+        def feed(x: Variable | Constant) -> None:
+            if isinstance(x, Variable):
+                digest.update(f"v{number[x]},".encode())
+            else:
+                digest.update(f"c{x.weak}{x.dtype}{x.shape}".encode() + np.asarray(x.value).tobytes())
+
+        for ins in self.instructions:
+            params = {k: v.fingerprint() if isinstance(v, Program) else v for k, v in sorted(ins.params.items())}
+            digest.update(f"{ins.operation.name}{params}(".encode())
+            for i in ins.inputs:
+                feed(i)
+            for out in ins.outputs:
+                number[out] = len(number)
+        for out in self.outputs:
+            feed(out)
+        return digest.hexdigest()[:16]
+
+
+class _Replayed(threading.local):
+    source: Source | None = None
+
+
+REPLAYED = _Replayed()
+"""The line of the user's function on whose behalf operations are being recorded, while a program is replayed."""
+
+
+class recording_for:
+    """While this is entered, recorded operations are credited to `source`."""
+
+    __slots__ = ("before", "source")
+
+    def __init__(self, source: Source | None) -> None:
+        self.source = source
+
+    def __enter__(self) -> None:
+        self.before = REPLAYED.source
+        REPLAYED.source = self.source
+
+    def __exit__(self, *_: Any) -> None:
+        REPLAYED.source = self.before
+
+
+def read(values: dict[Variable, Any], x: Variable | Constant) -> Any:
+    """The value of an instruction's input."""
+    return x.value if isinstance(x, Constant) else values[x]
+
+
+def identifier(text: str) -> str:
+    """`text` made into a Python identifier."""
+    name = "".join(c if c.isalnum() or c == "_" else "_" for c in text)
+    return name if name and not name[0].isdigit() else f"v{name}"

@@ -1,0 +1,58 @@
+"""Nested containers of arrays (dict, tuple, list, NamedTuple, None) as flat lists, and back.
+
+Programs and compiled functions take and return flat tuples; users and algorithms speak of dicts and named tuples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+__all__ = ["flatten", "leaf_names", "map_leaves", "unflatten"]
+
+
+def flatten(tree: Any) -> list[Any]:
+    """The arrays of `tree`, in the order in which they are declared. None holds no array."""
+    if tree is None:
+        return []
+    if isinstance(tree, dict):
+        return [leaf for value in tree.values() for leaf in flatten(value)]
+    if isinstance(tree, (tuple, list)):
+        return [leaf for value in tree for leaf in flatten(value)]
+    return [tree]
+
+
+def unflatten(like: Any, leaves: Sequence[Any]) -> Any:
+    """`leaves` in the containers of `like`, the inverse of `flatten`."""
+    rest = iter(leaves)
+
+    def build(node: Any) -> Any:
+        if node is None:
+            return None
+        if isinstance(node, dict):
+            return {key: build(value) for key, value in node.items()}
+        if isinstance(node, tuple) and hasattr(node, "_fields"):
+            return type(node)(*(build(value) for value in node))
+        if isinstance(node, (tuple, list)):
+            return type(node)(build(value) for value in node)
+        return next(rest)
+
+    return build(like)
+
+
+def leaf_names(tree: Any, name: str) -> list[str]:
+    """A name for every leaf: `name` for a bare array, ``name_key_…`` inside containers."""
+    if tree is None:
+        return []
+    if isinstance(tree, dict):
+        return [leaf for key, value in tree.items() for leaf in leaf_names(value, f"{name}_{key}")]
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return [leaf for key in tree._fields for leaf in leaf_names(getattr(tree, key), f"{name}_{key}")]
+    if isinstance(tree, (tuple, list)):
+        return [leaf for k, value in enumerate(tree) for leaf in leaf_names(value, f"{name}_{k}")]
+    return [name]
+
+
+def map_leaves(function: Callable[[Any], Any], tree: Any) -> Any:
+    """`function` applied to every array of `tree`."""
+    return unflatten(tree, [function(leaf) for leaf in flatten(tree)])
