@@ -1,0 +1,9 @@
+"""Ways to keep the influence matrix G = ∂h/∂θ from one step to the next."""
+
+from fwdgrad.influence.averaged import Averaged
+from fwdgrad.influence.base import Influence, Layout, NoiseSpec
+from fwdgrad.influence.exact import Exact
+from fwdgrad.influence.none import NoInfluence
+from fwdgrad.influence.rank_one import RankOne
+
+__all__ = ["Averaged", "Exact", "Influence", "Layout", "NoInfluence", "NoiseSpec", "RankOne"]

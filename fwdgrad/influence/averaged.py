@@ -1,0 +1,71 @@
+"""The mean of several independent copies of a random influence: rank k from rank one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fwdgrad.influence.base import Influence, Layout, Leaves, NoiseSpec
+from fwdgrad.program import scan
+from fwdgrad.trees import flatten, map_leaves, unflatten
+
+__all__ = ["Averaged"]
+
+
+@dataclass(frozen=True)
+class Averaged:
+    """`copies` independent copies of `influence`, averaged: the same mean, the variance divided by `copies`.
+
+    Every array of the copies' state gets a leading axis. What does not depend on the copy, such as the rows of B, is
+    computed once for all of them (NoBackTrack paper, "Extensions"; UORO paper, §3.4).
+    """
+
+    influence: Influence
+    copies: int
+
+    def init(self, layout: Layout) -> Any:
+        """All copies alike."""
+        one = self.influence.init(layout)
+        return map_leaves(lambda a: np.zeros((self.copies, *np.shape(a)), a.dtype) + a, one)
+
+    def noise(self, layout: Layout) -> tuple[NoiseSpec, ...]:
+        """Independent noise for each copy."""
+        return tuple(NoiseSpec(s.kind, (self.copies, *s.shape)) for s in self.influence.noise(layout))
+
+    def pull(self, state: Any, cotangent: Any) -> Leaves:
+        """Mean of the copies' c·G̃."""
+        names: list[str] = []
+
+        def turn(_: tuple[Any, ...], row: tuple[Any, ...]) -> tuple[Any, Any]:
+            leaves = self.influence.pull(unflatten(state, row), cotangent)
+            names[:] = list(leaves)
+            return (), tuple(leaves.values())
+
+        _, pulled = scan(turn, (), flatten(state))
+        return {k: np.mean(p, axis=0) for k, p in zip(names, pulled, strict=True)}
+
+    def advance(self, state: Any, lin: Any, noise: tuple[Any, ...]) -> Any:
+        """Each copy with its own noise."""
+        count = len(flatten(state))
+
+        def turn(_: tuple[Any, ...], row: tuple[Any, ...]) -> tuple[Any, Any]:
+            copy = self.influence.advance(unflatten(state, row[:count]), lin, tuple(row[count:]))
+            return (), tuple(flatten(copy))
+
+        _, advanced = scan(turn, (), (*flatten(state), *noise))
+        return unflatten(state, advanced)
+
+    def magnitude(self, state: Any) -> Any:
+        """Sum over the copies."""
+
+        def turn(_: tuple[Any, ...], row: tuple[Any, ...]) -> tuple[Any, Any]:
+            return (), (self.influence.magnitude(unflatten(state, row)),)
+
+        return np.sum(scan(turn, (), flatten(state))[1][0])
+
+    def dense(self, state: Any) -> Leaves:
+        """Mean of the copies' matrices."""
+        copies = [self.influence.dense(unflatten(state, [a[k] for a in flatten(state)])) for k in range(self.copies)]
+        return {k: sum(c[k] for c in copies) / self.copies for k in copies[0]}

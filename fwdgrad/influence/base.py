@@ -1,0 +1,89 @@
+"""What an influence is: a way to keep G = ∂h/∂θ, the influence matrix, from one step to the next.
+
+The influence matrix obeys G' = A G + B, where A = ∂h'/∂h and B = ∂h'/∂θ are those of the current step (RTRL, Williams &
+Zipser 1989). An influence represents G, or a random matrix whose mean is G, and knows nothing about the system:
+
+1. `layout` tells it how many state variables and which parameter leaves there are;
+2. `init` gives the representation of G = 0;
+3. `pull` multiplies it by a row vector from the left, which is all a gradient needs;
+4. `advance` replaces it by a representation of A G + B, using only the products in a `Linearization`;
+5. whatever randomness it needs it asks for in `noise`, and receives as arrays.
+
+All five are pure NumPy functions of arrays, so that any engine can trace and compile them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+__all__ = ["Influence", "Layout", "Leaves", "NoiseSpec", "drop_zero", "squared_norm"]
+
+Leaves = dict[str, Any]
+
+
+class Layout(NamedTuple):
+    """Sizes of an influence matrix."""
+
+    size: int
+    """n, the number of state variables."""
+    leaves: dict[str, tuple[int, ...]]
+    """Shapes of the parameter leaves that have an influence."""
+    dtype: np.dtype
+
+    @property
+    def parameters(self) -> int:
+        """p, the number of parameters that have an influence."""
+        return sum(int(np.prod(shape, dtype=int)) for shape in self.leaves.values())
+
+
+class NoiseSpec(NamedTuple):
+    """An array of independent numbers to draw each time: kind "signs" (±1) or "normal" (standard Gaussian)."""
+
+    kind: str
+    shape: tuple[int, ...]
+
+
+class Influence(Protocol):
+    """The contract; see the module's text."""
+
+    def init(self, layout: Layout) -> Any:
+        """The representation of G = 0: a NamedTuple of arrays and dicts of arrays."""
+
+    def noise(self, layout: Layout) -> tuple[NoiseSpec, ...]:
+        """What `advance` is to be given in `noise`."""
+
+    def pull(self, state: Any, cotangent: Any) -> Leaves:
+        """c·G for a row c of shape (n,): one array per leaf."""
+
+    def advance(self, state: Any, lin: Any, noise: tuple[Any, ...]) -> Any:
+        """The representation of A G + B."""
+
+    def magnitude(self, state: Any) -> Any:
+        """A scalar that is finite exactly if every number of the representation is (a sum of squares)."""
+
+    def dense(self, state: Any) -> Leaves:
+        """G in full, arrays (n, *leaf shape): for small systems and tests."""
+
+
+def squared_norm(leaves: Any) -> Any:
+    """Sum of squares of all numbers in a dict of arrays."""
+    total: Any = 0.0
+    for leaf in leaves.values():
+        total = total + np.vdot(leaf, leaf)
+    return total
+
+
+def drop_zero(numerator: Any, denominator: Any) -> tuple[Any, Any]:
+    """ρ = √(‖w‖/‖v‖) and 1/ρ from the squared norms ‖w‖² and ‖v‖²; both 0 if either norm is 0.
+
+    A term v ⊗ w with a zero factor contributes nothing to the matrix that is reduced. With both scales 0 it
+    contributes nothing to the reduced factors either, which keeps the mean and adds no variance (and is what an
+    arbitrary ρ would not do).
+    """
+    live = (numerator > 0) & (denominator > 0)
+    ratio = np.where(live, numerator, 1.0) / np.where(live, denominator, 1.0)
+    rho = np.sqrt(np.sqrt(ratio))
+    zero = np.zeros((), rho.dtype)
+    return np.where(live, rho, zero), np.where(live, 1.0 / rho, zero)

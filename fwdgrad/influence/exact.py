@@ -1,0 +1,80 @@
+"""Exact influence: real-time recurrent learning (RTRL)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fwdgrad.influence.base import Layout, Leaves, NoiseSpec, squared_norm
+from fwdgrad.program import scan
+
+__all__ = ["Exact", "ExactState"]
+
+
+class ExactState(NamedTuple):
+    """G, one array (n, *leaf shape) per leaf."""
+
+    G: Leaves
+
+
+@dataclass(frozen=True)
+class Exact:
+    """G itself, dense: G' = A G + B (Williams & Zipser 1989; NoBackTrack paper, eq. 4).
+
+    Memory n·p numbers. Time per step: min(n, p) products with the Jacobian, and, if p ≥ n, O(n² p) for A G.
+    Exact for fixed θ; while θ is being learned, G mixes derivatives at past values of θ, as for every forward method.
+    """
+
+    def init(self, layout: Layout) -> ExactState:
+        """Zeros."""
+        return ExactState({k: np.zeros((layout.size, *s), layout.dtype) for k, s in layout.leaves.items()})
+
+    def noise(self, layout: Layout) -> tuple[NoiseSpec, ...]:
+        """None."""
+        return ()
+
+    def pull(self, state: ExactState, cotangent: Any) -> Leaves:
+        """c·G."""
+        return {k: np.tensordot(cotangent, g, axes=1) for k, g in state.G.items()}
+
+    def advance(self, state: ExactState, lin: Any, noise: tuple[Any, ...]) -> ExactState:
+        """A G + B: column by column if there are fewer parameters than state variables, else row by row."""
+        size = lin.value.shape[0]
+        count = sum(int(np.prod(g.shape[1:], dtype=int)) for g in state.G.values())
+        if count < size:
+            return ExactState(_columns(state.G, lin, count))
+        A, B = lin.jacobians()
+        return ExactState({k: np.tensordot(A, g, axes=1) + B[k] for k, g in state.G.items()})
+
+    def magnitude(self, state: ExactState) -> Any:
+        """‖G‖²."""
+        return squared_norm(state.G)
+
+    def dense(self, state: ExactState) -> Leaves:
+        """G."""
+        return state.G
+
+
+def _columns(G: Leaves, lin: Any, count: int) -> Leaves:
+    """A G + B by one Jacobian-vector product per parameter: in direction (G e_j, e_j)."""
+    size = lin.value.shape[0]
+    shapes = {k: g.shape[1:] for k, g in G.items()}
+    widths = {k: int(np.prod(s, dtype=int)) for k, s in shapes.items()}
+    table = np.concatenate([np.reshape(g, (size, widths[k])) for k, g in G.items()], axis=1)
+
+    def column(_: tuple[Any, ...], row: tuple[Any, ...]) -> tuple[Any, Any]:
+        direction, unit = row
+        leaves, start = {}, 0
+        for k, shape in shapes.items():
+            leaves[k] = np.reshape(unit[start : start + widths[k]], shape)
+            start += widths[k]
+        return (), (lin.jvp(direction, leaves),)
+
+    _, (columns,) = scan(column, (), (np.transpose(table), np.eye(count, dtype=table.dtype)))
+    made, start = {}, 0
+    for k, shape in shapes.items():
+        made[k] = np.reshape(np.transpose(columns[start : start + widths[k]]), (size, *shape))
+        start += widths[k]
+    return made

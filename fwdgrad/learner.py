@@ -1,0 +1,520 @@
+"""The online loop: predict, then learn, one sample after the other."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fwdgrad import checkpoint
+from fwdgrad.errors import CheckpointError, DeclarationError, NonFiniteError
+from fwdgrad.estimators import Estimator, NoBackTrack
+from fwdgrad.execution import Execution, Flat
+from fwdgrad.noise import NoiseStream
+from fwdgrad.optimizers import SGD, Optimizer
+from fwdgrad.samples import SampleReader
+from fwdgrad.step import Carry
+from fwdgrad.system import System
+from fwdgrad.trees import flatten
+
+__all__ = ["History", "Learner"]
+
+
+@dataclass(frozen=True)
+class History:
+    """What a run recorded.
+
+    Attributes:
+        loss: loss of each step before learning from it, shape (T,); NaN where there was no target. If the run was
+            asked to record every k steps, the mean over each k of them.
+        first: number of the first step.
+        every: steps per entry of `loss`.
+        predictions: ŷ of each step, shape (T, *prediction shape), or None if not asked for.
+    """
+
+    loss: np.ndarray
+    first: int
+    every: int = 1
+    predictions: np.ndarray | None = None
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Mean loss from the first step up to each one, over the steps with a target."""
+        seen = ~np.isnan(self.loss)
+        return np.cumsum(np.where(seen, self.loss, 0.0)) / np.maximum(np.cumsum(seen), 1)
+
+    def recent(self, count: int) -> float:
+        """Mean loss over the last `count` steps, over those with a target."""
+        tail = self.loss[-max(count // self.every, 1) :]
+        return float(np.nanmean(tail)) if not np.all(np.isnan(tail)) else math.nan
+
+    def __len__(self) -> int:
+        return len(self.loss)
+
+
+class Learner:
+    """Learns a system's parameters online, forward in time.
+
+    Args:
+        system: the declared system. It is not changed.
+        estimator: how gradients are estimated; `NoBackTrack()` by default.
+        optimizer: how they change the parameters; `SGD(1e-2)` by default.
+        seed: an integer or a `numpy.random.Generator`; the same seed gives the same result on every engine.
+        engine: "numpy", "eager", or "auto"; see `fwdgrad.execution`.
+
+    Attributes:
+        steps: number of samples seen.
+        note: a dict of your own, of what JSON can hold, saved and loaded with the learner.
+
+    Example:
+        >>> import numpy as np, fwdgrad as fg
+        >>> system = fg.System(lambda h, x, p: p["a"] * h + x, None, np.zeros(1), {"a": 0.0}, np.zeros(1))
+        >>> learner = fg.Learner(system, fg.RTRL(), fg.SGD(0.003))
+        >>> rng = np.random.default_rng(0)
+        >>> h, xs, ys = 0.0, rng.normal(size=(2000, 1)), []
+        >>> for x in xs:
+        ...     h = 0.8 * h + x
+        ...     ys.append(h)
+        >>> history = learner.run(xs, np.array(ys))
+        >>> round(float(learner.params["a"]), 3)
+        0.8
+    """
+
+    def __init__(
+        self,
+        system: System,
+        estimator: Estimator | None = None,
+        optimizer: Optimizer | None = None,
+        seed: int | np.random.Generator = 0,
+        engine: str = "auto",
+    ) -> None:
+        self.system = system
+        self.estimator = _checked_estimator(estimator)
+        self.optimizer = _checked_optimizer(optimizer)
+        self._execution = Execution(system, self.estimator, self.optimizer, engine)
+        self.engine = self._execution.engine
+        self._reader = SampleReader(self._execution.model)
+        generator = seed if isinstance(seed, np.random.Generator) else np.random.default_rng(_checked_seed(seed))
+        self._noise = NoiseStream(generator, self._execution.specs, system.dtype)
+        self._carry: Flat = self._execution.initial()
+        self._pending: list[tuple[Any, list[Any], list[Any], bool]] = []
+        self.steps = 0
+        self.note: dict[str, Any] = {}
+
+    def __repr__(self) -> str:
+        return (
+            f"Learner of {self.system.name} after {self.steps} steps: {self.estimator.name}, {self.optimizer!r}, "
+            f"engine {self.engine}"
+        )
+
+    # ---- what is known
+
+    @property
+    def params(self) -> dict[str, np.ndarray]:
+        """θ, a dict of copies in declaration order."""
+        return {k: np.array(v) for k, v in self._unpacked.params.items()}
+
+    @property
+    def state(self) -> Any:
+        """The current state h, in the containers it was declared with."""
+        return self.system.unpack(np.array(self._carry[0]))
+
+    @property
+    def _unpacked(self) -> Carry:
+        return self._execution.unpack(self._carry)
+
+    def influence_matrix(self) -> np.ndarray:
+        """G̃ = ∂h/∂θ as the estimator has it, dense, shape (n, p): for small systems.
+
+        Columns are the parameters that the transition uses and that are learned, in declaration order, each leaf in C
+        order. With a window, G̃ is that at the start of the current window.
+        """
+        layout, influence = self._execution.steps.layout, self._execution.steps.influence
+        leaves = influence.dense(self._unpacked.influence)
+        blocks = [np.broadcast_to(g, (layout.size, *layout.leaves[k])) for k, g in leaves.items()]
+        return np.concatenate([b.reshape(layout.size, -1) for b in blocks] or [np.zeros((layout.size, 0))], axis=1)
+
+    def influence_nbytes(self) -> int:
+        """Memory of the influence that is carried from step to step, in bytes."""
+        return sum(np.asarray(leaf).nbytes for leaf in flatten(self._unpacked.influence))
+
+    # ---- learning
+
+    def predict(self, x: Any = None) -> np.ndarray:
+        """ŷ for the next sample, given its input. Changes nothing.
+
+        Raises:
+            ShapeError, DataError: the input is not of the declared kind.
+        """
+        return np.array(self._execution.predict(self._carry, self._reader.input(x, self.steps))[-1])
+
+    def step(self, x: Any = None, y: Any = None) -> float:
+        """One sample: transition with x, predict, compare with y, learn.
+
+        Args:
+            x: input of the declared kind; None for an autonomous system.
+            y: target; None, NaN or masked if it is missing: state and influence go on, nothing is learned.
+
+        Returns:
+            The loss before learning from this sample; NaN without a target.
+
+        Raises:
+            ShapeError, DataError: the sample is not of the declared kind.
+            NonFiniteError: loss, state, parameters or influence would stop being finite. The learner stays as it was.
+        """
+        sample = self._reader.sample(x, y, self.steps)
+        with np.errstate(all="ignore"):  # what is not finite is refused by name
+            return self._step(*sample)[0]
+
+    def run(
+        self,
+        xs: Any = None,
+        ys: Any = None,
+        *,
+        steps: int | None = None,
+        progress: bool | Callable[[int, float], None] = False,
+        record: int = 1,
+        keep_predictions: bool = False,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: int | None = None,
+    ) -> History:
+        """Many samples, in order.
+
+        Args:
+            xs: inputs, arrays with time along axis 0 or any iterable; or, if `ys` is None, an iterable of pairs
+                (x, y). None for an autonomous system.
+            ys: targets; NaN, None or masked where missing.
+            steps: stop after this many.
+            progress: True for a progress bar, or a function called with (steps done, mean loss so far in this run).
+            record: keep the mean loss of every so many steps.
+            keep_predictions: also keep every prediction.
+            checkpoint: file to save to, after every `checkpoint_every` steps and at the end.
+            checkpoint_every: how often to save.
+
+        Returns:
+            The recorded losses.
+
+        Raises:
+            ShapeError, DataError: a sample is not of the declared kind; what was learned before it is kept.
+            NonFiniteError: as `step`, with the number of the step. The learner is left at the last good step.
+        """
+        for label, value in (("record", record), ("checkpoint_every", checkpoint_every), ("steps", steps)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise DeclarationError(f"run({label}=…): expected an integer of at least 1, got {value!r}.")
+        if checkpoint_every is not None and checkpoint is None:
+            raise DeclarationError("run(checkpoint_every=…) needs a file: run(..., checkpoint='run.npz').")
+        recorder = _Recorder(self.steps, record, keep_predictions)
+        total = steps if steps is not None else _length_hint(xs, ys)
+        with _Progress(progress, total) as shown, np.errstate(all="ignore"):
+            for chunk in self._reader.chunks(xs, ys, steps, self.steps):
+                for k in range(len(chunk.observed)):
+                    loss, prediction = self._step(
+                        [a[k] for a in chunk.x], [a[k] for a in chunk.y], bool(chunk.observed[k])
+                    )
+                    recorder.add(loss, prediction)
+                    shown.update(loss)
+                    if checkpoint_every is not None and self.steps % checkpoint_every == 0:
+                        self.save(checkpoint)  # type: ignore[arg-type]
+        if checkpoint is not None:
+            self.save(checkpoint)
+        return recorder.history()
+
+    def _step(self, x: list[Any], y: list[Any], observed: bool) -> tuple[float, Any]:
+        if self.estimator.window > 1:
+            return self._step_in_window(x, y, observed)
+        noise = self._noise.peek()
+        if observed:
+            *carry, loss, prediction, health = self._execution.learn(self._carry, x, y, noise)
+        else:
+            *carry, loss, prediction, health = self._execution.transit(self._carry, x, noise)
+        if not math.isfinite(health):
+            self._refuse(carry, loss, observed)
+        self._carry = tuple(carry)
+        self._noise.advance()
+        self.steps += 1
+        return float(loss), prediction
+
+    def _step_in_window(self, x: list[Any], y: list[Any], observed: bool) -> tuple[float, Any]:
+        """Go forward; at the end of the window, learn from all of it."""
+        h, loss, prediction, health = self._execution.forward(self._carry, x, y)
+        loss = loss if observed else math.nan
+        if not math.isfinite(health):
+            self._refuse([h, *self._carry[1:]], loss, observed)
+        pending = [*self._pending, (self._carry[0], x, y, observed)]
+        carry: Flat = (h, *self._carry[1:])
+        if len(pending) == self.estimator.window:
+            carry = self._close(carry, pending, loss)
+            pending = []
+            self._noise.advance()
+        self._carry, self._pending = carry, pending
+        self.steps += 1
+        return float(loss), prediction
+
+    def _close(self, carry: Flat, pending: list[Any], loss: Any) -> Flat:
+        states, xs, ys, observed = zip(*pending, strict=True)
+        *new, health = self._execution.close(
+            carry,
+            np.stack(states),
+            [np.stack(column) for column in zip(*xs, strict=True)],
+            [np.stack(column) for column in zip(*ys, strict=True)],
+            np.array(observed, dtype=self.system.dtype),
+            self._noise.peek(),
+        )
+        if not math.isfinite(health):
+            self._refuse(new, loss, any(observed))
+        return tuple(new)
+
+    def _refuse(self, carry: list[Any], loss: Any, observed: bool) -> None:
+        """Say what stopped being finite. The new carry is dropped."""
+        made = self._execution.unpack(tuple(carry))
+        found = "the size of its numbers"
+        if not np.all(np.isfinite(made.h)):
+            found = "the state"
+        elif observed and not math.isfinite(loss):
+            found = "the loss"
+        else:
+            for k in self.system.trainable:
+                if not np.all(np.isfinite(made.params[k])):
+                    found = f"the gradient of {k}"
+                    break
+            else:
+                if not all(np.all(np.isfinite(leaf)) for leaf in flatten(made.influence)):
+                    found = "the influence"
+        raise NonFiniteError(
+            f"{found} is not finite at step {self.steps}.\n"
+            "The learner is left as it was before that step. Usual causes: a learning rate that is too large, a state\n"
+            "that diverges, or a function outside its domain (log or sqrt of a negative number, a division by zero).",
+            step=self.steps,
+            quantity=found,
+        )
+
+    def reset_state(self, state: Any = None) -> None:
+        """Start a new trajectory: the given state, or the declared one, with no influence yet. θ is kept.
+
+        Raises:
+            ShapeError: the state is not of the declared shape.
+        """
+        h = self.system.initial if state is None else np.asarray(self.system.pack(state), self.system.dtype)
+        fresh = self._execution.steps.influence.init(self._execution.steps.layout)
+        self._carry = self._execution.pack(self._unpacked._replace(h=np.array(h), influence=fresh))
+        self._pending = []
+
+    # ---- saving
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything needed to continue bit for bit: parameters, state, influence, optimizer, noise, count.
+
+        The file appears whole or not at all. Nothing is pickled.
+
+        Raises:
+            CheckpointError: the file cannot be written.
+        """
+        arrays = {f"carry{k}": np.asarray(leaf) for k, leaf in enumerate(self._carry)}
+        if self._pending:
+            states, xs, ys, observed = zip(*self._pending, strict=True)
+            arrays |= {"window_h": np.stack(states), "window_observed": np.array(observed)}
+            arrays |= {f"window_x{k}": np.stack(c) for k, c in enumerate(zip(*xs, strict=True))}
+            arrays |= {f"window_y{k}": np.stack(c) for k, c in enumerate(zip(*ys, strict=True))}
+        checkpoint.write(
+            path,
+            arrays,
+            {
+                "system": _fingerprint(self.system, self._execution),
+                "estimator": checkpoint.describe(self.estimator),
+                "optimizer": checkpoint.describe(self.optimizer),
+                "engine": self.engine,
+                "steps": self.steps,
+                "noise": self._noise.state(),
+                "note": self.note,
+            },
+        )
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        system: System,
+        *,
+        estimator: Estimator | None = None,
+        optimizer: Optimizer | None = None,
+    ) -> Learner:
+        """Continue from a checkpoint, bit for bit.
+
+        Args:
+            path: a file written by `save`.
+            system: the system it was written for, declared again.
+            estimator: needed only if it holds an object of your own.
+            optimizer: likewise, such as a schedule that is a function.
+
+        Raises:
+            CheckpointError: the file is missing, damaged, of another format, or belongs to another system, estimator
+                or optimizer; the message says what differs.
+        """
+        arrays, description = checkpoint.read(path)
+        for label, given in (("estimator", estimator), ("optimizer", optimizer)):
+            if given is not None and checkpoint.describe(given) != description[label]:
+                raise CheckpointError(
+                    f"the checkpoint {path} was made with {label} {description[label]},\n"
+                    f"not with the one given, {checkpoint.describe(given)}."
+                )
+        learner = cls(
+            system,
+            estimator if estimator is not None else checkpoint.rebuild(description["estimator"], "estimator"),
+            optimizer if optimizer is not None else checkpoint.rebuild(description["optimizer"], "optimizer"),
+            engine=description["engine"],
+        )
+        theirs, ours = description["system"], _fingerprint(system, learner._execution)
+        different = [k for k in ours if ours[k] != theirs.get(k)]
+        if different:
+            lines = [f"  {k}: {theirs.get(k)} in the checkpoint, {ours[k]} here" for k in different[:3]]
+            raise CheckpointError(
+                f"the checkpoint {path} belongs to another system; these differ:\n" + "\n".join(lines)
+            )
+        try:
+            learner._restore(arrays, description)
+        except (KeyError, ValueError, TypeError) as error:
+            raise CheckpointError(f"the checkpoint {path} is incomplete or inconsistent ({error!r}).") from error
+        return learner
+
+    def _restore(self, arrays: dict[str, np.ndarray], description: dict[str, Any]) -> None:
+        carry = tuple(arrays[f"carry{k}"] for k in range(len(self._carry)))
+        for k, (mine, read) in enumerate(zip(self._carry, carry, strict=True)):
+            if np.shape(mine) != read.shape or np.asarray(mine).dtype != read.dtype:
+                raise ValueError(f"array {k} has shape {read.shape}, expected {np.shape(mine)}")
+        self._carry = carry
+        self.steps = int(description["steps"])
+        self._noise.restore(description["noise"])
+        self.note = description["note"]
+        if "window_h" in arrays:
+            count = len(arrays["window_observed"])
+            xs = [arrays[f"window_x{k}"] for k in range(len(flatten(self.system.x)))]
+            ys = [arrays[f"window_y{k}"] for k in range(len(flatten(self.system.y)))]
+            self._pending = [
+                (arrays["window_h"][t], [a[t] for a in xs], [a[t] for a in ys], bool(arrays["window_observed"][t]))
+                for t in range(count)
+            ]
+
+
+def _fingerprint(system: System, execution: Execution) -> dict[str, Any]:
+    """What must agree between a checkpoint and the system it is loaded into."""
+
+    def shapes(tree: Any) -> list[str]:
+        return [f"{leaf.dtype}{list(leaf.shape)}" for leaf in flatten(tree)]
+
+    return {
+        "state": shapes(system.state),
+        "params": {k: f"{v.dtype}{list(v.shape)}" for k, v in system.params.items()},
+        "frozen": list(system.frozen),
+        "x": shapes(system.x),
+        "y": shapes(system.y),
+        "loss": checkpoint.describe(system.loss),
+        "dt": system.dt,
+        "method": system.method,
+        **execution.model.fingerprints(),
+    }
+
+
+def _length_hint(xs: Any, ys: Any) -> int | None:
+    for stream in (*flatten(ys), *flatten(xs)):
+        if hasattr(stream, "__len__"):
+            return len(stream)
+    return None
+
+
+def _checked_estimator(estimator: Any) -> Estimator:
+    if estimator is None:
+        return NoBackTrack()
+    if not isinstance(estimator, Estimator):
+        raise DeclarationError(
+            f"Learner: expected an estimator such as fg.UORO() or fg.NoBackTrack(), got {estimator!r}.\n"
+            "Call it: fg.UORO(), not fg.UORO."
+        )
+    return estimator
+
+
+def _checked_optimizer(optimizer: Any) -> Optimizer:
+    if optimizer is None:
+        return SGD(1e-2)
+    if isinstance(optimizer, type) or not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+        raise DeclarationError(
+            f"Learner: expected an optimizer such as fg.SGD(0.01) or fg.Adam(1e-3), got {optimizer!r}."
+        )
+    return optimizer
+
+
+def _checked_seed(seed: Any) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise DeclarationError(
+            f"Learner(seed=…): expected a non-negative integer or a numpy.random.Generator, got {seed!r}."
+        )
+    return int(seed)
+
+
+class _Recorder:
+    """Collects losses, averaged over every so many steps."""
+
+    def __init__(self, first: int, every: int, keep_predictions: bool) -> None:
+        self._first, self._every = first, every
+        self._losses: list[float] = []
+        self._block: list[float] = []
+        self._predictions: list[Any] | None = [] if keep_predictions else None
+
+    def add(self, loss: float, prediction: Any) -> None:
+        if self._predictions is not None:
+            self._predictions.append(np.array(prediction))
+        self._block.append(loss)
+        if len(self._block) == self._every:
+            self._flush()
+
+    def _flush(self) -> None:
+        seen = [v for v in self._block if v == v]
+        self._losses.append(sum(seen) / len(seen) if seen else math.nan)
+        self._block = []
+
+    def history(self) -> History:
+        if self._block:
+            self._flush()
+        predictions = None if self._predictions is None else np.array(self._predictions)
+        return History(np.array(self._losses), self._first, self._every, predictions)
+
+
+class _Progress:
+    """A tqdm bar, a user's callback, or nothing."""
+
+    def __init__(self, progress: bool | Callable[[int, float], None], total: int | None) -> None:
+        self._callback = progress if callable(progress) else None
+        self._bar: Any = None
+        if progress is True:
+            from tqdm.auto import tqdm
+
+            self._bar = tqdm(total=total, unit="step", unit_scale=True)
+        self._done, self._seen, self._sum, self._shown = 0, 0, 0.0, 0
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._show()
+        if self._bar is not None:
+            self._bar.close()
+
+    def update(self, loss: float) -> None:
+        self._done += 1
+        if loss == loss:
+            self._seen += 1
+            self._sum += loss
+        if self._done - self._shown >= 256:
+            self._show()
+
+    def _show(self) -> None:
+        mean = self._sum / self._seen if self._seen else math.nan
+        if self._bar is not None:
+            self._bar.update(self._done - self._shown)
+            self._bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
+        elif self._callback is not None and self._done > self._shown:
+            self._callback(self._done, mean)
+        self._shown = self._done

@@ -1,0 +1,127 @@
+"""The linearised step: what algorithms see of a system's derivatives, and nothing else of it.
+
+A `Model` linearises a system's transition and observes its output. A `Linearization` offers products with A = ∂h'/∂h and
+B = ∂h'/∂θ. Both serve one step as well as a window of steps, and every engine.
+
+Shapes: state vectors (n,), parameter-shaped things a dict leaf → array of the leaf's shape.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from fwdgrad.program import scan
+from fwdgrad.system import System
+
+__all__ = ["DenseRows", "Leaves", "Linearization", "MaterialisedJacobians", "Model", "Observation", "Rows"]
+
+Leaves = dict[str, Any]
+
+
+class Linearization(Protocol):
+    """A map h ↦ h', of one step or of a window, linearised at a point: A = ∂h'/∂h, B = ∂h'/∂θ, as products.
+
+    Leaves are the parameters that are learned and that the transition uses. Only `jacobians` materialises anything.
+    """
+
+    value: Any
+    """h', shape (n,)."""
+
+    def jvp(self, direction: Any, leaves: Leaves | None = None) -> Any:
+        """A·direction + B·leaves, shape (n,). Without `leaves`, A·direction."""
+
+    def vjp(self, cotangent: Any) -> tuple[Any, Leaves]:
+        """(c·A, c·B) for a cotangent c of shape (n,)."""
+
+    def rows(self) -> Rows:
+        """The rows b_i = ∂h'_i/∂θ of B, i = 1 … n."""
+
+    def jacobians(self) -> tuple[Any, Leaves]:
+        """A as an array (n, n) and B as arrays (n, *leaf shape). Cost: n vector-Jacobian products."""
+
+
+class Rows(Protocol):
+    """The rows b_i of B, evaluated once."""
+
+    def squared_norms(self) -> Any:
+        """‖b_i‖², shape (n,)."""
+
+    def combine(self, weights: Any) -> Leaves:
+        """Σ_i weights_i b_i."""
+
+
+class DenseRows:
+    """Rows stored in full: O(n p) numbers."""
+
+    def __init__(self, rows: Leaves) -> None:
+        self.rows = rows
+
+    def squared_norms(self) -> Any:
+        """Row by row, summed over the leaves."""
+        return sum(np.sum(np.reshape(r * r, (r.shape[0], -1)), axis=1) for r in self.rows.values())
+
+    def combine(self, weights: Any) -> Leaves:
+        """One vector-matrix product per leaf."""
+        return {k: np.tensordot(weights, r, axes=1) for k, r in self.rows.items()}
+
+
+class Observation(Protocol):
+    """Prediction and loss at a state h', with their gradient."""
+
+    prediction: Any
+    loss: Any
+
+    def gradient(self) -> tuple[Any, Leaves]:
+        """c = ∂ℓ/∂h', shape (n,), and the direct term ∂ℓ/∂θ at fixed h', for every learned leaf that Y uses."""
+
+
+class Model(Protocol):
+    """A system as algorithms see it."""
+
+    system: System
+    leaves: tuple[str, ...]
+    """Learned parameters that the transition uses: those with an influence on the state."""
+    x_bounds: list[int | None]
+    """For each array of x: how many values it can take, if it is used as an index."""
+    y_bounds: list[int | None]
+    """The same for y."""
+
+    def fingerprints(self) -> dict[str, str]:
+        """What identifies the functions F and Y, as far as it can be known."""
+
+    def linearize(self, h: Any, x: Any, params: Leaves) -> Linearization:
+        """The transition at (h, x, θ)."""
+
+    def observe(self, h: Any, x: Any, y: Any, params: Leaves) -> Observation:
+        """Prediction from the next state h' and loss against y."""
+
+    def advance(self, h: Any, x: Any, params: Leaves) -> tuple[Any, Any]:
+        """(h', ŷ) without derivatives."""
+
+
+class MaterialisedJacobians:
+    """`jacobians` and `rows` from the products, for linearizations of any kind."""
+
+    value: Any
+
+    def vjp(self, cotangent: Any) -> tuple[Any, Leaves]:
+        """(c·A, c·B)."""
+        raise NotImplementedError
+
+    def jacobians(self) -> tuple[Any, Leaves]:
+        """A and B, row by row: n vector-Jacobian products."""
+        names: list[str] = []
+
+        def row(_: tuple[Any, ...], rows: tuple[Any, ...]) -> tuple[Any, Any]:
+            state, leaves = self.vjp(rows[0])
+            names[:] = list(leaves)
+            return (), (state, *leaves.values())
+
+        _, (state, *leaves) = scan(row, (), (np.eye(self.value.shape[0], dtype=self.value.dtype),))
+        return state, dict(zip(names, leaves, strict=True))
+
+    def rows(self) -> Rows:
+        """The rows of B in full."""
+        return DenseRows(self.jacobians()[1])

@@ -1,0 +1,130 @@
+"""A model that runs the user's functions as they are, and has autograd differentiate them at every step.
+
+For functions that cannot be traced, such as those with branches that depend on values. Slow: hundreds of microseconds
+a step, whatever the size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import autograd.numpy as anp
+import numpy as np
+from autograd.core import make_jvp, make_vjp
+from autograd.numpy.numpy_boxes import ArrayBox
+
+from fwdgrad.errors import TracingError
+from fwdgrad.linear.base import Leaves, Linearization, MaterialisedJacobians
+from fwdgrad.losses import CrossEntropy
+from fwdgrad.system import System
+from fwdgrad.trees import flatten
+
+__all__ = ["EagerModel"]
+
+
+def _dispatch(self: Any, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+    """Plain NumPy functions on autograd's arrays: call autograd's function of the same name."""
+    twin = getattr(anp, function.__name__, None) if function.__module__ in ("numpy", "numpy.linalg") else None
+    if function.__module__ == "numpy.linalg":
+        twin = getattr(anp.linalg, function.__name__, None)
+    if twin is None:
+        return NotImplemented
+    return twin(*args, **kwargs)
+
+
+# autograd's arrays take part in NumPy's ufuncs, but not in its functions (np.concatenate(...)), unless told how
+if not hasattr(ArrayBox, "__array_function__"):
+    ArrayBox.__array_function__ = _dispatch
+
+
+class EagerModel:
+    """A system whose derivatives autograd takes anew at every step."""
+
+    def __init__(self, system: System) -> None:
+        self.system = system
+        self.leaves = system.trainable
+        self.x_bounds: list[int | None] = [None] * len(flatten(system.x))
+        symbols = system.prediction.shape[0] if isinstance(system.loss, CrossEntropy) else None
+        self.y_bounds: list[int | None] = [symbols] * len(flatten(system.y))
+
+    def fingerprints(self) -> dict[str, str]:
+        """Nothing is known about a function that is not traced."""
+        return {"F": "not traced", "Y": "not traced"}
+
+    def _differentiable(self, function: Callable[..., Any], params: Leaves) -> Callable[[Any], Any]:
+        names = self.system.trainable
+
+        def run(z: Any) -> Any:
+            return function(z[0], dict(params) | {k: z[i + 1] for i, k in enumerate(names)})
+
+        return run
+
+    def linearize(self, h: Any, x: Any, params: Leaves) -> Linearization:
+        """The transition at (h, x, θ)."""
+        run = self._differentiable(lambda state, theta: self.system.transition(state, x, theta), params)
+        return EagerLinearization(run, self._point(h, params), self.system.trainable)
+
+    def observe(self, h: Any, x: Any, y: Any, params: Leaves) -> EagerObservation:
+        """Prediction and loss at h'."""
+        run = self._differentiable(lambda state, theta: self.system.output(state, x, theta), params)
+        return EagerObservation(self.system, run, self._point(h, params), y)
+
+    def _point(self, h: Any, params: Leaves) -> tuple[Any, ...]:
+        return (h, *(params[k] for k in self.system.trainable))
+
+    def advance(self, h: Any, x: Any, params: Leaves) -> tuple[Any, Any]:
+        """(h', ŷ)."""
+        after = np.asarray(self.system.transition(h, x, params))
+        return after, np.asarray(self.system.output(after, x, params))
+
+
+def _vjp(run: Callable[[Any], Any], point: tuple[Any, ...]) -> tuple[Callable[[Any], Any], Any]:
+    try:
+        return make_vjp(run, point)
+    except (TypeError, NotImplementedError, AttributeError) as error:
+        raise TracingError(
+            f"engine='eager': autograd cannot differentiate the function: {error}\n"
+            "Write the function with `import autograd.numpy as np`, or use engine='numpy'."
+        ) from error
+
+
+class EagerLinearization(MaterialisedJacobians):
+    """One step, linearised by autograd."""
+
+    def __init__(self, run: Callable[[Any], Any], point: tuple[Any, ...], names: tuple[str, ...]) -> None:
+        self._run, self._point, self._names = run, point, names
+        self._pull, self.value = _vjp(run, point)
+
+    def jvp(self, direction: Any, leaves: Leaves | None = None) -> Any:
+        """A·direction + B·leaves."""
+        zeros = [np.zeros(np.shape(p), self.value.dtype) for p in self._point[1:]]
+        given = [(leaves or {}).get(k, z) for k, z in zip(self._names, zeros, strict=True)]
+        tangent = (direction, *given)
+        try:
+            return make_jvp(self._run, self._point)(tangent)[1]
+        except NotImplementedError:  # autograd has no forward rule: differentiate the backward product
+            back, _ = make_vjp(lambda c: make_vjp(self._run, self._point)[0](c), np.zeros(self.value.shape))
+            return back(tangent)
+
+    def vjp(self, cotangent: Any) -> tuple[Any, Leaves]:
+        """(c·A, c·B)."""
+        state, *leaves = self._pull(np.asarray(cotangent))
+        return state, dict(zip(self._names, leaves, strict=True))
+
+
+class EagerObservation:
+    """Prediction and loss, differentiated by autograd."""
+
+    def __init__(self, system: System, run: Callable[[Any], Any], point: tuple[Any, ...], y: Any) -> None:
+        self._system, self._y = system, y
+        self._pull, self.prediction = _vjp(run, point)
+        self.loss = system.loss.value(self.prediction, y)
+
+    def gradient(self) -> tuple[Any, Leaves]:
+        """c and the direct term."""
+        slope = self._system.loss.gradient(self.prediction, self._y)
+        if slope is None:
+            slope = make_vjp(lambda yhat: self._system.loss.value(yhat, self._y), self.prediction)[0](1.0)
+        state, *leaves = self._pull(np.asarray(slope, dtype=self.prediction.dtype))
+        return state, dict(zip(self._system.trainable, leaves, strict=True))

@@ -1,0 +1,71 @@
+"""A stream of random arrays that does not depend on how many are asked for at a time.
+
+Numbers are drawn in blocks of fixed length and handed out row by row, so that a thousand single steps see the same
+draws as one run of a thousand, and a checkpoint needs only the generator's state before the current block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fwdgrad.errors import DeclarationError
+from fwdgrad.influence import NoiseSpec
+
+__all__ = ["NoiseStream"]
+
+BLOCK = 64
+
+
+class NoiseStream:
+    """Rows of noise for consecutive steps.
+
+    Args:
+        generator: where the randomness comes from.
+        specs: what each row consists of.
+        dtype: float64 or float32.
+    """
+
+    def __init__(self, generator: np.random.Generator, specs: Sequence[NoiseSpec], dtype: np.dtype) -> None:
+        self._generator, self._specs, self._dtype = generator, tuple(specs), np.dtype(dtype)
+        self._before = generator.bit_generator.state
+        self._block: list[np.ndarray] = []
+        self._next = BLOCK
+
+    def peek(self) -> tuple[np.ndarray, ...]:
+        """The next row."""
+        if self._next == BLOCK and self._specs:
+            self._draw()
+        return tuple(array[self._next] for array in self._block)
+
+    def advance(self) -> None:
+        """Go on to the row after."""
+        if self._specs:
+            self._next += 1
+
+    def _draw(self) -> None:
+        self._before = self._generator.bit_generator.state
+        self._block = [self._array(spec) for spec in self._specs]
+        self._next = 0
+
+    def _array(self, spec: NoiseSpec) -> np.ndarray:
+        shape = (BLOCK, *spec.shape)
+        if spec.kind == "signs":
+            return np.where(self._generator.random(shape) < 0.5, -1.0, 1.0).astype(self._dtype)
+        if spec.kind == "normal":
+            return self._generator.standard_normal(shape).astype(self._dtype)
+        raise DeclarationError(f"noise: expected kind 'signs' or 'normal', got {spec.kind!r}.")
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs to go on with exactly the same rows."""
+        return {"generator": self._before if self._block else self._generator.bit_generator.state, "next": self._next}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        self._generator.bit_generator.state = state["generator"]
+        self._next, self._block = BLOCK, []
+        if self._specs and state["next"] < BLOCK:
+            self._draw()
+        self._next = int(state["next"])

@@ -1,0 +1,292 @@
+"""Reading samples: inputs and targets as users give them, checked and turned into arrays of the declared kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fwdgrad.errors import DataError, ShapeError
+from fwdgrad.linear import Model
+from fwdgrad.trees import flatten, leaf_names, unflatten
+
+__all__ = ["Chunk", "SampleReader"]
+
+CHUNK = 1024
+
+
+class Chunk(NamedTuple):
+    """Consecutive samples: arrays with a leading time axis, and which steps have a target."""
+
+    x: list[np.ndarray]
+    y: list[np.ndarray]
+    observed: np.ndarray
+
+
+class SampleReader:
+    """Turns samples into arrays for a model.
+
+    A target counts as missing if it is None, NaN throughout, or masked. Missing targets are filled with zeros.
+
+    Raises (from every method):
+        ShapeError: another shape, key or kind of number than declared.
+        DataError: a non-finite input, a symbol outside its range, or an empty stream.
+    """
+
+    def __init__(self, model: Model) -> None:
+        system = model.system
+        self._system = system
+        self._x, self._y = flatten(system.x), flatten(system.y)
+        self._x_names = leaf_names(system.x, "x")
+        self._y_names = leaf_names(system.y, "y")
+        self._x_bounds, self._y_bounds = model.x_bounds, model.y_bounds
+
+    def input(self, x: Any, step: int = 0) -> list[np.ndarray]:
+        """One input."""
+        return [a[0] for a in self._inputs(self._one(x, self._system.x, "x"), 1, step)]
+
+    def sample(self, x: Any, y: Any, step: int = 0) -> tuple[list[np.ndarray], list[np.ndarray], bool]:
+        """One sample: input, target, and whether the target is there."""
+        targets, observed = self._targets(None if y is None else self._one(y, self._system.y, "y"), 1, step)
+        return self.input(x, step), [a[0] for a in targets], bool(observed[0])
+
+    def _one(self, value: Any, like: Any, what: str) -> Any:
+        """A single value as a stream of length one."""
+        if like is None:
+            if value is not None:
+                raise ShapeError(f"{what}: the system is autonomous and takes no input; got {value!r}. Pass None.")
+            return None
+        if isinstance(like, dict):
+            if not isinstance(value, dict) or set(value) != set(like):
+                got = sorted(value) if isinstance(value, dict) else repr(value)
+                raise ShapeError(f"{what}: expected a dict with the keys {sorted(like)}, got {got}.")
+            return {k: self._one(value[k], like[k], f"{what}[{k!r}]") for k in like}
+        if value is None:
+            raise DataError(f"{what}: expected an array of shape {like.shape}, got None. Inputs cannot be missing.")
+        return np.ma.asanyarray(value)[None] if np.ma.isMaskedArray(value) else np.asarray(value)[None]
+
+    def chunks(self, xs: Any, ys: Any, steps: int | None, start: int) -> Iterator[Chunk]:
+        """Samples chunk by chunk, from arrays with time along axis 0 or from any iterable.
+
+        Args:
+            xs: inputs; or, if `ys` is None, an iterable of pairs (x, y); None for an autonomous system.
+            ys: targets.
+            steps: at most this many; None for all.
+            start: number of the first step, for messages.
+        """
+        if xs is None and self._system.x is not None:
+            raise DataError("run: expected inputs xs, got None. Only an autonomous system (x=None) runs without.")
+        length = self._length(xs, ys)
+        if length is None:
+            yield from self._from_iterable(self._pairs(xs, ys), steps, start)
+            return
+        length = length if steps is None else min(length, steps)
+        if length == 0:
+            raise DataError("run: the stream is empty. Give at least one sample.")
+        for a in range(0, length, CHUNK):
+            b = min(a + CHUNK, length)
+            targets, observed = self._targets(_cut(ys, a, b), b - a, start + a)
+            yield Chunk(self._inputs(_cut(xs, a, b), b - a, start + a), targets, observed)
+
+    def _length(self, xs: Any, ys: Any) -> int | None:
+        """Length of array streams; None if they are to be iterated over."""
+        if ys is None and xs is not None:
+            return None  # pairs
+        streams = [s for s in (*flatten(xs), *flatten(ys))]
+        if not all(hasattr(s, "__len__") and hasattr(s, "shape") for s in map(_listed, streams)):
+            return None
+        lengths = {len(_listed(s)) for s in streams}
+        if len(lengths) > 1:
+            raise DataError(f"run: inputs and targets have different lengths {sorted(lengths)} along axis 0.")
+        return lengths.pop() if lengths else None
+
+    def _pairs(self, xs: Any, ys: Any) -> Iterator[tuple[Any, Any]]:
+        if ys is not None:
+            if xs is None:
+                return ((None, y) for y in ys)
+            return iter(zip(xs, ys, strict=True))
+
+        def checked() -> Iterator[tuple[Any, Any]]:
+            for number, pair in enumerate(_iterate(xs)):
+                if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+                    raise DataError(
+                        f"run: without ys, xs must be an iterable of pairs (x, y); item {number} is {_short(pair)}.\n"
+                        "Call run(xs, ys), with None or NaN for missing targets."
+                    )
+                yield pair[0], pair[1]
+
+        return checked()
+
+    def _from_iterable(self, pairs: Iterable[tuple[Any, Any]], steps: int | None, start: int) -> Iterator[Chunk]:
+        source = iter(pairs) if steps is None else islice(pairs, steps)
+        done = 0
+        while True:
+            samples: list[tuple[list[np.ndarray], list[np.ndarray], bool]] = []
+            for x, y in islice(source, CHUNK):
+                samples.append(self.sample(x, y, start + done + len(samples)))
+            if not samples:
+                break
+            yield Chunk(
+                [np.stack(column) for column in zip(*(s[0] for s in samples), strict=True)],
+                [np.stack(column) for column in zip(*(s[1] for s in samples), strict=True)],
+                np.array([s[2] for s in samples]),
+            )
+            done += len(samples)
+        if done == 0:
+            raise DataError("run: the stream is empty. Give at least one sample.")
+
+    # ---- checking arrays with a leading time axis
+
+    def _inputs(self, xs: Any, length: int, start: int) -> list[np.ndarray]:
+        made = []
+        values = _match(xs, self._system.x, "x")
+        for value, like, name, bound in zip(values, self._x, self._x_names, self._x_bounds, strict=True):
+            if np.ma.is_masked(value):
+                raise DataError(f"{name}: inputs cannot be missing; step {start + _first(np.ma.getmaskarray(value))}.")
+            array = _shaped(np.asarray(value), like, name, length)
+            if np.issubdtype(like.dtype, np.integer):
+                array = _integers(array, name, start)
+                _in_range(array, bound, name, start)
+            elif not np.all(np.isfinite(array)):
+                step = start + _first(~np.isfinite(array))
+                raise DataError(
+                    f"{name}: expected finite numbers, got NaN or infinity at step {step}.\n"
+                    "Only targets may be missing; fill in the input, or drop the sample."
+                )
+            made.append(np.ascontiguousarray(array, dtype=like.dtype))
+        return made
+
+    def _targets(self, ys: Any, length: int, start: int) -> tuple[list[np.ndarray], np.ndarray]:
+        if ys is None:
+            return [np.zeros((length, *like.shape), like.dtype) for like in self._y], np.zeros(length, bool)
+        made = []
+        missing = np.ones(length, bool)
+        values = _match(ys, self._system.y, "y")
+        for value, like, name, bound in zip(values, self._y, self._y_names, self._y_bounds, strict=True):
+            if not np.ma.isMaskedArray(value) and np.asarray(value).dtype == object:
+                value = _fill(value, like)
+            mask = np.ma.getmaskarray(value) if np.ma.isMaskedArray(value) else None
+            array = _shaped(np.asarray(np.ma.getdata(value)), like, name, length)
+            if np.issubdtype(array.dtype, np.floating):
+                gaps = np.isnan(array)
+                mask = gaps if mask is None else mask | gaps
+            absent = np.zeros(length, bool) if mask is None else mask.reshape(length, -1).all(axis=1)
+            missing &= absent
+            if np.issubdtype(like.dtype, np.integer):
+                array = _integers(np.where(absent.reshape((length,) + (1,) * like.ndim), 0, array), name, start)
+                _in_range(array, bound, name, start)
+            else:
+                if np.any(np.isinf(array)):
+                    raise DataError(
+                        f"{name}: expected numbers or NaN, got infinity at step {start + _first(np.isinf(array))}."
+                    )
+                gone = absent.reshape((length,) + (1,) * like.ndim)
+                array = np.where(gone, 0.0, array if mask is None else np.where(mask, np.nan, array))
+                if np.any(np.isnan(array)) and not hasattr(self._system.loss, "scale"):
+                    raise DataError(
+                        f"{name}: a target is partly NaN, at step {start + _first(np.isnan(array))}.\n"
+                        "SquaredError takes NaN components as not observed; for this loss give whole targets or None."
+                    )
+            made.append(np.ascontiguousarray(array, dtype=like.dtype))
+        return made, ~missing
+
+
+def _listed(stream: Any) -> Any:
+    """A list as an array (object dtype where it has gaps); anything else as it is."""
+    if not isinstance(stream, (list, tuple)):
+        return stream
+    try:
+        return np.asarray(stream) if None not in list(stream) else _objects(stream)
+    except (ValueError, TypeError):
+        return _objects(stream)
+
+
+def _objects(stream: Any) -> np.ndarray:
+    made = np.empty(len(stream), dtype=object)
+    made[:] = list(stream)
+    return made
+
+
+def _cut(streams: Any, a: int, b: int) -> Any:
+    return unflatten(streams, [_listed(s)[a:b] for s in flatten(streams)]) if streams is not None else None
+
+
+def _iterate(xs: Any) -> Iterator[Any]:
+    try:
+        return iter(xs)
+    except TypeError:
+        raise DataError(f"run: expected arrays or an iterable of samples, got {_short(xs)}.") from None
+
+
+def _match(value: Any, like: Any, what: str) -> list[Any]:
+    """The arrays of `value`, in the order of `like`."""
+    if like is None:
+        if value is not None:
+            raise ShapeError(f"{what}: the system is autonomous and takes no input; got {_short(value)}. Pass None.")
+        return []
+    if isinstance(like, dict):
+        if not isinstance(value, dict) or set(value) != set(like):
+            got = sorted(value) if isinstance(value, dict) else _short(value)
+            raise ShapeError(f"{what}: expected a dict with the keys {sorted(like)}, got {got}.")
+        return [leaf for k in like for leaf in _match(value[k], like[k], f"{what}[{k!r}]")]
+    return [value]
+
+
+def _shaped(array: np.ndarray, like: np.ndarray, name: str, length: int) -> np.ndarray:
+    if not (np.issubdtype(array.dtype, np.number) or array.dtype == bool):
+        raise ShapeError(f"{name}: expected numbers ({like.dtype}), got {array.dtype} {_short(array[0])}.")
+    if np.issubdtype(array.dtype, np.complexfloating):
+        raise ShapeError(f"{name}: expected real numbers ({like.dtype}), got {array.dtype}.")
+    if array.shape[1:] != like.shape:
+        one = f"shape {like.shape}" if like.shape else "one number"
+        raise ShapeError(
+            f"{name}: expected {one} per step, as in the declared example; got {array.shape[1:] or 'one number'}.\n"
+            "Time is axis 0 of a stream. Reshape the data, or declare the system with another example."
+        )
+    return array
+
+
+def _integers(array: np.ndarray, name: str, start: int) -> np.ndarray:
+    if np.issubdtype(array.dtype, np.integer) or array.dtype == bool:
+        return array.astype(np.int64)
+    wrong = ~np.isfinite(array) | (array != np.rint(np.where(np.isfinite(array), array, 0.0)))
+    if np.any(wrong):
+        k = _first(wrong)
+        raise ShapeError(
+            f"{name}: expected an integer (a symbol), got {_short(array[k])} at step {start + k}.\n"
+            "Code symbols as 0, 1, 2, …; Alphabet.encode does it for text."
+        )
+    return array.astype(np.int64)
+
+
+def _in_range(array: np.ndarray, bound: int | None, name: str, start: int) -> None:
+    if bound is None:
+        return
+    wrong = (array < 0) | (array >= bound)
+    if np.any(wrong):
+        k = _first(wrong)
+        raise DataError(
+            f"{name}: expected a symbol from 0 to {bound - 1}, got {array[k]} at step {start + k}.\n"
+            f"The system was declared for {bound} symbols; declare it larger, or recode the data."
+        )
+
+
+def _fill(value: Any, like: np.ndarray) -> Any:
+    """A stream with None where a target is missing, as an array with NaN there."""
+    gap = np.full(like.shape, np.nan)
+    try:
+        return np.stack([gap if v is None else np.asarray(v, dtype=float) for v in value])
+    except (ValueError, TypeError) as error:
+        raise ShapeError(f"y: expected targets of one shape {like.shape} each, or None ({error}).") from None
+
+
+def _first(wrong: np.ndarray) -> int:
+    """The first row with a True in it."""
+    return int(np.argmax(wrong.reshape(len(wrong), -1).any(axis=1)))
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
