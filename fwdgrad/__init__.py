@@ -2,8 +2,9 @@
 
 from fwdgrad import errors, losses, streams
 from fwdgrad._version import __version__
+from fwdgrad.analysis import Budget, Structure, analyze
 from fwdgrad.errors import FwdgradError
-from fwdgrad.estimators import RTRL, TBPTT, UORO, Estimator, NoBackTrack
+from fwdgrad.estimators import RTRL, TBPTT, UORO, Estimator, NoBackTrack, SnAp, SparseRTRL
 from fwdgrad.learner import History, Learner
 from fwdgrad.optimizers import SGD, AdaGrad, Adam, schedules
 from fwdgrad.system import System
@@ -15,13 +16,18 @@ __all__ = [
     "UORO",
     "AdaGrad",
     "Adam",
+    "Budget",
     "Estimator",
     "FwdgradError",
     "History",
     "Learner",
     "NoBackTrack",
+    "SnAp",
+    "SparseRTRL",
+    "Structure",
     "System",
     "__version__",
+    "analyze",
     "errors",
     "losses",
     "schedules",

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fwdgrad.errors import DeclarationError
-from fwdgrad.influence import Averaged, Exact, Influence, NoInfluence, RankOne
+from fwdgrad.influence import Averaged, Exact, Influence, Masked, NoInfluence, RankOne
 
-__all__ = ["RTRL", "TBPTT", "UORO", "Estimator", "NoBackTrack", "estimator_named"]
+__all__ = ["RTRL", "TBPTT", "UORO", "Estimator", "NoBackTrack", "SnAp", "SparseRTRL", "estimator_named"]
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,13 @@ class Estimator:
             value = getattr(self, label)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise DeclarationError(f"{self.name}({label}=…): expected an integer of at least 1, got {value!r}.")
-        if self.rank > 1 and isinstance(self.influence, (Exact, NoInfluence)):
+        if self.rank > 1 and isinstance(self.influence, (Exact, Masked, NoInfluence)):
             raise DeclarationError(
-                f"{self.name}(rank={self.rank}): copies of an influence that is not random are all the same. Use rank=1."
+                f"{self.name}(rank={self.rank}): copies of what is not random are all the same. Use rank=1."
+            )
+        if self.window > 1 and isinstance(self.influence, Masked):
+            raise DeclarationError(
+                f"{self.name}(window={self.window}): the pattern is that of a single step. Use window=1, or RTRL."
             )
 
     @property
@@ -56,31 +60,58 @@ def RTRL() -> Estimator:
     return Estimator(Exact(), name="RTRL")
 
 
-def UORO(rank: int = 1, window: int = 1, signs: str = "signs") -> Estimator:
-    """Unbiased online recurrent optimization (Tallec & Ollivier 2018): rank-one influence, one common scale.
+def SparseRTRL() -> Estimator:
+    """Real-time recurrent learning on the closed pattern of the influence matrix: what is always zero is not kept.
 
-    Works on any system as a black box, at a small multiple of the cost of running it. Unbiased for fixed θ.
+    Exact for fixed θ. O(p) for diagonal recurrences; `analyze` says how large the pattern is.
+    """
+    return Estimator(Masked(), name="SparseRTRL")
+
+
+def SnAp(order: int = 1) -> Estimator:
+    """Sparse n-step approximation (Menick et al. 2021): influence that takes more than `order` steps is dropped.
+
+    Biased, unless the pattern of `order` steps is closed.
+    """
+    return Estimator(Masked(order), name=f"SnAp-{order}")
+
+
+def UORO(scale: str = "common", rank: int = 1, window: int = 1, signs: str = "signs") -> Estimator:
+    """Unbiased online recurrent optimization (Tallec & Ollivier 2018): rank-one influence of a black box.
+
+    Works on any system at a small multiple of the cost of running it. Unbiased for fixed θ.
 
     Args:
+        scale: "common" as in the paper: one scale for all state variables. "probe": one for each, learned from past
+            steps by one more forward product, for state variables of unlike scales.
         rank: number of independent copies that are averaged ("rank-k UORO"); divides the variance, multiplies cost.
         window: T of "memory-T UORO": the last T steps are differentiated exactly.
         signs: "signs" or "normal", the distribution of the noise.
     """
-    return Estimator(RankOne("common", signs), window, rank, "UORO")
+    _among("UORO", scale, ("common", "probe"))
+    return Estimator(RankOne(scale, signs), window, rank, "UORO")
 
 
-def NoBackTrack(rank: int = 1, window: int = 1, signs: str = "signs") -> Estimator:
+def NoBackTrack(scale: str = "unit", rank: int = 1, window: int = 1, signs: str = "signs") -> Estimator:
     """NoBackTrack, Euclidean version (Ollivier, Tallec & Charpiat 2015): rank-one influence, one scale per unit.
 
-    Less noise than UORO where state variables have unlike scales. Needs the rows of ∂F/∂θ: cheap where each parameter
-    feeds few state variables, n backward products where it does not. Unbiased for fixed θ.
+    Less noise than UORO where state variables have unlike scales. Needs the rows of ∂F/∂θ: one backward product where
+    each parameter feeds one state variable, n where a parameter feeds all. Unbiased for fixed θ.
 
     Args:
+        scale: "unit" as in the paper; "mixed" takes the scales from the leaves whose rows are cheap, and treats the
+            others as UORO does.
         rank: number of independent copies that are averaged; the rows are evaluated once for all of them.
         window: the last `window` steps are differentiated exactly.
         signs: "signs" or "normal", the distribution of the noise.
     """
-    return Estimator(RankOne("unit", signs), window, rank, "NoBackTrack")
+    _among("NoBackTrack", scale, ("unit", "mixed"))
+    return Estimator(RankOne(scale, signs), window, rank, "NoBackTrack")
+
+
+def _among(name: str, scale: str, allowed: tuple[str, ...]) -> None:
+    if scale not in allowed:
+        raise DeclarationError(f"{name}(scale=…): expected one of {', '.join(allowed)}, got {scale!r}.")
 
 
 def TBPTT(window: int) -> Estimator:
@@ -91,22 +122,30 @@ def TBPTT(window: int) -> Estimator:
     return Estimator(NoInfluence(), window, 1, "TBPTT")
 
 
-_NAMED: dict[str, Callable[..., Estimator]] = {"rtrl": RTRL, "uoro": UORO, "nobacktrack": NoBackTrack, "tbptt": TBPTT}
+_NAMED: dict[str, Callable[..., Estimator]] = {
+    "rtrl": RTRL,
+    "sparse-rtrl": SparseRTRL,
+    "snap": SnAp,
+    "nobacktrack": NoBackTrack,
+    "uoro": UORO,
+    "tbptt": TBPTT,
+}
+_NUMBER = {"snap": "order", "nobacktrack": "window", "uoro": "window", "tbptt": "window"}
 
 
-def estimator_named(text: str) -> Estimator:
-    """An estimator from text such as "uoro", "nobacktrack", "rtrl" or "tbptt:16" (a window of 16).
+def estimator_named(text: str, rank: int = 1) -> Estimator:
+    """An estimator from text: "uoro", "nobacktrack", "rtrl", "sparse-rtrl", "snap:2", "tbptt:16" (a window of 16).
 
     Raises:
-        DeclarationError: there is none of that name, or the number is missing or not a number.
+        DeclarationError: there is none of that name, or its number is missing, or not a number, or not allowed.
     """
-    name, _, number = text.lower().partition(":")
+    name, colon, number = text.lower().partition(":")
     if name not in _NAMED:
         raise DeclarationError(f"estimator {text!r} is not known. Choose one of {', '.join(_NAMED)}, or tbptt:16.")
-    if name == "rtrl":
-        return RTRL()
-    if not number and name == "tbptt":
+    if name == "tbptt" and not number:
         raise DeclarationError("estimator 'tbptt' needs a window: write tbptt:16 for 16 steps.")
-    if number and not number.isdigit():
-        raise DeclarationError(f"estimator {text!r}: expected a number of steps after the colon, got {number!r}.")
-    return _NAMED[name](window=int(number or 1))
+    if colon and (name not in _NUMBER or not number.isdigit()):
+        raise DeclarationError(f"estimator {text!r}: expected {name}{' and a number' * (name in _NUMBER)}.")
+    options = {_NUMBER[name]: int(number)} if number else {}
+    made = _NAMED[name](**options)
+    return made if rank == 1 else Estimator(made.influence, made.window, rank, made.name)

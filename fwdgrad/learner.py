@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from fwdgrad import checkpoint
-from fwdgrad.errors import CheckpointError, DeclarationError, NonFiniteError
-from fwdgrad.estimators import Estimator, NoBackTrack
+from fwdgrad.analysis import analyze
+from fwdgrad.errors import CheckpointError, DeclarationError, NonFiniteError, TracingError
+from fwdgrad.estimators import UORO, Estimator, estimator_named
 from fwdgrad.execution import Execution, Flat
 from fwdgrad.noise import NoiseStream
 from fwdgrad.optimizers import SGD, Optimizer
@@ -61,7 +62,8 @@ class Learner:
 
     Args:
         system: the declared system. It is not changed.
-        estimator: how gradients are estimated; `NoBackTrack()` by default.
+        estimator: how gradients are estimated; "auto" takes what `fwdgrad.analyze` chooses (UORO for a system that
+            cannot be traced). Names such as "uoro" or "tbptt:16" work too.
         optimizer: how they change the parameters; `SGD(1e-2)` by default.
         seed: an integer or a `numpy.random.Generator`; the same seed gives the same result on every engine.
         engine: "numpy", "eager", or "auto"; see `fwdgrad.execution`.
@@ -87,13 +89,13 @@ class Learner:
     def __init__(
         self,
         system: System,
-        estimator: Estimator | None = None,
+        estimator: Estimator | str = "auto",
         optimizer: Optimizer | None = None,
         seed: int | np.random.Generator = 0,
         engine: str = "auto",
     ) -> None:
         self.system = system
-        self.estimator = _checked_estimator(estimator)
+        self.estimator = _checked_estimator(estimator, system)
         self.optimizer = _checked_optimizer(optimizer)
         self._execution = Execution(system, self.estimator, self.optimizer, engine)
         self.engine = self._execution.engine
@@ -134,9 +136,9 @@ class Learner:
         order. With a window, G̃ is that at the start of the current window.
         """
         layout, influence = self._execution.steps.layout, self._execution.steps.influence
-        leaves = influence.dense(self._unpacked.influence)
-        blocks = [np.broadcast_to(g, (layout.size, *layout.leaves[k])) for k, g in leaves.items()]
-        return np.concatenate([b.reshape(layout.size, -1) for b in blocks] or [np.zeros((layout.size, 0))], axis=1)
+        leaves = influence.dense(self._unpacked.influence, layout)
+        blocks = [np.asarray(leaves[k]).reshape(layout.size, -1) for k in layout.leaves]
+        return np.concatenate(blocks or [np.zeros((layout.size, 0))], axis=1)
 
     def influence_nbytes(self) -> int:
         """Memory of the influence that is carried from step to step, in bytes."""
@@ -425,9 +427,14 @@ def _length_hint(xs: Any, ys: Any) -> int | None:
     return None
 
 
-def _checked_estimator(estimator: Any) -> Estimator:
-    if estimator is None:
-        return NoBackTrack()
+def _checked_estimator(estimator: Any, system: System) -> Estimator:
+    if estimator == "auto":
+        try:
+            return analyze(system).choice
+        except TracingError:
+            return UORO()
+    if isinstance(estimator, str):
+        return estimator_named(estimator)
     if not isinstance(estimator, Estimator):
         raise DeclarationError(
             f"Learner: expected an estimator such as fg.UORO() or fg.NoBackTrack(), got {estimator!r}.\n"

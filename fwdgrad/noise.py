@@ -60,7 +60,8 @@ class NoiseStream:
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs to go on with exactly the same rows."""
-        return {"generator": self._before if self._block else self._generator.bit_generator.state, "next": self._next}
+        within = self._next < BLOCK  # else the next row comes from a block that is not drawn yet
+        return {"generator": self._before if within else self._generator.bit_generator.state, "next": self._next}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on where `state` was taken."""

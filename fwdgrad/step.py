@@ -49,7 +49,8 @@ class Steps:
     def __init__(self, model: Model, estimator: Estimator, optimizer: Optimizer) -> None:
         system = model.system
         self.model, self.estimator, self.optimizer = model, estimator, optimizer
-        self.layout = Layout(system.size, {k: system.params[k].shape for k in model.leaves}, system.dtype)
+        shapes = {k: system.params[k].shape for k in model.leaves}
+        self.layout = Layout(system.size, shapes, system.dtype, model.patterns)
         # parameters that the transition does not use have no influence to keep
         self.influence: Influence = estimator.kept if self.layout.leaves else NoInfluence()
 
@@ -114,7 +115,7 @@ class Steps:
     def _update(self, carry: Carry, lin: Any, noise: tuple[Any, ...], direct: Leaves, pulled: Any) -> tuple[Carry, Any]:
         """Optimizer and influence, from the exact part of the gradient and the row that pulls at G̃."""
         trained = {k: carry.params[k] for k in self.model.system.trainable}
-        past = self.influence.pull(carry.influence, pulled)
+        past = self.influence.pull(carry.influence, pulled, self.layout)
         gradient = {k: _sum(direct.get(k), past.get(k), trained[k]) for k in trained}
         updates, optimizer = self.optimizer.update(gradient, carry.optimizer, trained)
         params = {k: v + updates[k] if k in updates else v for k, v in carry.params.items()}

@@ -79,7 +79,7 @@ class System:
                     f"System: {label} must be a function of (state, input, parameters), got {function!r}."
                 )
         self.F, self.Y = F, Y
-        self.name = name or getattr(F, "__name__", "system")
+        self.name = str(name or getattr(F, "__name__", "system"))
         self.loss: Loss = as_loss(loss, y)
         self.dt = _step(dt)
         self.method = method

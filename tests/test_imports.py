@@ -30,14 +30,16 @@ LAYERS = {
     "streams": 2,
     # what is learned, and what follows from its structure
     "system": 3,
-    "structure": 4,
+    "structure": 3,
     "declare": 4,
+    "tracing": 4,
     # the linearised step; how ∂h/∂θ is represented; how gradients change parameters
     "linear": 5,
     "influence": 5,
     "optimizers": 5,
     # named algorithms; reading samples; drawing noise
     "estimators": 6,
+    "analysis": 7,
     "samples": 6,
     "noise": 6,
     # one online step, and running it on an engine

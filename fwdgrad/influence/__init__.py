@@ -3,7 +3,8 @@
 from fwdgrad.influence.averaged import Averaged
 from fwdgrad.influence.base import Influence, Layout, NoiseSpec
 from fwdgrad.influence.exact import Exact
+from fwdgrad.influence.masked import Masked
 from fwdgrad.influence.none import NoInfluence
 from fwdgrad.influence.rank_one import RankOne
 
-__all__ = ["Averaged", "Exact", "Influence", "Layout", "NoInfluence", "NoiseSpec", "RankOne"]
+__all__ = ["Averaged", "Exact", "Influence", "Layout", "Masked", "NoInfluence", "NoiseSpec", "RankOne"]

@@ -34,12 +34,12 @@ class Averaged:
         """Independent noise for each copy."""
         return tuple(NoiseSpec(s.kind, (self.copies, *s.shape)) for s in self.influence.noise(layout))
 
-    def pull(self, state: Any, cotangent: Any) -> Leaves:
+    def pull(self, state: Any, cotangent: Any, layout: Layout) -> Leaves:
         """Mean of the copies' c·G̃."""
         names: list[str] = []
 
         def turn(_: tuple[Any, ...], row: tuple[Any, ...]) -> tuple[Any, Any]:
-            leaves = self.influence.pull(unflatten(state, row), cotangent)
+            leaves = self.influence.pull(unflatten(state, row), cotangent, layout)
             names[:] = list(leaves)
             return (), tuple(leaves.values())
 
@@ -65,7 +65,9 @@ class Averaged:
 
         return np.sum(scan(turn, (), flatten(state))[1][0])
 
-    def dense(self, state: Any) -> Leaves:
+    def dense(self, state: Any, layout: Layout) -> Leaves:
         """Mean of the copies' matrices."""
-        copies = [self.influence.dense(unflatten(state, [a[k] for a in flatten(state)])) for k in range(self.copies)]
+        copies = [
+            self.influence.dense(unflatten(state, [a[k] for a in flatten(state)]), layout) for k in range(self.copies)
+        ]
         return {k: sum(c[k] for c in copies) / self.copies for k in copies[0]}

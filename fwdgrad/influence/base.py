@@ -18,6 +18,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from fwdgrad.structure import Patterns
+
 __all__ = ["Influence", "Layout", "Leaves", "NoiseSpec", "drop_zero", "squared_norm"]
 
 Leaves = dict[str, Any]
@@ -31,6 +33,8 @@ class Layout(NamedTuple):
     leaves: dict[str, tuple[int, ...]]
     """Shapes of the parameter leaves that have an influence."""
     dtype: np.dtype
+    patterns: Patterns | None = None
+    """Where A and B can be non-zero, if that is known."""
 
     @property
     def parameters(self) -> int:
@@ -54,8 +58,8 @@ class Influence(Protocol):
     def noise(self, layout: Layout) -> tuple[NoiseSpec, ...]:
         """What `advance` is to be given in `noise`."""
 
-    def pull(self, state: Any, cotangent: Any) -> Leaves:
-        """c·G for a row c of shape (n,): one array per leaf."""
+    def pull(self, state: Any, cotangent: Any, layout: Layout) -> Leaves:
+        """c·G for a row c of shape (n,): one array per leaf; a leaf left out is zero."""
 
     def advance(self, state: Any, lin: Any, noise: tuple[Any, ...]) -> Any:
         """The representation of A G + B."""
@@ -63,7 +67,7 @@ class Influence(Protocol):
     def magnitude(self, state: Any) -> Any:
         """A scalar that is finite exactly if every number of the representation is (a sum of squares)."""
 
-    def dense(self, state: Any) -> Leaves:
+    def dense(self, state: Any, layout: Layout) -> Leaves:
         """G in full, arrays (n, *leaf shape): for small systems and tests."""
 
 
@@ -83,7 +87,7 @@ def drop_zero(numerator: Any, denominator: Any) -> tuple[Any, Any]:
     arbitrary ρ would not do).
     """
     live = (numerator > 0) & (denominator > 0)
-    ratio = np.where(live, numerator, 1.0) / np.where(live, denominator, 1.0)
-    rho = np.sqrt(np.sqrt(ratio))
-    zero = np.zeros((), rho.dtype)
-    return np.where(live, rho, zero), np.where(live, 1.0 / rho, zero)
+    w = np.sqrt(np.sqrt(np.where(live, numerator, 1.0)))  # roots before the ratio, which could overflow
+    v = np.sqrt(np.sqrt(np.where(live, denominator, 1.0)))
+    zero = np.zeros((), w.dtype)
+    return np.where(live, w / v, zero), np.where(live, v / w, zero)

@@ -35,7 +35,7 @@ class Exact:
         """None."""
         return ()
 
-    def pull(self, state: ExactState, cotangent: Any) -> Leaves:
+    def pull(self, state: ExactState, cotangent: Any, layout: Layout) -> Leaves:
         """c·G."""
         return {k: np.tensordot(cotangent, g, axes=1) for k, g in state.G.items()}
 
@@ -52,7 +52,7 @@ class Exact:
         """‖G‖²."""
         return squared_norm(state.G)
 
-    def dense(self, state: ExactState) -> Leaves:
+    def dense(self, state: ExactState, layout: Layout) -> Leaves:
         """G."""
         return state.G
 

@@ -13,9 +13,7 @@ __all__ = ["NoInfluence", "NoInfluenceState"]
 
 
 class NoInfluenceState(NamedTuple):
-    """The sizes are kept in an empty array per leaf."""
-
-    empty: Leaves
+    """Nothing."""
 
 
 @dataclass(frozen=True)
@@ -26,25 +24,25 @@ class NoInfluence:
     """
 
     def init(self, layout: Layout) -> NoInfluenceState:
-        """Nothing but the sizes."""
-        return NoInfluenceState({k: np.zeros((0, *shape), layout.dtype) for k, shape in layout.leaves.items()})
+        """Nothing."""
+        return NoInfluenceState()
 
     def noise(self, layout: Layout) -> tuple[NoiseSpec, ...]:
         """None."""
         return ()
 
-    def pull(self, state: NoInfluenceState, cotangent: Any) -> Leaves:
+    def pull(self, state: NoInfluenceState, cotangent: Any, layout: Layout) -> Leaves:
         """Nothing: an absent leaf is zero."""
         return {}
 
     def advance(self, state: NoInfluenceState, lin: Any, noise: tuple[Any, ...]) -> NoInfluenceState:
-        """Unchanged."""
+        """Nothing."""
         return state
 
     def magnitude(self, state: NoInfluenceState) -> Any:
         """0."""
         return 0.0
 
-    def dense(self, state: NoInfluenceState) -> Leaves:
-        """Zeros with one row, which broadcast over the state."""
-        return {k: np.zeros((1, *e.shape[1:]), e.dtype) for k, e in state.empty.items()}
+    def dense(self, state: NoInfluenceState, layout: Layout) -> Leaves:
+        """Zeros."""
+        return {k: np.zeros((layout.size, *shape), layout.dtype) for k, shape in layout.leaves.items()}

@@ -14,11 +14,13 @@ __all__ = ["RankOne", "RankOneState"]
 
 
 class RankOneState(NamedTuple):
-    """The two factors, and ‖w‖², which the next reduction needs."""
+    """The two factors; ‖w‖², which the next reduction needs; and the running estimate that scale="probe" keeps."""
 
     v: Any
     w: Leaves
     w_squared: Any
+    squares: Any
+    """Estimates of ‖b_i‖², shape (n,); for scale="probe" only, else shape (0,)."""
 
 
 @dataclass(frozen=True)
@@ -30,63 +32,138 @@ class RankOne:
         v ← ρ̄ A v + ρ∘ε,      w ← w/ρ̄ + Bᵀ(ε/ρ),      ρ̄ = √(‖w‖/‖A v‖)
 
     whose mean over ε is A G̃ + B for any ρ > 0 that ε enters at most through an even function (NoBackTrack paper,
-    eqs. 7–8 and Algorithm 1; UORO paper, Prop. 1 and eqs. 12–15).
+    eqs. 7–8 and Algorithm 1; UORO paper, Prop. 1 and eqs. 12–15). The choice of ρ is a choice of variance:
+
+    - "common": one number, ρ = √(‖Bᵀε‖/‖ε‖). One backward product. UORO.
+    - "unit": one for each state variable, ρ_i = √‖b_i‖, which is the least variance. Needs the rows of B: one backward
+      product for each of their colours (see `fwdgrad.structure`), n of them if a parameter feeds every state variable.
+      NoBackTrack.
+    - "mixed": ρ_i = √‖b_i‖ over the leaves whose rows take few colours; the other leaves get one backward product.
+    - "probe": ρ_i from a running estimate of ‖b_i‖² that uses past steps only: (B z)_i² has mean ‖b_i‖² if z is made of
+      random signs. One forward and one backward product, whatever the system.
 
     Args:
-        scale: "common": one number, ρ = √(‖Bᵀε‖/‖ε‖), one vector-Jacobian product (UORO). "unit": one for each state
-            variable, ρ_i = √‖b_i‖, which has the least variance and needs the rows of B (NoBackTrack).
+        scale: one of these.
         signs: "signs" (least variance) or "normal" (standard Gaussian, for Brownian limits).
+        memory: for "probe": weight of the past in the running estimate, between 0 and 1.
 
     Unbiased for fixed θ: E G̃ = G at every step. While θ is learned this holds in the limit of small learning rates.
     """
 
     scale: str = "common"
     signs: str = "signs"
+    memory: float = 0.95
 
     def __post_init__(self) -> None:
         for label, value, allowed in (
-            ("scale", self.scale, ("common", "unit")),
+            ("scale", self.scale, ("common", "unit", "mixed", "probe")),
             ("signs", self.signs, ("signs", "normal")),
         ):
             if value not in allowed:
                 raise DeclarationError(f"RankOne({label}=…): expected one of {allowed}, got {value!r}.")
+        if not (isinstance(self.memory, (int, float)) and 0 <= self.memory < 1):
+            raise DeclarationError(f"RankOne(memory=…): expected a number in [0, 1), got {self.memory!r}.")
 
     def init(self, layout: Layout) -> RankOneState:
         """Zeros."""
         w = {k: np.zeros(shape, layout.dtype) for k, shape in layout.leaves.items()}
-        return RankOneState(np.zeros(layout.size, layout.dtype), w, np.zeros((), layout.dtype))
+        squares = np.zeros(layout.size if self.scale == "probe" else 0, layout.dtype)
+        return RankOneState(np.zeros(layout.size, layout.dtype), w, np.zeros((), layout.dtype), squares)
 
     def noise(self, layout: Layout) -> tuple[NoiseSpec, ...]:
-        """ε, one number per state variable."""
-        return (NoiseSpec(self.signs, (layout.size,)),)
+        """ε, one number per state variable; for "probe", also a random sign for every index of every axis of a leaf."""
+        signs = NoiseSpec(self.signs, (layout.size,))
+        if self.scale != "probe":
+            return (signs,)
+        return (signs, *(NoiseSpec("signs", (max(sum(s), 1),)) for s in layout.leaves.values()))
 
-    def pull(self, state: RankOneState, cotangent: Any) -> Leaves:
+    def pull(self, state: RankOneState, cotangent: Any, layout: Layout) -> Leaves:
         """(c·v) wᵀ."""
         along = np.dot(cotangent, state.v)
         return {k: along * w for k, w in state.w.items()}
 
     def advance(self, state: RankOneState, lin: Any, noise: tuple[Any, ...]) -> RankOneState:
-        """The reduction above. One forward product, and one backward product or the rows of B."""
-        (signs,) = noise
+        """The reduction above."""
+        signs, *probes = noise
         carried = lin.jvp(state.v)
         up, down = drop_zero(state.w_squared, np.vdot(carried, carried))
-        if self.scale == "common":
-            _, fresh = lin.vjp(signs)
-            rho, inverse = drop_zero(squared_norm(fresh), np.vdot(signs, signs))
-            fresh = {k: inverse * f for k, f in fresh.items()}
-        else:
-            rows = lin.rows()
-            squares = rows.squared_norms()
-            rho, inverse = drop_zero(squares, np.ones(squares.shape, squares.dtype))
-            fresh = rows.combine(signs * inverse)
-        w = {k: down * state.w[k] + f for k, f in fresh.items()}
-        return RankOneState(up * carried + rho * signs, w, squared_norm(w))
+        rho, fresh = _SCALES[self.scale](state, lin, signs)
+        w = {k: down * old + fresh[k] for k, old in state.w.items()}
+        squares = self._probed(state, lin, probes) if probes else state.squares
+        return RankOneState(up * carried + rho * signs, w, squared_norm(w), squares)
+
+    def _probed(self, state: RankOneState, lin: Any, probes: list[Any]) -> Any:
+        """The running estimate of ‖b_i‖² after this step.
+
+        z is a product of one sign for each index of each axis; its entries are pairwise uncorrelated, which is all that
+        E (B z)_i² = ‖b_i‖² needs, and takes O(√p) random numbers in place of p.
+        """
+        directions = {k: _signs_for(p, w.shape) for p, (k, w) in zip(probes, state.w.items(), strict=True)}
+        zero = np.zeros(state.v.shape, state.v.dtype)
+        seen = lin.jvp(zero, directions)
+        fresh = seen * seen
+        return np.where(state.squares > 0, self.memory * state.squares + (1.0 - self.memory) * fresh, fresh)
 
     def magnitude(self, state: RankOneState) -> Any:
         """‖v‖² + ‖w‖²."""
         return np.vdot(state.v, state.v) + state.w_squared
 
-    def dense(self, state: RankOneState) -> Leaves:
+    def dense(self, state: RankOneState, layout: Layout) -> Leaves:
         """v wᵀ."""
         n = state.v.shape[0]
         return {k: np.reshape(state.v, (n,) + (1,) * np.ndim(w)) * w for k, w in state.w.items()}
+
+
+def _common(state: RankOneState, lin: Any, signs: Any) -> tuple[Any, Leaves]:
+    """One scale for all: ρ, and Bᵀ(ε/ρ)."""
+    _, fresh = lin.vjp(signs)
+    rho, inverse = drop_zero(squared_norm(fresh), np.vdot(signs, signs))
+    return rho, {k: inverse * f for k, f in fresh.items()}
+
+
+def _unit(state: RankOneState, lin: Any, signs: Any) -> tuple[Any, Leaves]:
+    """One scale per state variable, from all rows of B."""
+    rows = lin.rows()
+    squares = rows.squared_norms()
+    rho, inverse = drop_zero(squares, np.ones(squares.shape, squares.dtype))
+    return rho, rows.combine(signs * inverse)
+
+
+def _mixed(state: RankOneState, lin: Any, signs: Any) -> tuple[Any, Leaves]:
+    """One scale per state variable, from the rows of the sparse leaves; the dense leaves in one product."""
+    rows = lin.rows(sparse_only=True)
+    rho, inverse = _positive(rows.squared_norms())
+    _, fresh = lin.vjp(signs * inverse)
+    return rho, {**fresh, **rows.combine(signs * inverse)}
+
+
+def _probe(state: RankOneState, lin: Any, signs: Any) -> tuple[Any, Leaves]:
+    """One scale per state variable, from past steps."""
+    rho, inverse = _positive(state.squares)
+    _, fresh = lin.vjp(signs * inverse)
+    return rho, fresh
+
+
+def _positive(squares: Any) -> tuple[Any, Any]:
+    """ρ_i and 1/ρ_i from partial knowledge of ‖b_i‖²: where nothing is known, the mean of the others, or 1."""
+    some = squares > 0
+    count = np.sum(np.where(some, 1.0, 0.0))
+    mean = np.sum(squares) / np.maximum(count, 1.0)
+    filled = np.where(some, squares, np.where(count > 0, mean, 1.0).astype(squares.dtype))
+    rho = np.sqrt(np.sqrt(filled))
+    return rho, 1.0 / rho
+
+
+def _signs_for(signs: Any, shape: tuple[int, ...]) -> Any:
+    """An array of ±1 of a leaf's shape: the product of one sign for each index of each axis."""
+    if not shape:
+        return np.reshape(signs, ())
+    made, start = None, 0
+    for axis, length in enumerate(shape):
+        part = np.reshape(signs[start : start + length], tuple(length if k == axis else 1 for k in range(len(shape))))
+        made = part if made is None else made * part
+        start += length
+    return made
+
+
+_SCALES = {"common": _common, "unit": _unit, "mixed": _mixed, "probe": _probe}

@@ -1,7 +1,7 @@
 """The linearised step: what algorithms see of a system's derivatives, and nothing else of it.
 
-A `Model` linearises a system's transition and observes its output. A `Linearization` offers products with A = ∂h'/∂h and
-B = ∂h'/∂θ. Both serve one step as well as a window of steps, and every engine.
+A `Model` linearises a system's transition and observes its output. A `Linearization` offers products with A = ∂h'/∂h
+and B = ∂h'/∂θ. Both serve one step as well as a window of steps, and every engine.
 
 Shapes: state vectors (n,), parameter-shaped things a dict leaf → array of the leaf's shape.
 """
@@ -12,10 +12,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from fwdgrad.errors import DeclarationError
 from fwdgrad.program import scan
+from fwdgrad.structure import Patterns
 from fwdgrad.system import System
 
-__all__ = ["DenseRows", "Leaves", "Linearization", "MaterialisedJacobians", "Model", "Observation", "Rows"]
+__all__ = ["DenseRows", "Leaves", "Linearization", "MaterialisedJacobians", "Model", "Observation", "Rows", "known"]
 
 Leaves = dict[str, Any]
 
@@ -35,8 +37,15 @@ class Linearization(Protocol):
     def vjp(self, cotangent: Any) -> tuple[Any, Leaves]:
         """(c·A, c·B) for a cotangent c of shape (n,)."""
 
-    def rows(self) -> Rows:
-        """The rows b_i = ∂h'_i/∂θ of B, i = 1 … n."""
+    @property
+    def patterns(self) -> Patterns | None:
+        """Where A and B of a single step can be non-zero, if that is known."""
+
+    def rows(self, sparse_only: bool = False) -> Rows:
+        """The rows b_i = ∂h'_i/∂θ of B, i = 1 … n; with `sparse_only`, without the leaves that have dense rows."""
+
+    def entries(self) -> tuple[Any, Leaves]:
+        """The entries of A and B at `patterns`, in the order in which the patterns store them."""
 
     def jacobians(self) -> tuple[Any, Leaves]:
         """A as an array (n, n) and B as arrays (n, *leaf shape). Cost: n vector-Jacobian products."""
@@ -44,6 +53,9 @@ class Linearization(Protocol):
 
 class Rows(Protocol):
     """The rows b_i of B, evaluated once."""
+
+    leaves: tuple[str, ...]
+    """The leaves they are rows of."""
 
     def squared_norms(self) -> Any:
         """‖b_i‖², shape (n,)."""
@@ -57,6 +69,7 @@ class DenseRows:
 
     def __init__(self, rows: Leaves) -> None:
         self.rows = rows
+        self.leaves = tuple(rows)
 
     def squared_norms(self) -> Any:
         """Row by row, summed over the leaves."""
@@ -87,6 +100,9 @@ class Model(Protocol):
     """For each array of x: how many values it can take, if it is used as an index."""
     y_bounds: list[int | None]
     """The same for y."""
+    @property
+    def patterns(self) -> Patterns | None:
+        """Where A and B can be non-zero, if the functions can be traced."""
 
     def fingerprints(self) -> dict[str, str]:
         """What identifies the functions F and Y, as far as it can be known."""
@@ -101,10 +117,29 @@ class Model(Protocol):
         """(h', ŷ) without derivatives."""
 
 
+def known(patterns: Patterns | None) -> Patterns:
+    """The patterns, which some algorithms need.
+
+    Raises:
+        DeclarationError: they are not known, because the functions cannot be traced.
+    """
+    if patterns is None:
+        raise DeclarationError(
+            "This estimator needs to know which parameter feeds which state variable, and the system's functions\n"
+            "cannot be traced. Use UORO(), or make them traceable: fg.check(system) says what stands in the way."
+        )
+    return patterns
+
+
 class MaterialisedJacobians:
     """`jacobians` and `rows` from the products, for linearizations of any kind."""
 
     value: Any
+
+    @property
+    def patterns(self) -> Patterns | None:
+        """Where A and B of a single step can be non-zero, if that is known."""
+        raise NotImplementedError
 
     def vjp(self, cotangent: Any) -> tuple[Any, Leaves]:
         """(c·A, c·B)."""
@@ -122,6 +157,21 @@ class MaterialisedJacobians:
         _, (state, *leaves) = scan(row, (), (np.eye(self.value.shape[0], dtype=self.value.dtype),))
         return state, dict(zip(names, leaves, strict=True))
 
-    def rows(self) -> Rows:
+    def rows(self, sparse_only: bool = False) -> Rows:
         """The rows of B in full."""
-        return DenseRows(self.jacobians()[1])
+        B = self.jacobians()[1]
+        if sparse_only:
+            kept = known(self.patterns).sparse_leaves
+            B = {k: b for k, b in B.items() if k in kept}
+        return DenseRows(B)
+
+    def entries(self) -> tuple[Any, Leaves]:
+        """Picked from A and B in full."""
+        patterns = known(self.patterns)
+        A, B = self.jacobians()
+        row, column = patterns.transition.state.nonzero()
+        made = {}
+        for k, b in B.items():
+            i, j = patterns.transition.leaves[k].nonzero()
+            made[k] = np.reshape(b, (b.shape[0], -1))[i, j]
+        return A[row, column], made

@@ -7,6 +7,7 @@ a step, whatever the size.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import autograd.numpy as anp
@@ -17,7 +18,9 @@ from autograd.numpy.numpy_boxes import ArrayBox
 from fwdgrad.errors import TracingError
 from fwdgrad.linear.base import Leaves, Linearization, MaterialisedJacobians
 from fwdgrad.losses import CrossEntropy
+from fwdgrad.structure import Patterns
 from fwdgrad.system import System
+from fwdgrad.tracing import TracedSystem
 from fwdgrad.trees import flatten
 
 __all__ = ["EagerModel"]
@@ -43,10 +46,19 @@ class EagerModel:
 
     def __init__(self, system: System) -> None:
         self.system = system
-        self.leaves = system.trainable
+        # without a trace, any learned parameter may influence the state
+        self.leaves = system.trainable if self.patterns is None else self.patterns.influential
         self.x_bounds: list[int | None] = [None] * len(flatten(system.x))
         symbols = system.prediction.shape[0] if isinstance(system.loss, CrossEntropy) else None
         self.y_bounds: list[int | None] = [symbols] * len(flatten(system.y))
+
+    @cached_property
+    def patterns(self) -> Patterns | None:
+        """Where A and B can be non-zero; None if the functions cannot be traced."""
+        try:
+            return TracedSystem(self.system).patterns
+        except TracingError:
+            return None
 
     def fingerprints(self) -> dict[str, str]:
         """Nothing is known about a function that is not traced."""
@@ -63,7 +75,7 @@ class EagerModel:
     def linearize(self, h: Any, x: Any, params: Leaves) -> Linearization:
         """The transition at (h, x, θ)."""
         run = self._differentiable(lambda state, theta: self.system.transition(state, x, theta), params)
-        return EagerLinearization(run, self._point(h, params), self.system.trainable)
+        return EagerLinearization(self, run, self._point(h, params))
 
     def observe(self, h: Any, x: Any, y: Any, params: Leaves) -> EagerObservation:
         """Prediction and loss at h'."""
@@ -92,9 +104,14 @@ def _vjp(run: Callable[[Any], Any], point: tuple[Any, ...]) -> tuple[Callable[[A
 class EagerLinearization(MaterialisedJacobians):
     """One step, linearised by autograd."""
 
-    def __init__(self, run: Callable[[Any], Any], point: tuple[Any, ...], names: tuple[str, ...]) -> None:
-        self._run, self._point, self._names = run, point, names
+    def __init__(self, model: EagerModel, run: Callable[[Any], Any], point: tuple[Any, ...]) -> None:
+        self._model, self._run, self._point, self._names = model, run, point, model.system.trainable
         self._pull, self.value = _vjp(run, point)
+
+    @property
+    def patterns(self) -> Patterns | None:
+        """Where A and B can be non-zero; None if the functions cannot be traced."""
+        return self._model.patterns
 
     def jvp(self, direction: Any, leaves: Leaves | None = None) -> Any:
         """A·direction + B·leaves."""
@@ -110,7 +127,8 @@ class EagerLinearization(MaterialisedJacobians):
     def vjp(self, cotangent: Any) -> tuple[Any, Leaves]:
         """(c·A, c·B)."""
         state, *leaves = self._pull(np.asarray(cotangent))
-        return state, dict(zip(self._names, leaves, strict=True))
+        made = dict(zip(self._names, leaves, strict=True))
+        return state, {k: made[k] for k in self._model.leaves}
 
 
 class EagerObservation:

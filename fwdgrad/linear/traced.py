@@ -2,75 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from fwdgrad.errors import ShapeError, TracingError
-from fwdgrad.linear.base import Leaves, MaterialisedJacobians
-from fwdgrad.program import Abstract, Linearized, Program, trace
+from fwdgrad.linear.base import Leaves, MaterialisedJacobians, Rows
+from fwdgrad.program import Linearized, scan
+from fwdgrad.program import operations as ops
+from fwdgrad.structure import MOST, Owners, Patterns
 from fwdgrad.system import System
-from fwdgrad.trees import flatten, leaf_names, unflatten
+from fwdgrad.tracing import TracedSystem
+from fwdgrad.trees import flatten
 
-__all__ = ["TracedLinearization", "TracedModel", "TracedObservation"]
+__all__ = ["ColouredRows", "TracedLinearization", "TracedModel", "TracedObservation"]
 
 
 class TracedModel:
-    """A system traced once into two programs, transition and output."""
+    """A system by its traced programs."""
 
     def __init__(self, system: System) -> None:
         self.system = system
-        names = tuple(system.params)
-        vector = Abstract((system.size,), system.dtype)
-        inputs = [Abstract.of(v) for v in flatten(system.x)]
-        thetas = [Abstract.of(v) for v in system.params.values()]
-        labels = ["h", *leaf_names(system.x, "x"), *names]
+        self.traced = TracedSystem(system)
+        number, trainable = self.traced.number, system.trainable
+        live_f, live_y = self.traced.transition.live_inputs(), self.traced.output.live_inputs()
+        self.leaves = tuple(k for k in trainable if number[k] in live_f)
+        self.readout = tuple(k for k in trainable if number[k] in live_y)
+        self.x_bounds, self.y_bounds = self.traced.x_bounds, self.traced.y_bounds
 
-        def split(arguments: Sequence[Any]) -> tuple[Any, Any, Leaves]:
-            h, *rest = arguments
-            return h, unflatten(system.x, rest[: len(inputs)]), dict(zip(names, rest[len(inputs) :], strict=True))
-
-        self.transition: Program = trace(
-            lambda *a: [system.transition(*split(a))], [vector, *inputs, *thetas], names=labels, name="F"
-        )
-        self.output: Program = trace(
-            lambda *a: [system.output(*split(a))], [vector, *inputs, *thetas], names=labels, name="Y"
-        )
-        first = 1 + len(inputs)
-        self._number = {k: first + i for i, k in enumerate(names)}
-        live_f, live_y = self.transition.live_inputs(), self.output.live_inputs()
-        self.leaves = tuple(k for k in system.trainable if self._number[k] in live_f)
-        self.readout = tuple(k for k in system.trainable if self._number[k] in live_y)
-        prediction = Abstract(system.prediction.shape, system.prediction.dtype)
-        targets = [Abstract.of(v) for v in flatten(system.y)]
-        self.loss: Program = trace(
-            lambda yhat, *y: [_scalar(system.loss.value(yhat, unflatten(system.y, y)))],
-            [prediction, *targets],
-            names=["prediction", *leaf_names(system.y, "y")],
-            name="loss",
-        )
-
-        check_against_plain(self.transition, lambda *a: system.transition(*split(a)), self.example())
-        check_against_plain(self.output, lambda *a: system.output(*split(a)), self.example())
-        self.x_bounds = _bounds((self.transition, self.output), 1, len(inputs))
-        self.y_bounds = _bounds((self.loss,), 1, len(targets))
+    @property
+    def patterns(self) -> Patterns:
+        """Where A and B can be non-zero."""
+        return self.traced.patterns
 
     def fingerprints(self) -> dict[str, str]:
         """Hashes of the two programs."""
-        return {"F": self.transition.fingerprint(), "Y": self.output.fingerprint()}
-
-    def example(self) -> list[Any]:
-        """The declared state, input and parameters, as arguments."""
-        return self.arguments(self.system.initial, self.system.x, self.system.params)
-
-    def arguments(self, h: Any, x: Any, params: Leaves) -> list[Any]:
-        """Arguments of the programs `transition` and `output`."""
-        return [h, *flatten(x), *params.values()]
+        return {"F": self.traced.transition.fingerprint(), "Y": self.traced.output.fingerprint()}
 
     def linearize(self, h: Any, x: Any, params: Leaves) -> TracedLinearization:
         """The transition at (h, x, θ)."""
-        return TracedLinearization(self, Linearized(self.transition, self.arguments(h, x, params)))
+        arguments = self.traced.arguments(h, x, params)
+        return TracedLinearization(self, Linearized(self.traced.transition, arguments))
 
     def observe(self, h: Any, x: Any, y: Any, params: Leaves) -> TracedObservation:
         """Prediction and loss at h'."""
@@ -78,54 +49,9 @@ class TracedModel:
 
     def advance(self, h: Any, x: Any, params: Leaves) -> tuple[Any, Any]:
         """(h', ŷ)."""
-        (after,) = self.transition(*self.arguments(h, x, params))
-        return after, self.output(*self.arguments(after, x, params))[0]
-
-
-def _bounds(programs: Sequence[Program], first: int, count: int) -> list[int | None]:
-    """For each of `count` inputs from number `first`: the size of the smallest axis it indexes, if any."""
-    found = [[p.index_bounds[first + k] for p in programs if first + k in p.index_bounds] for k in range(count)]
-    return [min(sizes) if sizes else None for sizes in found]
-
-
-def check_against_plain(program: Program, function: Callable[..., Any], example: Sequence[Any]) -> None:
-    """Compare a program with the plain function at the example values and at random points around them.
-
-    Raises:
-        TracingError: they differ, so the function depends on something that tracing cannot see.
-    """
-    rng = np.random.default_rng(0)
-    for point in range(4):
-        arguments = [_around(a, rng, 0.0 if point == 0 else 0.3) for a in example]
-        with np.errstate(all="ignore"):
-            expected = np.asarray(function(*(a.copy() for a in arguments)))
-            (got,) = program(*arguments)
-        tolerance = 1e-8 if np.asarray(got).dtype == np.float64 else 1e-3
-        if not np.allclose(got, expected, rtol=tolerance, atol=tolerance, equal_nan=True):
-            worst = np.nanmax(np.abs(np.asarray(got) - expected))
-            raise TracingError(
-                f"{program.name} computes something else when it is called than when it was traced (difference up to "
-                f"{worst:.3g}).\n"
-                "It depends on something besides its arguments: random numbers, the time, or values that change outside\n"
-                "it. Pass them in as input x or keep them in the state, or run with engine='eager'."
-            )
-
-
-def _around(value: Any, rng: np.random.Generator, spread: float) -> Any:
-    array = np.array(value)
-    if not np.issubdtype(array.dtype, np.floating):
-        return array
-    factor = 1.0 + spread * rng.uniform(-1, 1, array.shape)
-    return (array * factor + 0.1 * spread * rng.uniform(0, 1, array.shape)).astype(array.dtype)
-
-
-def _scalar(value: Any) -> Any:
-    if np.shape(value) != ():
-        raise ShapeError(
-            f"loss: expected a scalar, got shape {np.shape(value)}.\n"
-            "Sum over the components of the prediction: np.sum(...)."
-        )
-    return value
+        traced = self.traced
+        (after,) = traced.transition(*traced.arguments(h, x, params))
+        return after, traced.output(*traced.arguments(after, x, params))[0]
 
 
 class TracedLinearization(MaterialisedJacobians):
@@ -135,16 +61,139 @@ class TracedLinearization(MaterialisedJacobians):
         self._model, self._linearized = model, linearized
         self.value = linearized.value[0]
 
+    @property
+    def patterns(self) -> Patterns:
+        """Where A and B can be non-zero."""
+        return self._model.patterns
+
     def jvp(self, direction: Any, leaves: Leaves | None = None) -> Any:
         """A·direction + B·leaves."""
-        tangents = {0: direction} | {self._model._number[k]: v for k, v in (leaves or {}).items()}
+        tangents = {0: direction} | {self._model.traced.number[k]: v for k, v in (leaves or {}).items()}
         return self._linearized.jvp(tangents)[0]
 
     def vjp(self, cotangent: Any) -> tuple[Any, Leaves]:
         """(c·A, c·B)."""
-        names = self._model.leaves
-        state, *leaves = self._linearized.vjp([cotangent], [0, *(self._model._number[k] for k in names)])
+        names, number = self._model.leaves, self._model.traced.number
+        state, *leaves = self._linearized.vjp([cotangent], [0, *(number[k] for k in names)])
         return state, dict(zip(names, leaves, strict=True))
+
+    def rows(self, sparse_only: bool = False) -> Rows:
+        """The rows of B, by one backward product for each colour of each family of leaves."""
+        return ColouredRows(self.value.shape[0], self._products(sparse_only))
+
+    def _products(self, sparse_only: bool) -> dict[str, list[tuple[Any, Owners | None]]]:
+        """For each leaf its rows, one array per colour with its owners, or all rows in full (owners None)."""
+        number, dtype = self._model.traced.number, self.value.dtype
+        products: dict[str, list[tuple[Any, Owners | None]]] = {}
+        for family in self.patterns.row_families:
+            if family.count <= MOST:
+                for colour in range(family.count):
+                    mine = {k: o[colour] for k, o in family.leaves.items() if o[colour] is not None}
+                    cotangent = family.mask(colour).astype(dtype)
+                    made = self._linearized.vjp([cotangent], [number[k] for k in mine])
+                    for (leaf, owners), product in zip(mine.items(), made, strict=True):
+                        products.setdefault(leaf, []).append((product, owners))
+            elif not sparse_only:
+                for leaf, rows in self._all_rows(tuple(family.leaves)).items():
+                    products[leaf] = [(rows, None)]
+        return products
+
+    def _all_rows(self, names: tuple[str, ...]) -> Leaves:
+        """Rows of B one by one, arrays (n, *leaf shape)."""
+        numbers = [self._model.traced.number[k] for k in names]
+
+        def row(_: tuple[Any, ...], rows: tuple[Any, ...]) -> tuple[Any, Any]:
+            return (), self._linearized.vjp([rows[0]], numbers)
+
+        _, made = scan(row, (), (np.eye(self.value.shape[0], dtype=self.value.dtype),))
+        return dict(zip(names, made, strict=True))
+
+    def entries(self) -> tuple[Any, Leaves]:
+        """By one forward product for each colour of the columns of A, and the coloured rows of B."""
+        n, dtype = self.value.shape[0], self.value.dtype
+        patterns = self.patterns
+        colours = patterns.column_colours
+        masks = np.array([colours == c for c in range(int(colours.max(initial=-1)) + 1)]).astype(dtype)
+        row, column = patterns.transition.state.nonzero()
+        if not len(row):
+            state: Any = np.zeros(0, dtype)
+        elif len(masks) <= MOST:
+            state = np.concatenate([self.jvp(mask) for mask in masks])[colours[column] * n + row]
+        else:
+            _, (products,) = scan(lambda _, mask: ((), (self.jvp(mask[0]),)), (), (masks,))
+            state = products[colours[column], row]
+        made = {}
+        families = {leaf: family for family in patterns.row_families for leaf in family.leaves}
+        for leaf, parts in self._products(sparse_only=False).items():
+            i, j = patterns.transition.leaves[leaf].nonzero()
+            if parts[0][1] is None:
+                made[leaf] = np.reshape(parts[0][0], (n, -1))[i, j]
+                continue
+            present = [c for c, owners in enumerate(families[leaf].leaves[leaf]) if owners is not None]
+            place = np.searchsorted(present, families[leaf].colours[i])
+            flat = np.concatenate([np.ravel(product) for product, _ in parts])
+            made[leaf] = flat[place * parts[0][0].size + j]
+        return state, made
+
+
+class ColouredRows:
+    """Rows of B, several to a product: within one colour every entry of a leaf belongs to one row.
+
+    Args:
+        size: n, the number of rows.
+        products: for each leaf and colour Σ_i b_i over the rows of the colour, and which row each entry belongs to;
+            or all rows of the leaf, (n, *leaf shape), and None.
+    """
+
+    def __init__(self, size: int, products: dict[str, list[tuple[Any, Owners | None]]]) -> None:
+        self._size, self._products = size, products
+        self.leaves = tuple(products)
+
+    def squared_norms(self) -> Any:
+        """‖b_i‖²: squares summed over the entries of each row."""
+        total: Any = np.zeros(self._size)
+        for number, (product, owners) in enumerate(part for parts in self._products.values() for part in parts):
+            part = self._grouped(product * product, owners)
+            total = part if number == 0 else total + part
+        return total
+
+    def _grouped(self, values: Any, owners: Owners | None) -> Any:
+        """Sum of the entries that belong to each row, shape (n,)."""
+        if owners is None:
+            return np.sum(values, axis=tuple(range(1, values.ndim)))
+        if owners.axis is None:
+            entries = np.flatnonzero(owners.table >= 0)
+            index = (("operand",),)
+            return ops.scatter_add(
+                np.ravel(values)[entries], owners.table.ravel()[entries], index=index, shape=(self._size,)
+            )
+        sums = np.sum(values, axis=tuple(k for k in range(values.ndim) if k != owners.axis))
+        if sums.shape[0] == self._size:
+            return sums
+        place = (("slice", owners.offset, owners.offset + sums.shape[0], None),)
+        return ops.scatter_add(sums, index=place, shape=(self._size,))
+
+    def combine(self, weights: Any) -> Leaves:
+        """Σ_i weights_i b_i: every entry times the weight of the row it belongs to."""
+        made: Leaves = {}
+        for leaf, parts in self._products.items():
+            for product, owners in parts:
+                if owners is None:
+                    made[leaf] = np.tensordot(weights, product, axes=1)
+                else:
+                    part = product * self._spread(weights, owners)
+                    made[leaf] = made[leaf] + part if leaf in made else part
+        return made
+
+    @staticmethod
+    def _spread(weights: Any, owners: Owners) -> Any:
+        """The weight of each entry's row, in a shape that broadcasts to the leaf's."""
+        shape = owners.table.shape
+        if owners.axis is None:
+            return np.where(owners.table >= 0, np.take(weights, np.maximum(owners.table, 0)), 0.0)
+        length = shape[owners.axis]
+        mine = weights[owners.offset : owners.offset + length]
+        return np.reshape(mine, tuple(length if k == owners.axis else 1 for k in range(len(shape))))
 
 
 class TracedObservation:
@@ -152,18 +201,20 @@ class TracedObservation:
 
     def __init__(self, model: TracedModel, h: Any, x: Any, y: Any, params: Leaves) -> None:
         self._model = model
-        self._linearized = Linearized(model.output, model.arguments(h, x, params))
+        traced = model.traced
+        self._linearized = Linearized(traced.output, traced.arguments(h, x, params))
         self.prediction = self._linearized.value[0]
         self._y = y
-        (self.loss,) = model.loss(self.prediction, *flatten(y))
+        (self.loss,) = traced.loss(self.prediction, *flatten(y))
 
     def gradient(self) -> tuple[Any, Leaves]:
         """c and the direct term."""
         model = self._model
         slope = model.system.loss.gradient(self.prediction, self._y)
         if slope is None:
-            (slope,) = Linearized(model.loss, [self.prediction, *flatten(self._y)]).vjp([1.0], [0])
+            one = np.ones((), self.prediction.dtype)
+            (slope,) = Linearized(model.traced.loss, [self.prediction, *flatten(self._y)]).vjp([one], [0])
         if slope.dtype != self.prediction.dtype:
             slope = slope.astype(self.prediction.dtype)
-        state, *leaves = self._linearized.vjp([slope], [0, *(model._number[k] for k in model.readout)])
+        state, *leaves = self._linearized.vjp([slope], [0, *(model.traced.number[k] for k in model.readout)])
         return state, dict(zip(model.readout, leaves, strict=True))

@@ -8,6 +8,7 @@ import numpy as np
 
 from fwdgrad.linear.base import Leaves, Linearization, MaterialisedJacobians, Model
 from fwdgrad.program import scan
+from fwdgrad.structure import Patterns
 from fwdgrad.trees import flatten, unflatten
 
 __all__ = ["Window"]
@@ -34,6 +35,11 @@ class Window(MaterialisedJacobians):
         self._model, self._params, self.value = model, params, value
         self._states, self._observed = states, observed
         self._x, self._y = flatten(inputs), flatten(targets)
+
+    @property
+    def patterns(self) -> Patterns | None:
+        """Those of a single step."""
+        return self._model.patterns
 
     def _step(self, h: Any, rows: tuple[Any, ...]) -> tuple[Linearization, Any]:
         system = self._model.system

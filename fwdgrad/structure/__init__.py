@@ -1,0 +1,6 @@
+"""What follows from the dependency graph of a system's programs: patterns, colourings, units, closures, costs."""
+
+from fwdgrad.structure.colouring import MOST, Family, Owners
+from fwdgrad.structure.patterns import JacobianPatterns, Patterns, patterns_of
+
+__all__ = ["MOST", "Family", "JacobianPatterns", "Owners", "Patterns", "patterns_of"]

@@ -1,0 +1,191 @@
+"""Colouring of rows: rows of one colour share no column, so one product with their sum gives them all.
+
+Curtis, Powell & Reid (1974): if the rows i of one colour have disjoint supports, the entries of Σ_i b_i are the entries
+of the b_i, each at its own place. The number of colours is the number of vector-Jacobian products that it takes to get
+every row of a Jacobian; colouring columns does the same for Jacobian-vector products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+__all__ = ["MOST", "Family", "Owners", "colour_rows", "families"]
+
+
+def colour_rows(pattern: sp.csr_array) -> np.ndarray:
+    """A colour for every row, such that rows of one colour share no column; −1 for empty rows.
+
+    First fit, in the given order and by decreasing number of conflicts, whichever takes fewer colours. Cost: one sparse
+    product of the pattern with its transpose (of distinct columns), plus one look at every conflict.
+    """
+    rows = pattern.shape[0]
+    colours = np.full(rows, -1)
+    filled = np.flatnonzero(np.diff(pattern.indptr))
+    if not len(filled):
+        return colours
+    per_column = np.bincount(pattern.indices, minlength=pattern.shape[1])
+    if per_column.max() == 1:
+        colours[filled] = 0
+        return colours
+    if per_column.max() == len(filled):  # a column that every row has: all conflict
+        colours[filled] = np.arange(len(filled))
+        return colours
+    distinct = _distinct_columns(pattern).astype(np.int32)
+    conflicts = sp.csr_array(distinct @ distinct.T)
+    best = _first_fit(conflicts, filled)
+    if best.max() + 1 > per_column.max():
+        degree = np.diff(conflicts.indptr)
+        other = _first_fit(conflicts, filled[np.argsort(-degree[filled], kind="stable")])
+        best = other if other.max() < best.max() else best
+    return best
+
+
+def _distinct_columns(pattern: sp.csr_array) -> sp.csr_array:
+    """The pattern with every distinct column once (columns of parameters of one unit are all alike)."""
+    columns = pattern.tocsc()
+    columns.sort_indices()
+    weight = np.random.default_rng(0).integers(1, 2**62, pattern.shape[0], dtype=np.uint64)
+    sums = np.add.reduceat(np.append(weight[columns.indices], np.uint64(0)), columns.indptr[:-1])
+    sums[np.diff(columns.indptr) == 0] = 0
+    _, first = np.unique(sums, return_index=True)
+    # equal hashes must be equal columns: check, rather than trust, by comparing lengths of the merged pattern
+    kept = sp.csr_array(columns[:, np.sort(first)])
+    return kept if _same_columns(columns, sums, first) else sp.csr_array(pattern)
+
+
+def _same_columns(columns: sp.csc_array, sums: np.ndarray, first: np.ndarray) -> bool:
+    """Whether columns with equal hashes are equal."""
+    order = np.argsort(sums, kind="stable")
+    lengths = np.diff(columns.indptr)
+    representative = np.empty(len(sums), np.intp)
+    _, start = np.unique(sums[order], return_index=True)
+    counts = np.diff(np.append(start, len(order)))
+    representative[order] = np.repeat(order[start], counts)
+    if not np.array_equal(lengths, lengths[representative]):
+        return False
+    theirs = np.repeat(columns.indptr[representative] - columns.indptr[:-1], lengths) + np.arange(columns.nnz)
+    return np.array_equal(columns.indices, columns.indices[theirs])
+
+
+def _first_fit(conflicts: sp.csr_array, order: np.ndarray) -> np.ndarray:
+    colours = [-1] * conflicts.shape[0]
+    pointer, neighbours = conflicts.indptr.tolist(), conflicts.indices.tolist()
+    for row in order.tolist():
+        taken = {colours[k] for k in neighbours[pointer[row] : pointer[row + 1]]}
+        colour = 0
+        while colour in taken:
+            colour += 1
+        colours[row] = colour
+    return np.array(colours)
+
+
+class Owners(NamedTuple):
+    """To which row each entry of a leaf belongs, within one colour.
+
+    Where the row is ``offset`` plus the position along one axis of the leaf, `axis` says so and products need no table.
+    """
+
+    table: np.ndarray
+    """Row of each entry, of the leaf's shape; −1 where no row of the colour has it."""
+    axis: int | None
+    offset: int
+
+
+@dataclass(frozen=True, eq=False)
+class Family:
+    """A colouring, with the leaves that it serves."""
+
+    colours: np.ndarray
+    """Colour of each row, shape (n,)."""
+    leaves: dict[str, tuple[Owners | None, ...]]
+    """For each leaf and colour, which row each entry of the product belongs to; None where no row has any.
+
+    Empty if there are more than `MOST` colours: such leaves are dense, and their rows are taken one by one.
+    """
+
+    @property
+    def count(self) -> int:
+        """Number of colours."""
+        return int(self.colours.max(initial=0)) + 1
+
+    def mask(self, colour: int) -> np.ndarray:
+        """1.0 at the rows of a colour, else 0.0: the cotangent that gives them all."""
+        return (self.colours == colour).astype(np.float64)
+
+
+MOST = 8
+"""Leaves whose rows take more colours than this count as dense."""
+
+
+def families(patterns: dict[str, sp.csr_array], shapes: dict[str, tuple[int, ...]]) -> tuple[Family, ...]:
+    """Colourings for the leaves of a Jacobian, shared between leaves where that saves products.
+
+    Args:
+        patterns: for each leaf the pattern of its rows, (n, leaf size).
+        shapes: shapes of the leaves.
+    """
+    colours = {k: colour_rows(p) for k, p in patterns.items()}
+    made: list[tuple[np.ndarray, list[str]]] = []
+    for leaf in sorted(colours, key=lambda k: -colours[k].max(initial=-1)):
+        count = int(colours[leaf].max(initial=-1)) + 1
+        for shared, leaves in made:
+            if shared.max() + 1 <= max(2 * count, 4) and _separates(shared, patterns[leaf]):
+                leaves.append(leaf)
+                break
+        else:
+            made.append((_everywhere(colours[leaf]), [leaf]))
+    return tuple(_family(c, leaves, patterns, shapes) for c, leaves in made)
+
+
+def _everywhere(colours: np.ndarray) -> np.ndarray:
+    """Rows without entries join colour 0, so that a single colour is the all-ones vector."""
+    return np.maximum(colours, 0)
+
+
+def _separates(colours: np.ndarray, pattern: sp.csr_array) -> bool:
+    """Whether rows of one colour share no column of the pattern."""
+    row = np.repeat(np.arange(pattern.shape[0]), np.diff(pattern.indptr))
+    key = colours[row].astype(np.int64) * pattern.shape[1] + pattern.indices
+    return len(np.unique(key)) == len(key)
+
+
+def _family(
+    colours: np.ndarray, leaves: Sequence[str], patterns: dict[str, sp.csr_array], shapes: dict[str, tuple[int, ...]]
+) -> Family:
+    count = int(colours.max(initial=0)) + 1
+    if count > MOST:
+        return Family(colours, dict.fromkeys(leaves, ()))
+    owners: dict[str, tuple[Owners | None, ...]] = {}
+    for leaf in leaves:
+        pattern = patterns[leaf]
+        row = np.repeat(np.arange(pattern.shape[0]), np.diff(pattern.indptr))
+        made: list[Owners | None] = []
+        for c in range(count):
+            mine = colours[row] == c
+            if not mine.any():
+                made.append(None)
+                continue
+            table = np.full(pattern.shape[1], -1)
+            table[pattern.indices[mine]] = row[mine]
+            made.append(_owners(table.reshape(shapes[leaf])))
+        owners[leaf] = tuple(made)
+    return Family(colours, owners)
+
+
+def _owners(table: np.ndarray) -> Owners:
+    """Recognise a table that counts up along one axis."""
+    for axis in range(table.ndim):
+        line = np.moveaxis(table, axis, 0).reshape(table.shape[axis], -1)
+        offset = int(line[0, 0]) if line.size else 0
+        if (
+            line.size
+            and offset >= 0
+            and np.array_equal(line, np.broadcast_to((offset + np.arange(len(line)))[:, None], line.shape))
+        ):
+            return Owners(table, axis, offset)
+    return Owners(table, None, 0)

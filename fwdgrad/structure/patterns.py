@@ -1,0 +1,131 @@
+"""Patterns of a system's Jacobians: which state variable, input and parameter feeds which state variable and output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import scipy.sparse as sp
+
+from fwdgrad.program import Program
+from fwdgrad.structure.colouring import MOST, Family, colour_rows, families
+from fwdgrad.structure.dependence import Dependence
+from fwdgrad.structure.rules import Trail, trails_of
+
+__all__ = ["JacobianPatterns", "Patterns", "patterns_of"]
+
+
+@dataclass(frozen=True, eq=False)
+class JacobianPatterns:
+    """Patterns of the derivatives of one function, boolean CSR matrices with one row per output.
+
+    Structural: an entry is absent only if that derivative is zero for all values.
+    """
+
+    state: sp.csr_array
+    """∂/∂h, (outputs, n)."""
+    inputs: sp.csr_array
+    """Dependence on the entries of x, (outputs, size of x). Integer inputs count where they are used at all."""
+    leaves: dict[str, sp.csr_array]
+    """∂/∂θ, leaf by leaf, (outputs, leaf size)."""
+    constant: dict[str, sp.csr_array]
+    """Where ∂/∂θ does not depend on any value: the parameter enters additively."""
+
+
+@dataclass(frozen=True, eq=False)
+class Patterns:
+    """Patterns of a system: transition F, and output Y as a function of the next state.
+
+    Attributes:
+        transition: A, B and the dependence on x.
+        output: the same for Y.
+        trainable: names of the parameters that are learned.
+        shapes: shapes of all parameters.
+        without_rule: operations for which every output was taken to depend on every input.
+    """
+
+    transition: JacobianPatterns
+    output: JacobianPatterns
+    trainable: tuple[str, ...]
+    shapes: dict[str, tuple[int, ...]]
+    without_rule: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        """n."""
+        return self.transition.state.shape[0]
+
+    @cached_property
+    def influential(self) -> tuple[str, ...]:
+        """Learned parameters that the transition uses."""
+        return tuple(k for k in self.trainable if self.transition.leaves[k].nnz)
+
+    @cached_property
+    def row_families(self) -> tuple[Family, ...]:
+        """Colourings of the rows of B, for all leaves with an influence."""
+        return families({k: self.transition.leaves[k] for k in self.influential}, self.shapes)
+
+    @property
+    def sparse_leaves(self) -> tuple[str, ...]:
+        """Influential parameters whose rows take few colours."""
+        return tuple(k for family in self.row_families if family.count <= MOST for k in family.leaves)
+
+    @cached_property
+    def column_colours(self) -> np.ndarray:
+        """A colour for every column of A, such that columns of one colour share no row; −1 for empty columns."""
+        return colour_rows(sp.csr_array(self.transition.state.T))
+
+
+def patterns_of(
+    transition: Program,
+    output: Program,
+    inputs: int,
+    shapes: dict[str, tuple[int, ...]],
+    trainable: Sequence[str],
+) -> Patterns:
+    """Analyse the two programs of a system.
+
+    Args:
+        transition: F, with inputs h, `inputs` arrays of x, and the parameters in the order of `shapes`.
+        output: Y, with the same inputs.
+        inputs: number of arrays of x.
+        shapes: shapes of all parameters.
+        trainable: names of those that are learned.
+    """
+    first, unknown = _analyse(transition, inputs, shapes)
+    second, more = _analyse(output, inputs, shapes)
+    return Patterns(first, second, tuple(trainable), dict(shapes), tuple(dict.fromkeys(unknown + more)))
+
+
+def _analyse(program: Program, inputs: int, shapes: dict[str, tuple[int, ...]]) -> tuple[JacobianPatterns, list[str]]:
+    sizes = [int(np.prod(v.shape, dtype=int)) for v in program.inputs]
+    edges = np.cumsum([0, *sizes])
+    total = int(edges[-1])
+    steady = np.zeros(total, bool)
+    steady[edges[1] : edges[1 + inputs]] = True
+    live = set(program.live_inputs())
+    starts = [Dependence.identity(int(edges[k]), size, total) if k in live else None for k, size in enumerate(sizes)]
+    trails, unknown = trails_of(program, starts, steady)
+    trail: Trail = trails[0]
+    depends, varies = trail.depends.matrix(), trail.varies.matrix()
+    leaves, constant = {}, {}
+    for number, name in enumerate(shapes, start=1 + inputs):
+        part = slice(int(edges[number]), int(edges[number + 1]))
+        leaves[name] = _clean(depends[:, part])
+        constant[name] = _clean(leaves[name] > _clean(varies[:, part]))
+    return (
+        JacobianPatterns(
+            _clean(depends[:, : edges[1]]), _clean(depends[:, edges[1] : edges[1 + inputs]]), leaves, constant
+        ),
+        unknown,
+    )
+
+
+def _clean(matrix: sp.csr_array) -> sp.csr_array:
+    """A CSR pattern without stored zeros, indices sorted."""
+    made = sp.csr_array(matrix, dtype=bool)
+    made.eliminate_zeros()
+    made.sort_indices()
+    return made
