@@ -27,6 +27,7 @@ LAYERS = {
     "engines": 2,
     "integrate": 2,
     "losses": 2,
+    "plots": 2,
     "streams": 2,
     # what is learned, and what follows from its structure
     "system": 3,
@@ -53,7 +54,6 @@ LAYERS = {
     "compare": 10,
     "data": 10,
     "limits": 10,
-    "plots": 10,
     "testing": 10,
     # the public names, and the catalogue that is written with them alone
     "__init__": 11,
