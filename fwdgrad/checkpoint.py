@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import json
 import os
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -55,14 +57,16 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
         CheckpointError: the file is missing, unreadable, truncated, no checkpoint, or of another format.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile) or "description" not in file.files:
-                raise CheckpointError(f"{path} is not a fwdgrad checkpoint. Give a file written by Learner.save.")
-            description = json.loads(str(file["description"]))
-            arrays = {k.removeprefix("array:"): file[k] for k in file.files if k.startswith("array:")}
+        with open(path, "rb") as stream, zipfile.ZipFile(stream) as archive:
+            members = {name.removesuffix(".npy"): archive.read(name) for name in archive.namelist()}
+        if "description" not in members:
+            raise CheckpointError(f"{path} is not a fwdgrad checkpoint. Give a file written by Learner.save.")
+        loaded = {k: np.lib.format.read_array(io.BytesIO(v), allow_pickle=False) for k, v in members.items()}
+        description = json.loads(str(loaded["description"]))
+        arrays = {k.removeprefix("array:"): v for k, v in loaded.items() if k.startswith("array:")}
     except FileNotFoundError:
         raise CheckpointError(f"there is no checkpoint {path}.") from None
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(

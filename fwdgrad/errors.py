@@ -80,7 +80,8 @@ class NonFiniteError(FwdgradError, ArithmeticError):
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A closing sentence for an unknown name: the nearest known one, or the list of all."""
     known = [str(k) for k in known]
-    near = difflib.get_close_matches(str(name), known, n=1)
+    folded = {k.casefold(): k for k in known}
+    near = [folded[k] for k in difflib.get_close_matches(str(name).casefold(), folded, n=1)]
     if near:
         return f"Did you mean {near[0]!r}?"
     return "Known: " + (", ".join(known) if known else "none") + "."

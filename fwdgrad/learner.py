@@ -421,10 +421,8 @@ def _fingerprint(system: System, execution: Execution) -> dict[str, Any]:
 
 
 def _length_hint(xs: Any, ys: Any) -> int | None:
-    for stream in (*flatten(ys), *flatten(xs)):
-        if hasattr(stream, "__len__"):
-            return len(stream)
-    return None
+    streams = [*(ys.values() if isinstance(ys, dict) else [ys]), *(xs.values() if isinstance(xs, dict) else [xs])]
+    return next((len(s) for s in streams if hasattr(s, "__len__")), None)
 
 
 def _checked_estimator(estimator: Any, system: System) -> Estimator:

@@ -10,7 +10,7 @@ import numpy as np
 
 from fwdgrad.errors import DataError, ShapeError
 from fwdgrad.linear import Model
-from fwdgrad.trees import flatten, leaf_names, unflatten
+from fwdgrad.trees import flatten, leaf_names
 
 __all__ = ["Chunk", "SampleReader"]
 
@@ -94,10 +94,10 @@ class SampleReader:
         """Length of array streams; None if they are to be iterated over."""
         if ys is None and xs is not None:
             return None  # pairs
-        streams = [s for s in (*flatten(xs), *flatten(ys))]
-        if not all(hasattr(s, "__len__") and hasattr(s, "shape") for s in map(_listed, streams)):
+        streams = [_listed(s) for s in (*_streams(xs), *_streams(ys))]
+        if not all(hasattr(s, "__len__") and hasattr(s, "shape") for s in streams):
             return None
-        lengths = {len(_listed(s)) for s in streams}
+        lengths = {len(s) for s in streams}
         if len(lengths) > 1:
             raise DataError(f"run: inputs and targets have different lengths {sorted(lengths)} along axis 0.")
         return lengths.pop() if lengths else None
@@ -120,20 +120,12 @@ class SampleReader:
         return checked()
 
     def _from_iterable(self, pairs: Iterable[tuple[Any, Any]], steps: int | None, start: int) -> Iterator[Chunk]:
-        source = iter(pairs) if steps is None else islice(pairs, steps)
+        """One chunk a sample: a live stream is learned from as it comes."""
         done = 0
-        while True:
-            samples: list[tuple[list[np.ndarray], list[np.ndarray], bool]] = []
-            for x, y in islice(source, CHUNK):
-                samples.append(self.sample(x, y, start + done + len(samples)))
-            if not samples:
-                break
-            yield Chunk(
-                [np.stack(column) for column in zip(*(s[0] for s in samples), strict=True)],
-                [np.stack(column) for column in zip(*(s[1] for s in samples), strict=True)],
-                np.array([s[2] for s in samples]),
-            )
-            done += len(samples)
+        for x, y in pairs if steps is None else islice(pairs, steps):
+            inputs, targets, observed = self.sample(x, y, start + done)
+            yield Chunk([a[None] for a in inputs], [a[None] for a in targets], np.array([observed]))
+            done += 1
         if done == 0:
             raise DataError("run: the stream is empty. Give at least one sample.")
 
@@ -209,8 +201,18 @@ def _objects(stream: Any) -> np.ndarray:
     return made
 
 
-def _cut(streams: Any, a: int, b: int) -> Any:
-    return unflatten(streams, [_listed(s)[a:b] for s in flatten(streams)]) if streams is not None else None
+def _streams(stream: Any) -> list[Any]:
+    """The streams in a dict of streams; a list is one stream."""
+    if isinstance(stream, dict):
+        return [leaf for value in stream.values() for leaf in _streams(value)]
+    return [] if stream is None else [stream]
+
+
+def _cut(stream: Any, a: int, b: int) -> Any:
+    """Steps a to b of a stream, or of every stream in a dict."""
+    if isinstance(stream, dict):
+        return {k: _cut(v, a, b) for k, v in stream.items()}
+    return None if stream is None else _listed(stream)[a:b]
 
 
 def _iterate(xs: Any) -> Iterator[Any]:
