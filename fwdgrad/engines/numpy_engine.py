@@ -155,11 +155,16 @@ def _assignment(names: dict[Variable, str], ins: Instruction, arguments: list[st
         return f"{out} = {arguments[0]} {INFIX[operation.name]} {arguments[1]}"
     if operation.name == "negative":
         return f"{out} = -{arguments[0]}"
-    if operation.name == "where" and all(i.shape == () for i in ins.inputs):
+    if operation.name == "where" and all(i.shape == () for i in ins.inputs) and _keeps_dtype(ins):
         return f"{out} = {arguments[1]} if {arguments[0]} else {arguments[2]}"
     if operation.name == "reshape":
         return f"{out} = {arguments[0]}.reshape({ins.params['shape']})"
     return f"{out} = {operation.emit(arguments, ins.inputs, ins.params)}"
+
+
+def _keeps_dtype(ins: Instruction) -> bool:
+    """Whether either alternative of a choice is what the choice is: a Python number gives way to what it meets."""
+    return all(i.dtype == ins.outputs[0].dtype and not (isinstance(i, Constant) and i.weak) for i in ins.inputs[1:])
 
 
 def _loop(names: dict[Variable, str], ins: Any, arguments: list[str], body: str, indent: str) -> list[str]:

@@ -1,9 +1,10 @@
 """The step as a program: tracing, core operations, derivatives, loops."""
 
+from fwdgrad.program.array import Tracer, is_tracer
 from fwdgrad.program.derivatives import Linearized
 from fwdgrad.program.loops import scan
 from fwdgrad.program.program import Abstract, Constant, Instruction, Program, Source, Variable
-from fwdgrad.program.tracer import Tracer, is_tracer, trace
+from fwdgrad.program.tracer import trace
 
 __all__ = [
     "Abstract",

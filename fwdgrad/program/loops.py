@@ -13,7 +13,7 @@ import numpy as np
 
 from fwdgrad.program.operations import Operand, Operation
 from fwdgrad.program.program import Abstract, Program, Variable
-from fwdgrad.program.tracer import Graph, Tracer, active_graph, as_operand
+from fwdgrad.program.tracer import Graph, Tracer, active_graph, as_operand, index_bounds, refuse
 
 __all__ = ["SCAN", "scan"]
 
@@ -34,12 +34,29 @@ def scan(
 
     Returns:
         The last carry, and every result stacked along a new axis 0.
+
+    Raises:
+        TracingError: the rows do not fit each other, or the body changes the carry's shape or dtype.
+
+    A traced loop has no derivative rule: trace the derivative of the body into a loop of its own.
+
+    Example:
+        >>> import numpy as np
+        >>> from fwdgrad.program import scan
+        >>> (total,), (running,) = scan(lambda c, r: ([c[0] + r[0]], [c[0]]), [0.0], [np.array([1.0, 2.0, 3.0])])
+        >>> total, running
+        (np.float64(6.0), array([0., 1., 3.]))
     """
-    carry = tuple(as_operand(c) for c in carry)
-    rows = tuple(as_operand(r) for r in rows)
+    carry = tuple(_array(c) for c in carry)
+    rows = tuple(_array(r) for r in rows)
+    if not rows or any(r.ndim == 0 for r in rows) or len({r.shape[0] for r in rows}) != 1:
+        refuse(
+            f"scan is called with rows of shapes {[r.shape for r in rows]}",
+            "Give at least one array to go through; all need the same number of rows along axis 0.",
+        )
     parent = active_graph()
     if parent is None:
-        length = np.shape(rows[0])[0]
+        length = rows[0].shape[0]
         return _run(body, carry, rows, range(length - 1, -1, -1) if reverse else range(length))
     program, captured = _trace_body(body, carry, rows, parent)
     params = {"body": program, "carried": len(carry), "rows": len(rows), "reverse": reverse}
@@ -47,7 +64,14 @@ def scan(
     return tuple(results[: len(carry)]), tuple(results[len(carry) :])
 
 
+def _array(value: Any) -> Any:
+    value = as_operand(value)
+    return value if isinstance(value, Tracer) else np.asarray(value)
+
+
 def _run(body: Body, carry: tuple[Any, ...], rows: tuple[Any, ...], order: range) -> tuple[Any, Any]:
+    if not order:
+        refuse("scan is called with no rows outside a trace", "What it returns is only known once the body has run.")
     made: list[Any] = [None] * len(order)
     for k in order:
         carry, made[k] = body(carry, tuple(r[k] for r in rows))  # type: ignore[assignment]
@@ -58,27 +82,26 @@ def _trace_body(
     body: Body, carry: tuple[Any, ...], rows: tuple[Any, ...], parent: Graph
 ) -> tuple[Program, list[Tracer]]:
     names = [*(f"carry{k}" for k in range(len(carry))), *(f"row{k}" for k in range(len(rows)))]
-    shapes = [Abstract(np.shape(c), _dtype(c)) for c in carry]
-    shapes += [Abstract(np.shape(r)[1:], _dtype(r)) for r in rows]
+    shapes = [*(Abstract(c.shape, c.dtype) for c in carry), *(Abstract(r.shape[1:], r.dtype) for r in rows)]
     with Graph(parent) as graph:
         inner = [graph.input(a, n) for a, n in zip(shapes, names, strict=True)]
         state, out = body(tuple(inner[: len(carry)]), tuple(inner[len(carry) :]))
-        state = [as_operand(s) for s in state]
-        for k, after in enumerate(state):
-            if np.shape(after) != shapes[k].shape or _dtype(after) != shapes[k].dtype:
-                raise TypeError(
-                    f"scan: carry {k} starts as {shapes[k]}, the body returns {Abstract(np.shape(after), _dtype(after))}"
-                )
+        state = [_array(s) for s in state]
+        before = shapes[: len(carry)]
+        after = [Abstract(s.shape, s.dtype) for s in state]
+        if before != after:
+            refuse(
+                f"scan: the carry begins as ({', '.join(map(str, before))}), and the body returns "
+                f"({', '.join(map(str, after))})",
+                "The body has to return the carry with the shapes and dtypes it begins with.",
+            )
         program = graph.finish("body", [*state, *(as_operand(o) for o in out)])
     own = set(program.inputs) | {o for ins in program.instructions for o in ins.outputs}
     used = [*(i for ins in program.instructions for i in ins.inputs), *program.outputs]
     outer = list(dict.fromkeys(v for v in used if isinstance(v, Variable) and v not in own))
     program.inputs = (*program.inputs, *outer)
+    program.index_bounds = index_bounds(program.inputs, program.instructions)
     return program, [graph.foreign[v] for v in outer]
-
-
-def _dtype(value: Any) -> np.dtype:
-    return np.result_type(value)
 
 
 class Scan(Operation):
@@ -86,9 +109,7 @@ class Scan(Operation):
 
     several = True
 
-    def evaluate(  # type: ignore[override]
-        self, *operands: Any, body: Program, carried: int, rows: int, reverse: bool
-    ) -> tuple[Any, ...]:
+    def evaluate(self, *operands: Any, body: Program, carried: int, rows: int, reverse: bool) -> tuple[Any, ...]:
         carry, table, captured = operands[:carried], operands[carried : carried + rows], operands[carried + rows :]
 
         def turn(state: tuple[Any, ...], row: tuple[Any, ...]) -> tuple[Any, Any]:
@@ -96,6 +117,8 @@ class Scan(Operation):
             return results[:carried], results[carried:]
 
         length = len(table[0])
+        if length == 0:
+            return (*carry, *(np.zeros((0, *o.shape), o.dtype) for o in body.outputs[carried:]))
         state, out = _run(turn, carry, table, range(length - 1, -1, -1) if reverse else range(length))
         return (*state, *out)
 

@@ -7,21 +7,26 @@ Variables are assigned once; instructions stand in an order in which they can be
 
 from __future__ import annotations
 
+import builtins
 import hashlib
 import keyword
+import re
 import threading
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fwdgrad.errors import ShapeError
+
 if TYPE_CHECKING:
     import networkx
 
     from fwdgrad.program.operations import Operation
 
-__all__ = ["Abstract", "Constant", "Instruction", "Program", "Source", "Variable"]
+__all__ = ["Abstract", "Constant", "Instruction", "Program", "Source", "Variable", "identifier"]
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,7 @@ class Program:
     """Input number → size of the axis it indexes: valid values are 0 … size − 1."""
 
     def __call__(self, *arguments: Any) -> tuple[Any, ...]:
+        """The outputs at `arguments`, one array or tracer per input."""
         values = self.evaluate(arguments)
         return tuple(read(values, out) for out in self.outputs)
 
@@ -116,14 +122,22 @@ class Program:
         """All intermediate values, by variable."""
         if len(arguments) != len(self.inputs):
             raise TypeError(f"program {self.name!r} takes {len(self.inputs)} arguments, got {len(arguments)}")
-        values: dict[Variable, Any] = dict(zip(self.inputs, arguments, strict=True))
+        values: dict[Variable, Any] = {}
+        for variable, argument in zip(self.inputs, arguments, strict=True):
+            values[variable] = argument if hasattr(argument, "dtype") else np.asarray(argument)
+            if values[variable].shape != variable.shape:
+                label = variable.name or self.inputs.index(variable)
+                raise ShapeError(
+                    f"Program {self.name!r} was traced for input {label} of shape {variable.shape}, "
+                    f"got {values[variable].shape}."
+                )
         for instruction in self.instructions:
             with recording_for(instruction.source):
                 result = instruction.operation(*(read(values, i) for i in instruction.inputs), **instruction.params)
-            if len(instruction.outputs) == 1:
-                values[instruction.outputs[0]] = result
-            else:
+            if instruction.operation.several:
                 values.update(zip(instruction.outputs, result, strict=True))
+            else:
+                values[instruction.outputs[0]] = result
         return values
 
     def live_inputs(self) -> tuple[int, ...]:
@@ -134,16 +148,18 @@ class Program:
         return tuple(k for k, v in enumerate(self.inputs) if v in used)
 
     def names(self) -> dict[Variable, str]:
-        """A readable name for every variable: inputs keep theirs, results are called after their operation."""
+        """A readable identifier for every variable: inputs keep their names, results are called after their operation.
+
+        None of them is a keyword, a built-in, or a name that emitted source uses itself.
+        """
         names: dict[Variable, str] = {}
         taken: set[str] = set()
-
         count: dict[str, int] = {}
 
         def assign(variable: Variable, stem: str, first: int) -> None:
             k = count.get(stem, first)
             name = stem if k == 0 else f"{stem}{k}"
-            while name in taken or keyword.iskeyword(name):
+            while name in taken or _is_reserved(name):
                 k += 1
                 name = f"{stem}{k}"
             count[stem] = k + 1
@@ -154,7 +170,7 @@ class Program:
             assign(variable, identifier(variable.name or "outer"), 0)
         for instruction in self.instructions:
             for variable in instruction.outputs:
-                assign(variable, identifier(variable.name or instruction.operation.name), 1)
+                assign(variable, identifier(variable.name) if variable.name else instruction.operation.name, 1)
         return names
 
     def __iter__(self) -> Iterator[Instruction]:
@@ -199,27 +215,35 @@ class Program:
         return graph
 
     def fingerprint(self) -> str:
-        """A short hash of what the program computes: its operations, shapes and constants, not where they stand."""
+        """A short hash of what the program computes: its operations, shapes and constants, not names or source lines.
+
+        It is the same in every process.
+        """
         digest = hashlib.sha256()
         number: dict[Variable, int] = {v: k for k, v in enumerate(self.inputs)}
-        for variable in self.inputs:
-            digest.update(f"in {variable.shape} {variable.dtype};".encode())
 
-        def feed(x: Variable | Constant) -> None:
-            if isinstance(x, Variable):
-                digest.update(f"v{number[x]},".encode())
-            else:
-                digest.update(f"c{x.weak}{x.dtype}{x.shape}".encode() + np.asarray(x.value).tobytes())
+        def feed(*parts: object) -> None:
+            for part in parts:
+                data = part if isinstance(part, bytes) else str(part).encode()
+                digest.update(len(data).to_bytes(8, "little") + data)
 
+        def feed_operands(operands: Sequence[Variable | Constant]) -> None:
+            feed(len(operands))
+            for x in operands:
+                if isinstance(x, Variable):
+                    feed("variable", number[x])
+                else:
+                    feed("constant", x.weak, x.dtype.str, x.shape, np.asarray(x.value).tobytes())
+
+        feed(len(self.inputs), *((v.shape, v.dtype.str) for v in self.inputs))
         for ins in self.instructions:
-            params = {k: v.fingerprint() if isinstance(v, Program) else v for k, v in sorted(ins.params.items())}
-            digest.update(f"{ins.operation.name}{params}(".encode())
-            for i in ins.inputs:
-                feed(i)
+            params = [(k, v.fingerprint() if isinstance(v, Program) else v) for k, v in sorted(ins.params.items())]
+            feed(ins.operation.name, params)
+            feed_operands(ins.inputs)
             for out in ins.outputs:
                 number[out] = len(number)
-        for out in self.outputs:
-            feed(out)
+        feed("return")
+        feed_operands(self.outputs)
         return digest.hexdigest()[:16]
 
 
@@ -252,7 +276,25 @@ def read(values: dict[Variable, Any], x: Variable | Constant) -> Any:
     return x.value if isinstance(x, Constant) else values[x]
 
 
+_RESERVED = frozenset(dir(builtins)) | {"np", "special", "scatter", "scatter_add", "k"}
+"""What emitted source refers to, beside variables and numbered constants and loop bodies."""
+
+_NUMBERED = re.compile(r"(.*_)?(body|constant)_\d+")
+
+
+def _is_reserved(name: str) -> bool:
+    return name in _RESERVED or keyword.iskeyword(name) or _NUMBERED.fullmatch(name) is not None
+
+
 def identifier(text: str) -> str:
-    """`text` made into a Python identifier."""
-    name = "".join(c if c.isalnum() or c == "_" else "_" for c in text)
-    return name if name and not name[0].isdigit() else f"v{name}"
+    """`text` made into a Python identifier that emitted source does not use for anything else.
+
+    Example:
+        >>> [identifier(text) for text in ("θ", "W in", "2nd", "lambda", "np")]
+        ['θ', 'W_in', 'v2nd', 'lambda_', 'np_']
+    """
+    # Python compares identifiers in this normal form
+    name = "".join(c if f"v{c}".isidentifier() else "_" for c in unicodedata.normalize("NFKC", text))
+    if not name.isidentifier():
+        name = f"v{name}"
+    return f"{name}_" if _is_reserved(name) else name

@@ -1,6 +1,7 @@
 """Peephole rules applied while a program is recorded: calls that change nothing are not written down.
 
-Only identities that hold for every value, NaN and infinities included, are used (so x·0 stays).
+Only identities that hold for every value, NaN and infinities included, are used (so x·0 stays, and x − x). The one
+exception is the sign of zero: x + 0 is x here, where NumPy turns −0 into +0; sums that begin with 0 are common.
 """
 
 from __future__ import annotations
@@ -27,18 +28,16 @@ def simplify(operation: Any, operands: Sequence[Any], params: dict[str, Any]) ->
             return _neutral(operands, 1.0, commutes=False)
         case "power":
             exponent = operands[1]
-            if type(exponent) in (int, float) and np.issubdtype(x.dtype, np.floating):
+            if type(exponent) in (int, float) and _is_floating(x):
                 if exponent == 1:
                     return x
                 if exponent == 2:
                     return x * x
                 if exponent == -1:
                     return 1 / x
-                if exponent == 0.5:
-                    return np.sqrt(x)
             return None
         case "square":
-            return x * x
+            return x * x if x.dtype.kind != "b" else None
         case "reshape" | "broadcast_to":
             return x if params["shape"] == np.shape(x) else None
         case "transpose":
@@ -48,7 +47,7 @@ def simplify(operation: Any, operands: Sequence[Any], params: dict[str, Any]) ->
         case "astype":
             return x if params["dtype"] == x.dtype else None
         case "sum":
-            return x if not params["axes"] else None
+            return x if not params["axes"] and _is_floating(x) else None
         case "getitem":
             return x if all(e == ("slice", None, None, None) for e in params["index"]) else None
         case _:
@@ -58,8 +57,13 @@ def simplify(operation: Any, operands: Sequence[Any], params: dict[str, Any]) ->
 def _neutral(operands: Sequence[Any], value: float, commutes: bool) -> Any:
     """The other operand when one is a Python number equal to the neutral element."""
     a, b = operands
-    if type(b) in (int, float) and b == value and np.issubdtype(a.dtype, np.floating):
+    if type(b) in (int, float) and b == value and _is_floating(a):
         return a
-    if commutes and type(a) in (int, float) and a == value and np.issubdtype(b.dtype, np.floating):
+    if commutes and type(a) in (int, float) and a == value and _is_floating(b):
         return b
     return None
+
+
+def _is_floating(x: Any) -> bool:
+    """Whether `x` keeps its dtype when it meets a Python number."""
+    return x.dtype.kind == "f"

@@ -1,28 +1,28 @@
 """Tracing: run a NumPy function once on arrays without values, and write down what it does.
 
-A `Tracer` stands for an array of known shape and dtype. It takes part in NumPy calls through NumPy's own protocols
-(``__array_ufunc__``, ``__array_function__``) and in Python operators; each call is lowered to a few core operations
+The function is called with one `Tracer` per input. Each NumPy call on a tracer is lowered to a few core operations
 (`fwdgrad.program.lowering`) and recorded in the `Graph` being written. Equal operations on equal operands are recorded
 once, so a derivative shares what the value already computed.
 """
 
 from __future__ import annotations
 
-import os
-import sys
+import hashlib
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
-from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from fwdgrad.errors import FwdgradError, TracingError
-from fwdgrad.program.operations import Operation, stack_objects
-from fwdgrad.program.program import REPLAYED, Abstract, Constant, Instruction, Program, Source, Variable
+from fwdgrad.program.array import Tracer, is_tracer
+from fwdgrad.program.failures import explain
+from fwdgrad.program.operations import Operation, astype, concatenate, reshape
+from fwdgrad.program.program import Abstract, Constant, Instruction, Program, Variable
 from fwdgrad.program.simplify import simplify
+from fwdgrad.program.sources import caller, refuse
 
-__all__ = ["Graph", "Tracer", "is_tracer", "record", "trace"]
+__all__ = ["Graph", "Tracer", "active_graph", "as_operand", "caller", "is_tracer", "record", "refuse", "trace"]
 
 
 class _Active(threading.local):
@@ -48,7 +48,10 @@ class Graph:
         self.depth: int = 0 if parent is None else parent.depth + 1
         self.instructions: list[Instruction] = []
         self.known: dict[Any, Any] = {}
-        self.constants: dict[int, tuple[Any, Constant]] = {}
+        """Recorded call → its result."""
+        self.definitions: dict[Variable, Instruction] = {}
+        self.constants: dict[Any, Constant] = {}
+        """Constants by what they hold, so that equal ones are one."""
         self.inputs: list[Variable] = []
         self.foreign: dict[Variable, Tracer] = {}
         """Values of outer graphs that were used here."""
@@ -70,18 +73,30 @@ class Graph:
 
     def constant(self, value: Any) -> Constant:
         """A constant of the program: arrays are copied, so that changing them later does not change the program."""
-        if not isinstance(value, np.ndarray):
-            return Constant(value)
-        if id(value) not in self.constants:
-            frozen = value.copy()
-            frozen.setflags(write=False)
-            self.constants[id(value)] = (value, Constant(frozen))
-        return self.constants[id(value)][1]
+        key = _content(value)
+        if key not in self.constants:
+            if isinstance(value, np.ndarray):
+                value = value.copy()
+                value.setflags(write=False)
+            self.constants[key] = Constant(value)
+        return self.constants[key]
+
+    def operand(self, value: Any) -> Variable | Constant:
+        """`value` as the operand of an instruction of this graph."""
+        if not isinstance(value, Tracer):
+            return self.constant(value)
+        if value.graph is not self:
+            graph: Graph | None = self
+            while graph is not None and graph is not value.graph:
+                graph = graph.parent
+            if graph is None:
+                _leaked(value)
+            self.foreign[value.variable] = value
+        return value.variable
 
     def finish(self, name: str, outputs: Sequence[Any]) -> Program:
         """Close the graph: the program that computes `outputs`, and nothing that they do not need."""
-        ends = tuple(o.variable if isinstance(o, Tracer) else self.constant(o) for o in outputs)
-        self.foreign.update((o.variable, o) for o in outputs if isinstance(o, Tracer) and o.graph is not self)
+        ends = tuple(self.operand(o if isinstance(o, Tracer) else np.asarray(o)) for o in outputs)
         needed: set[Variable] = {e for e in ends if isinstance(e, Variable)}
         kept: list[Instruction] = []
         for instruction in reversed(self.instructions):
@@ -92,13 +107,29 @@ class Graph:
         return Program(name, tuple(self.inputs), tuple(kept), ends, index_bounds(self.inputs, kept))
 
 
+def _content(value: Any) -> Any:
+    """A key that two constants share if and only if they are the same numbers."""
+    if not isinstance(value, np.ndarray):
+        return (type(value), repr(value))
+    numbers = value.tobytes()
+    return (value.dtype.str, value.shape, numbers if len(numbers) <= 64 else hashlib.sha256(numbers).digest())
+
+
+def _leaked(tracer: Tracer) -> Any:
+    refuse(
+        f"The array {tracer!r} belongs to a trace, or to the body of a loop, that has ended",
+        "Functions must not keep arrays in global variables, closures or attributes between calls: carry them in the\n"
+        "state instead.",
+    )
+
+
 def index_bounds(inputs: Sequence[Variable], instructions: Sequence[Instruction]) -> dict[int, int]:
     """For each integer input used as an index: the size of the smallest axis it indexes."""
     numbers = {v: k for k, v in enumerate(inputs)}
     bounds: dict[int, int] = {}
     for ins in instructions:
         for operand, size in ins.operation.indexed_axes(ins.inputs, ins.params):
-            if operand in numbers:
+            if isinstance(operand, Variable) and operand in numbers:
                 k = numbers[operand]
                 bounds[k] = min(size, bounds.get(k, size))
     return bounds
@@ -114,279 +145,145 @@ def trace(
     """The program of ``function(*arrays) -> sequence of arrays``.
 
     Args:
-        function: takes one tracer per input, positionally, and returns a sequence of arrays.
-        inputs: shapes and dtypes of the inputs.
+        function: takes one tracer per input, positionally, and returns a tuple, list or iterator of arrays.
+        inputs: shapes and dtypes of the inputs: real numbers, integers or booleans.
         names: names of the inputs, for listings and emitted source.
         name: name of the program.
 
     Raises:
         TracingError: the function does something that is not a fixed sequence of known operations; the message names
             the operation, the line of the function and the mend.
+
+    Example:
+        >>> import numpy as np
+        >>> from fwdgrad.program import Abstract, trace
+        >>> vector = Abstract((3,), np.dtype(float))
+        >>> program = trace(lambda h, w: (np.tanh(h) @ w,), [vector, vector])
+        >>> [instruction.operation.name for instruction in program]
+        ['tanh', 'matmul']
+        >>> program(np.zeros(3), np.ones(3))
+        (np.float64(0.0),)
     """
     try:
         with Graph() as graph:
+            for a in inputs:
+                _refuse_dtype(f"{name}: an input", a.dtype)
             tracers = [graph.input(a, names[k] if names else None) for k, a in enumerate(inputs)]
-            return graph.finish(name, [as_operand(o) for o in function(*tracers)])
-    except FwdgradError:
-        raise
+            results = function(*tracers)
+            if results is None or isinstance(results, (Tracer, np.ndarray)):
+                kind = "nothing" if results is None else "one array"
+                raise TracingError(f"{name}: the traced function returned {kind}. It has to return a tuple of arrays.")
+            results = list(results)
+            for k, result in enumerate(results):
+                if result is None or isinstance(result, (str, dict, set)) or callable(result):
+                    kind = type(result).__name__
+                    raise TracingError(f"{name}: output {k} of the traced function is a {kind}, not an array.")
+            return graph.finish(name, [as_operand(o) for o in results])
     except Exception as error:
-        where = _source_of_traceback(error)
-        raise TracingError(
-            f"{name}: the function failed while it was being traced, at {where}:\n"
-            f"  {type(error).__name__}: {error}\n"
-            "It was called with arrays of known shape but no values. Use NumPy operations that the documentation's\n"
-            "table of operations lists, or engine='eager' to run the function as it is, step by step."
-        ) from error
+        explain(name, error)
 
 
 def as_operand(value: Any) -> Any:
-    """What a function may use or return: a tracer, a number or an array; object arrays of tracers are stacked."""
-    if isinstance(value, Tracer):
+    """What a function may use or return: a tracer, a number or an array; lists and object arrays become arrays."""
+    if isinstance(value, Tracer) or type(value) in (float, int, bool):
         return value
-    if isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.dtype == object):
-        return stack_objects(value)
-    if isinstance(value, (bool, int, float, complex)) and type(value) in (bool, int, float, complex):
-        return value
-    return np.asarray(value)
+    if isinstance(value, (list, tuple)):
+        return _stacked(value)
+    array = value if type(value) is np.ndarray else np.asarray(value)
+    if array.dtype == object and array is not value:
+        refuse(f"{str(value)[:60]!r}, a {type(value).__name__}, is used as an array", "Pass numbers or arrays.")
+    if array.dtype == object:
+        return _stacked(array) if array.ndim else as_operand(array.item())
+    _refuse_dtype("An array", array.dtype)
+    return array
 
 
-def is_tracer(value: Any) -> bool:
-    """Whether `value` is being traced."""
-    return isinstance(value, Tracer)
+def _refuse_dtype(what: str, dtype: np.dtype) -> None:
+    if dtype.kind in "biuf":
+        return
+    if dtype.kind == "c":
+        refuse(
+            f"{what} holds complex numbers ({dtype})",
+            "fwdgrad differentiates real arrays: keep the real and the imaginary part as two of them.",
+        )
+    refuse(f"{what} holds values of type {dtype}", "fwdgrad computes with real numbers, integers and booleans.")
+
+
+def _stacked(value: Any) -> Any:
+    """A nested list, or an object array, of tracers and numbers as one array, with the dtype np.array would give."""
+    parts = [as_operand(v) for v in value]
+    if not any(isinstance(p, Tracer) for p in parts):
+        return np.asarray(parts)
+    parts = [p if isinstance(p, Tracer) else np.asarray(p) for p in parts]
+    shape = parts[0].shape
+    if any(p.shape != shape for p in parts):
+        refuse(
+            f"An array is built from parts of different shapes {[p.shape for p in parts]}",
+            "Give every part the same shape, or join them with np.concatenate.",
+        )
+    whole = _taken_apart(parts)
+    if whole is not None:
+        return whole
+    dtype = np.result_type(*(p.dtype for p in parts))
+    parts = [p if p.dtype == dtype else astype(p, dtype=dtype) for p in parts]
+    return concatenate(*(reshape(p, shape=(1, *shape)) for p in parts), axis=0)
+
+
+def _taken_apart(parts: Sequence[Any]) -> Any:
+    """The array of which `parts` are all rows in order, as np.asarray makes them, or None."""
+    variable: Any = None
+    for k, part in enumerate(parts):
+        instruction = part.graph.definitions.get(part.variable) if isinstance(part, Tracer) else None
+        if instruction is None or instruction.operation.name != "getitem":
+            return None
+        first, *rest = instruction.params["index"]
+        if first != ("int", k) or any(e != ("slice", None, None, None) for e in rest):
+            return None
+        if k == 0:
+            variable = instruction.inputs[0]
+        if instruction.inputs[0] is not variable:
+            return None
+    if not isinstance(variable, Variable) or variable.shape[0] != len(parts):
+        return None
+    return Tracer(parts[0].graph, variable)  # constant indices: recorded where the array itself is
 
 
 def record(operation: Operation, operands: Sequence[Any], params: dict[str, Any]) -> Any:
     """Write ``operation(*operands, **params)`` into the graph of its innermost operand; equal calls are shared."""
     operands = [as_operand(o) for o in operands]
-    graph = max((o.graph for o in operands if isinstance(o, Tracer)), key=lambda g: g.depth)
-    if graph.closed:
-        raise TracingError(
-            f"{operation.name}: this array belongs to a trace that has ended. Functions must not keep arrays in\n"
-            "global variables or closures between calls; carry them in the state instead."
-        )
+    graph = None
+    for o in operands:
+        if isinstance(o, Tracer):
+            if o.graph.closed:
+                _leaked(o)
+            if graph is None or o.graph.depth > graph.depth:
+                graph = o.graph
+    assert graph is not None
     simpler = simplify(operation, operands, params)
     if simpler is not None:
         return simpler
-    key = (operation.name, tuple(_key(o) for o in operands), tuple(sorted(params.items(), key=lambda kv: kv[0])))
+    inputs = tuple([graph.operand(o) for o in operands])
+    key = (operation, inputs, tuple(sorted(params.items())) if len(params) > 1 else tuple(params.items()))
     if key in graph.known:
         return graph.known[key]
-    inputs = tuple(o.variable if isinstance(o, Tracer) else graph.constant(o) for o in operands)
     try:
         abstracts = operation.infer(inputs, params)
     except FwdgradError:
         raise
     except Exception as error:
-        source = caller()
         shapes = ", ".join(str(Abstract(i.shape, i.dtype)) for i in inputs)
         raise TracingError(
-            f"{operation.name}({shapes}) fails{f' at {source}' if source else ''}: {error}\n"
+            f"{operation.name}({shapes}) fails, at {caller() or 'an unknown line'}:\n"
+            f"  {error}\n"
             "Check the shapes in your function, or call it once with plain arrays to see NumPy's own message."
         ) from error
-    outputs = tuple(Variable(a.shape, a.dtype) for a in abstracts)
-    graph.foreign.update((o.variable, o) for o in operands if isinstance(o, Tracer) and o.graph is not graph)
-    graph.instructions.append(Instruction(operation, inputs, params, outputs, caller()))
-    tracers = tuple(Tracer(graph, v) for v in outputs)
-    result = tracers[0] if len(tracers) == 1 and not operation.several else tracers
+    for a in abstracts:
+        _refuse_dtype(f"The result of {operation.name}", a.dtype)
+    outputs = tuple([Variable(a.shape, a.dtype) for a in abstracts])
+    instruction = Instruction(operation, inputs, params, outputs, caller())
+    graph.instructions.append(instruction)
+    graph.definitions.update(dict.fromkeys(outputs, instruction))
+    tracers = tuple([Tracer(graph, v) for v in outputs])
+    result = tracers if operation.several else tracers[0]
     graph.known[key] = result
     return result
-
-
-def _key(operand: Any) -> Any:
-    if isinstance(operand, Tracer):
-        return operand.variable
-    if isinstance(operand, np.ndarray):
-        if operand.size > 64:
-            return ("array", id(operand), operand.shape)
-        return ("array", operand.dtype.str, operand.shape, operand.tobytes())
-    return (type(operand), repr(operand))
-
-
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_CATALOGUE = os.path.join(_PACKAGE, "systems") + os.sep
-_NUMPY = os.path.dirname(os.path.abspath(np.__file__)) + os.sep
-
-
-def _is_users(file: str) -> bool:
-    if file.startswith("<__array_function__"):
-        return False
-    if file.startswith(_PACKAGE):
-        return file.startswith(_CATALOGUE)
-    return not file.startswith(_NUMPY) and f"{os.sep}autograd{os.sep}" not in file
-
-
-def caller() -> Source | None:
-    """The line of the user's function that is being recorded: of a replayed operation, or the innermost frame."""
-    if REPLAYED.source is not None:
-        return REPLAYED.source
-    frame = sys._getframe(1)
-    while frame is not None:
-        code = frame.f_code
-        if _is_users(code.co_filename):
-            return Source(code.co_filename, frame.f_lineno, code.co_name)
-        frame = frame.f_back  # type: ignore[assignment]
-    return None
-
-
-def _source_of_traceback(error: BaseException) -> str:
-    found = "an unknown line"
-    step = error.__traceback__
-    while step is not None:
-        code = step.tb_frame.f_code
-        if _is_users(code.co_filename):
-            found = str(Source(code.co_filename, step.tb_lineno, code.co_name))
-        step = step.tb_next
-    return found
-
-
-def refuse(what: str, mend: str) -> NoReturn:
-    """Raise a TracingError that names the line of the user's function."""
-    raise TracingError(f"{what}, at {caller() or 'an unknown line'}.\n{mend}")
-
-
-class Tracer(NDArrayOperatorsMixin):
-    """An array of known shape and dtype and unknown value."""
-
-    __slots__ = ("graph", "variable")
-    __array_priority__ = 1000.0
-    __hash__ = object.__hash__
-
-    def __init__(self, graph: Graph, variable: Variable) -> None:
-        self.graph = graph
-        self.variable = variable
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.variable.shape
-
-    @property
-    def dtype(self) -> np.dtype:
-        return self.variable.dtype
-
-    @property
-    def ndim(self) -> int:
-        return len(self.variable.shape)
-
-    @property
-    def size(self) -> int:
-        return int(np.prod(self.variable.shape, dtype=int))
-
-    @property
-    def T(self) -> Any:
-        return np.transpose(self)  # type: ignore[call-overload]
-
-    @property
-    def real(self) -> Any:
-        return np.real(self)  # type: ignore[call-overload]
-
-    @property
-    def flat(self) -> Any:
-        return iter(np.ravel(self))  # type: ignore[call-overload]
-
-    def __repr__(self) -> str:
-        return f"<traced {Abstract(self.shape, self.dtype)}>"
-
-    # ---- NumPy's protocols: everything is lowered by fwdgrad.program.lowering
-
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        from fwdgrad.program.lowering import lower_ufunc
-
-        return lower_ufunc(ufunc, method, inputs, kwargs)
-
-    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        from fwdgrad.program.lowering import lower_function
-
-        return lower_function(function, args, kwargs)
-
-    def __getitem__(self, index: Any) -> Any:
-        from fwdgrad.program.lowering import lower_getitem
-
-        return lower_getitem(self, index)
-
-    def __len__(self) -> int:
-        if not self.shape:
-            raise TypeError("len() of a 0-d array")
-        return self.shape[0]
-
-    def __iter__(self) -> Any:
-        if not self.shape:
-            raise TypeError("iteration over a 0-d array")
-        return (self[i] for i in range(self.shape[0]))
-
-    # ---- what a trace cannot know
-
-    def __bool__(self) -> NoReturn:
-        refuse(
-            "A branch depends on a value that is not known while tracing (if, while, and, or, not, min, max)",
-            "Write it as np.where(condition, a, b), np.minimum or np.maximum, or run with engine='eager'.",
-        )
-
-    def __float__(self) -> NoReturn:
-        refuse(
-            "A traced value is turned into a Python number, or stored into a plain NumPy array",
-            "Keep it an array: use np functions instead of math, and build arrays with np.array([...]) or np.stack\n"
-            "instead of assigning to elements; or run with engine='eager'.",
-        )
-
-    __int__ = __complex__ = __float__
-
-    def __index__(self) -> NoReturn:
-        refuse(
-            "A traced value is used as an index into a plain array, or as a size",
-            "Index a constant table with np.take(table, i, axis=0); sizes must not depend on values.",
-        )
-
-    def __setitem__(self, index: Any, value: Any) -> NoReturn:
-        refuse(
-            "An element of a state, input or parameter is assigned to",
-            "Build a new array instead: np.array([...]), np.stack, np.concatenate or np.where.",
-        )
-
-    def __contains__(self, item: Any) -> NoReturn:
-        refuse("'in' compares with values that are not known while tracing", "Use np.where, or engine='eager'.")
-
-    def item(self, *_: Any) -> NoReturn:
-        self.__float__()
-
-    tolist = item
-
-    # ---- methods of ndarray
-
-    def astype(self, dtype: Any, **_: Any) -> Any:
-        from fwdgrad.program.operations import astype
-
-        return astype(self, dtype=np.dtype(dtype))
-
-    def copy(self, order: str = "C") -> Tracer:
-        return self
-
-    def reshape(self, *shape: Any, order: str = "C") -> Any:
-        return np.reshape(self, shape[0] if len(shape) == 1 else shape, order=order)  # type: ignore[call-overload]
-
-    def transpose(self, *axes: Any) -> Any:
-        if len(axes) == 1 and isinstance(axes[0], (tuple, list)):
-            axes = tuple(axes[0])
-        return np.transpose(self, axes or None)  # type: ignore[call-overload]
-
-    def flatten(self, order: str = "C") -> Any:
-        return np.ravel(self)  # type: ignore[call-overload]
-
-
-def _method(name: str) -> Callable[..., Any]:
-    function = getattr(np, name)
-
-    def method(self: Tracer, *args: Any, **kwargs: Any) -> Any:
-        return function(self, *args, **kwargs)
-
-    method.__name__ = name
-    return method
-
-
-# Methods with the name and signature of the NumPy function. The pointwise ones are no methods of ndarray, but NumPy
-# calls them on the elements of an object array, which is how np.array([...]) of traced scalars computes.
-for _name in (
-    "sum mean prod max min var std cumsum clip dot ravel squeeze swapaxes diagonal trace take repeat conj round argmax "
-    "argmin all any "
-    "exp exp2 expm1 log log2 log10 log1p sqrt cbrt square sin cos tan arcsin arccos arctan sinh cosh tanh arcsinh "
-    "arccosh arctanh fabs floor ceil rint trunc sign arctan2 hypot logaddexp logaddexp2 degrees radians deg2rad rad2deg"
-).split():
-    setattr(Tracer, _name, _method(_name))

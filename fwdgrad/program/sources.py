@@ -1,0 +1,127 @@
+"""The line of the user's code on whose behalf something is recorded, and errors that name it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from functools import cache
+from types import FrameType
+from typing import NoReturn
+
+import autograd
+import numpy as np
+import scipy
+
+from fwdgrad.errors import TracingError, UnsupportedOperationError
+from fwdgrad.program.program import REPLAYED, Source
+
+__all__ = ["caller", "frames_of", "refuse", "refuse_operation", "scipy_call", "source_among"]
+
+
+def _folder(file: str | None) -> str:
+    return os.path.dirname(os.path.abspath(file or "")) + os.sep
+
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_CATALOGUE = os.path.join(_PACKAGE, "systems") + os.sep
+_SCIPY = _folder(scipy.__file__)
+_LIBRARIES = (_folder(np.__file__), _SCIPY, _folder(autograd.__file__), "<__array_function__", "<frozen")
+
+
+@cache
+def _is_users(file: str) -> bool:
+    if file.startswith(_PACKAGE):
+        return file.startswith(_CATALOGUE)
+    return not file.startswith(_LIBRARIES)
+
+
+@cache
+def _source(file: str, line: int, function: str) -> Source:
+    return Source(file, line, function)
+
+
+def caller() -> Source | None:
+    """The line of the user's function that is being recorded: of a replayed operation, or the innermost frame."""
+    if REPLAYED.source is not None:
+        return REPLAYED.source
+    return source_among(_frames())
+
+
+def frames_of(error: BaseException) -> list[tuple[FrameType, int]]:
+    """The frames that `error` passed through and the line in each, innermost first."""
+    frames = []
+    step = error.__traceback__
+    while step is not None:
+        frames.append((step.tb_frame, step.tb_lineno))
+        step = step.tb_next
+    return frames[::-1]
+
+
+def _frames() -> Iterator[tuple[FrameType, int]]:
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        yield frame, frame.f_lineno
+        frame = frame.f_back
+
+
+def source_among(frames: Iterable[tuple[FrameType, int]]) -> Source | None:
+    """The innermost line of the user's code."""
+    for frame, line in frames:
+        if _is_users(frame.f_code.co_filename):
+            return _source(frame.f_code.co_filename, line, frame.f_code.co_name)
+    return None
+
+
+def scipy_call(frames: Iterable[tuple[FrameType, int]] | None = None) -> str | None:
+    """The function of SciPy that the user's innermost line has called, if it has."""
+    name = None
+    for frame, _ in _frames() if frames is None else frames:
+        code = frame.f_code
+        if _is_users(code.co_filename):
+            break
+        if code.co_filename.startswith(_SCIPY) and code.co_name not in _WRAPPERS:
+            public = [part for part in frame.f_globals["__name__"].split(".") if not part.startswith("_")]
+            name = ".".join([*public, code.co_name])
+    return name
+
+
+_WRAPPERS = ("wrapper", "wrapped", "inner", "_wrapper", "_wrapped")
+
+
+def refuse(what: str, mend: str) -> NoReturn:
+    """Raise a TracingError that names the line of the user's function.
+
+    Args:
+        what: what the function does, without a full stop.
+        mend: how to write it instead.
+    """
+    inside = scipy_call()
+    if inside is not None:
+        refuse_operation(inside)
+    raise TracingError(f"{what}, at {caller() or 'an unknown line'}.\n{mend}")
+
+
+_IN_PLACE = "It changes an array in place. Build a new one with np.stack, np.concatenate or np.where."
+_SIZE = "The size of its result depends on values. Use np.where(condition, a, b), which keeps the shape."
+_MENDS = {
+    **dict.fromkeys(("np.copyto", "np.put", "np.place", "np.putmask", "np.fill_diagonal"), _IN_PLACE),
+    **dict.fromkeys(("np.add.at", "np.put_along_axis"), _IN_PLACE),
+    **dict.fromkeys(("np.nonzero", "np.flatnonzero", "np.argwhere", "np.unique", "np.extract"), _SIZE),
+    **dict.fromkeys(("np.compress", "np.trim_zeros"), _SIZE),
+    **dict.fromkeys(("np.array_equal", "np.allclose"), "Compare with np.all(x == y), and choose with np.where."),
+    **dict.fromkeys(("np.choose", "np.piecewise"), "Use np.where or np.select."),
+    "scipy.special.softmax": "Write e / np.sum(e) with e = np.exp(x - np.max(x)).",
+    "scipy.special.log_softmax": "Write y - np.log(np.sum(np.exp(y))) with y = x - np.max(x).",
+    "scipy.special.logsumexp": "Write m + np.log(np.sum(np.exp(x - m))) with m = np.max(x).",
+    **dict.fromkeys(("np.median", "np.quantile", "np.percentile"), "Take entries of np.sort(x)."),
+}
+
+
+def refuse_operation(name: str, mend: str = "", source: Source | None = None) -> NoReturn:
+    """Raise the error for a function that has no lowering, called at `source` or here."""
+    raise UnsupportedOperationError(
+        f"{name} is not among the operations fwdgrad can trace, at {source or caller() or 'an unknown line'}.\n"
+        f"{mend or _MENDS.get(name, 'Write it with the operations in the table in the documentation.')}\n"
+        "Or run with engine='eager', which calls the function as it is."
+    )
