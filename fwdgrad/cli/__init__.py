@@ -1,0 +1,65 @@
+"""The command line: ``fwdgrad systems``, ``fwdgrad analyze`` and ``fwdgrad learn``.
+
+An error of this library becomes one message on stderr and exit status 2, without a traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from fwdgrad.cli import analyze
+from fwdgrad.cli.learn import Interrupted, learn
+from fwdgrad.cli.options import parser
+from fwdgrad.cli.report import table
+from fwdgrad.errors import FwdgradError
+from fwdgrad.systems import describe
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        argv: its words, without the name of the program; those of this process unless given.
+
+    Returns:
+        The exit status: 0, 2 for an error, 130 if interrupted from the keyboard.
+
+    Raises:
+        SystemExit: after --help and --version, and for options that do not exist.
+        FwdgradError: only with --debug.
+
+    Example:
+        >>> main(["systems"])  # doctest: +ELLIPSIS
+        tanh-rnn             A fully connected tanh network ...
+        0
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal that cannot show a character shows its number
+            stream.reconfigure(errors="backslashreplace")
+    options = parser().parse_args(argv)
+    try:
+        if options.command == "systems":
+            print(table(describe()))
+        elif options.command == "analyze":
+            analyze.run(options)
+        else:
+            learn(options)
+        sys.stdout.flush()
+        return 0
+    except FwdgradError as error:
+        if options.debug:
+            raise
+        print(f"fwdgrad: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as interrupt:
+        said = str(interrupt) if isinstance(interrupt, Interrupted) else "interrupted"
+        print(f"fwdgrad: {said}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # the reader, such as `head`, has seen enough; keep Python from complaining when it flushes at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1

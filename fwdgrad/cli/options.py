@@ -1,0 +1,144 @@
+"""The options of the command line, and which of them a checkpoint holds."""
+
+from __future__ import annotations
+
+import argparse
+
+from fwdgrad._version import __version__
+from fwdgrad.execution import ENGINES
+
+__all__ = ["parser"]
+
+LEARN = """\
+Learn a system's parameters online, in one pass forward through the data.
+
+  fwdgrad learn tanh-rnn                         English text that comes with Python
+  fwdgrad learn gru --text book.txt              next-character prediction on a file
+  fwdgrad learn linear --data run.csv --inputs u --targets y
+  fwdgrad learn model.py:build --data run.npz    your own system
+
+SYSTEM is a name that `fwdgrad systems` lists, or FILE.py:NAME, where NAME is a System or a function that returns one;
+a function with arguments called units, symbols, inputs, outputs or seed is given those.
+"""
+
+RESUME = """\
+A run that was saved, and interrupted or even killed, continues with --resume FILE, with the same result to the last
+bit as if it had never stopped. Its options are in the file; only --steps and what is written may be given anew.
+"""
+
+
+ANALYZE = """\
+Print the structure of a system: which parameter feeds which part of the state, in how many backward products all rows
+of its Jacobian can be had, what every estimator would cost, and which one `auto` takes and why.
+
+  fwdgrad analyze gru --units 32
+  fwdgrad analyze model.py:build --plot structure.png
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    made = argparse.ArgumentParser(prog="fwdgrad", description="Train dynamical systems online, forward in time.")
+    made.add_argument("--version", action="version", version=f"fwdgrad {__version__}")
+    commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    debug = argparse.ArgumentParser(add_help=False)
+    debug.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands.add_parser("systems", parents=[debug], help="list the systems of the catalogue")
+    analyze = commands.add_parser(
+        "analyze",
+        parents=[debug],
+        help="which parameter feeds what, what estimators cost, and which one suits",
+        description=ANALYZE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    analyze.add_argument("system", metavar="SYSTEM", help="a name from the catalogue, or FILE.py:NAME")
+    analyze.add_argument("--units", metavar="N", type=_positive, help="size of the state")
+    analyze.add_argument("--symbols", metavar="N", type=_positive, help="size of the alphabet")
+    analyze.add_argument(
+        "--budget",
+        metavar="R",
+        type=float,
+        help="exact gradients may cost R times one-step truncation (default: 4)",
+    )
+    analyze.add_argument("--plot", metavar="FILE", help="draw the influence graph and the patterns; png, pdf or svg")
+    learn = commands.add_parser(
+        "learn",
+        parents=[debug],
+        help="learn the parameters of a system",
+        description=LEARN,
+        epilog=RESUME,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    learn.add_argument("system", metavar="SYSTEM", help="a name from the catalogue, or FILE.py:NAME")
+    _data(learn.add_argument_group("what to learn from"))
+    _algorithm(learn.add_argument_group("how to learn"))
+    _results(learn.add_argument_group("what to keep"))
+    return made
+
+
+def _data(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--text", metavar="FILE", help="predict the next character of this UTF-8 text")
+    group.add_argument("--data", metavar="FILE", help="a CSV file with a header, or a .npz archive, a sample a row")
+    group.add_argument(
+        "--inputs", metavar="A,B", type=_names, help="its columns or arrays that are inputs (default: x, or x0,x1,…)"
+    )
+    group.add_argument(
+        "--targets", metavar="C", type=_names, help="those that are targets, empty or nan if missing (default: y, …)"
+    )
+    group.add_argument(
+        "--steps",
+        metavar="N",
+        type=_positive,
+        help="samples to learn from in all, from the beginning again after the last one "
+        "(default: once through; of a text at most 100000)",
+    )
+
+
+def _algorithm(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--units", metavar="N", type=int, help="size of the state (default: 64 for networks)")
+    group.add_argument(
+        "--estimator",
+        metavar="NAME",
+        help="auto, nobacktrack, uoro, rtrl, sparse-rtrl, snap:N, tbptt:N; uoro:N and nobacktrack:N treat N steps exactly "
+        "(default: uoro:16 for text; auto for data, which takes what suits the structure of the system)",
+    )
+    group.add_argument("--rank", metavar="K", type=int, help="average K copies of a random estimate (default: 1)")
+    group.add_argument(
+        "--optimizer", choices=("sgd", "adam", "adagrad"), help="(default: adam for text, adagrad for data)"
+    )
+    group.add_argument(
+        "--rate", metavar="γ", type=float, help="learning rate (default: one for the estimator and optimizer; printed)"
+    )
+    group.add_argument("--decay", metavar="α", type=float, help="let the rate fall as γ/(1+α√t) (default: 0)")
+    group.add_argument("--seed", metavar="N", type=_natural, help="of initial weights, noise and samples (default: 0)")
+    group.add_argument("--engine", choices=ENGINES, help="what runs the steps (default: auto)")
+
+
+def _results(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--save", metavar="FILE", help="write a checkpoint at the end, and on Ctrl-C")
+    group.add_argument("--checkpoint-every", metavar="N", type=_positive, help="and after every N steps")
+    group.add_argument(
+        "--resume", metavar="FILE", help="continue from a checkpoint, and save there unless --save is given"
+    )
+    group.add_argument("--plot", metavar="FILE", help="draw the learning curve; png, pdf or svg")
+    group.add_argument(
+        "--sample", metavar="N", type=_natural, default=None, help="characters of text to generate (default: 300)"
+    )
+    group.add_argument("--predictions", metavar="FILE", help="write the predictions made in this run as CSV")
+    group.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")] if text.strip() else []
+
+
+def _natural(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected an integer of at least 0, got {text!r}")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"expected an integer of at least 1, got {text!r}")
+    return int(text)

@@ -1,0 +1,230 @@
+"""Pictures of what was learned. They need matplotlib, which is loaded when the first one is drawn.
+
+Figures are made without pyplot: no global state, no window, no display.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from fwdgrad.errors import DataError, DeclarationError
+
+__all__ = ["check_target", "new_figure", "plot_history", "save"]
+
+RECENT = 0.1
+"""The moving mean is over this part of the steps made so far …"""
+
+POINTS = 400
+"""Curves are drawn through at most this many points, evenly spread over the logarithm of time."""
+
+FEW = 20
+"""… but over at least so many steps; fewer would be noise."""
+
+DARK, BLUE, GREY = "#222222", "#1f77b4", "#777777"
+
+
+class Losses(Protocol):
+    """What is drawn: a `fwdgrad.History`."""
+
+    @property
+    def loss(self) -> np.ndarray:
+        """Mean loss of every `every` steps, shape (T,); NaN where there was no target."""
+
+    @property
+    def first(self) -> int:
+        """Number of the first step."""
+
+    @property
+    def every(self) -> int:
+        """Steps per entry."""
+
+
+def plot_history(
+    history: Losses,
+    path: str | os.PathLike[str] | None = None,
+    references: Mapping[str, float] | None = None,
+    ax: Any = None,
+    unit: str = "bits per character",
+) -> Any:
+    """A learning curve on a logarithmic time axis.
+
+    Two curves: the mean over all steps so far (a learner that predicts before it learns is a compressor, and this is
+    the length of its code), and the mean over the last tenth of them, which shows what it has become.
+
+    Args:
+        history: what `Learner.run` returned.
+        path: file to write, in a format that its name ends in: png, pdf, svg.
+        references: level of each horizontal reference line, by name; see `fwdgrad.streams.references`.
+        ax: matplotlib axes to draw into; a new figure unless given.
+        unit: of the loss.
+
+    Returns:
+        The matplotlib figure.
+
+    Raises:
+        DeclarationError: matplotlib is not installed, or cannot write a file of that name.
+        DataError: no step had a target, or the file cannot be written.
+
+    Example:
+        >>> import numpy as np, fwdgrad as fg
+        >>> from fwdgrad.plots import plot_history
+        >>> figure = plot_history(fg.History(np.array([3.0, 2.0, 1.5]), first=0), references={"unigram entropy": 2.5})
+        >>> [text.get_text() for text in figure.axes[0].texts][-1]
+        'unigram entropy 2.50'
+    """
+    if path is not None:
+        check_target(path)
+    figure, ax = _axes(ax)
+    steps, mean, recent = _curves(history)
+    few = len(history.loss) * history.every * RECENT < FEW
+    latest = f"the last {FEW} steps" if few else f"the last {RECENT:.0%} of them"
+    curves = [(latest, recent, BLUE, 2.0), ("all steps so far", mean, DARK, 1.6)]
+    for _, values, colour, width in curves:
+        ax.plot(steps, values, color=colour, linewidth=width, solid_capstyle="round", zorder=3)
+    labels = [(values[-1], f"{name} {_short(values[-1])}", colour) for name, values, colour, _ in curves]
+    for name, level in (references or {}).items():
+        ax.axhline(level, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=2)
+        labels.append((level, f"{name} {_short(level)}", GREY))
+    _dress(ax, steps, [value for value, *_ in labels], np.concatenate([mean, recent]), unit)
+    _label(ax, labels)
+    if path is not None:
+        save(figure, path)
+    return figure
+
+
+def check_target(path: str | os.PathLike[str]) -> None:
+    """Find out before the work begins whether a picture can be written there.
+
+    Raises:
+        DeclarationError: matplotlib is not installed, or knows no format of that name.
+        DataError: there is no such folder.
+    """
+    canvas = _matplotlib("backend_bases").FigureCanvasBase
+    ending = Path(path).suffix.removeprefix(".").lower()
+    if ending not in canvas.get_supported_filetypes():
+        raise DeclarationError(
+            f"plot: expected a file name that ends in .png, .pdf or .svg, got {os.fspath(path)!r}.\n"
+            f"Mend: write {Path(path).with_suffix('.png').name!r}."
+        )
+    if not Path(path).absolute().parent.is_dir():
+        raise DataError(f"plot: there is no folder {str(Path(path).parent)!r} to write {Path(path).name!r} in.")
+
+
+def _matplotlib(module: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(f"matplotlib.{module}")
+    except ImportError as error:
+        raise DeclarationError(
+            f"plot: matplotlib cannot be imported ({error}).\nMend: install the extra: pip install 'fwdgrad[plot]'."
+        ) from error
+
+
+def new_figure(width: float, height: float) -> Any:
+    """An empty matplotlib figure; sizes in inches.
+
+    Raises:
+        DeclarationError: matplotlib is not installed.
+    """
+    return _matplotlib("figure").Figure(figsize=(width, height), dpi=150, layout="constrained")
+
+
+def _axes(ax: Any) -> tuple[Any, Any]:
+    if ax is not None:
+        return ax.figure, ax
+    figure = new_figure(8.0, 4.6)
+    return figure, figure.add_subplot()
+
+
+def _curves(history: Losses) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Numbers of steps, and both means after each of them."""
+    loss = np.asarray(history.loss, dtype=float)
+    seen = ~np.isnan(loss)
+    if not seen.any():
+        raise DataError("plot_history: no step of this history had a target, so there is no loss to draw.")
+    # sums and counts before each entry, so that any stretch is a difference
+    sums = np.concatenate([[0.0], np.cumsum(np.where(seen, loss, 0.0))])
+    counts = np.concatenate([[0], np.cumsum(seen)])
+    start = int(np.argmax(seen)) + 1
+    ends = np.unique(np.geomspace(start, len(loss), POINTS).round().astype(int))
+    few = -(-FEW // history.every)
+    begins = np.maximum(np.minimum(np.floor(ends * (1 - RECENT)).astype(int), ends - few), 0)
+    in_stretch = counts[ends] - counts[begins]
+    recent = np.where(in_stretch > 0, (sums[ends] - sums[begins]) / np.maximum(in_stretch, 1), np.nan)
+    last = np.maximum.accumulate(np.where(np.isnan(recent), 0, np.arange(len(recent))))
+    return history.first + ends * history.every, sums[ends] / counts[ends], recent[last]
+
+
+def _dress(ax: Any, steps: np.ndarray, levels: list[float], drawn: np.ndarray, unit: str) -> None:
+    ax.set_xscale("log")
+    left, right = max(float(steps[0]), steps[-1] / 1e5), float(steps[-1])
+    ax.set_xlim(left, 1.005 * right if right > left else left * 10)
+    # the first few steps may be far off: the levels and nearly all of the curve decide what is shown
+    low, high = min([*levels, float(np.min(drawn))]), max([*levels, float(np.quantile(drawn, 0.99))])
+    margin = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
+    ax.set_ylim(0.0 if 0 <= low < 3 * margin else low - margin, high + margin)
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}"))
+    ax.xaxis.set_minor_formatter(lambda value, _: "")
+    ax.set_xlabel("step")
+    ax.set_ylabel(unit)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(axis="y", color="#e6e6e6", linewidth=0.6, zorder=0)
+    ax.tick_params(which="both", color="#aaaaaa")
+
+
+def _label(ax: Any, labels: list[tuple[float, str, str]]) -> None:
+    """A name to the right of each line, moved up or down so that no two overlap."""
+    low, high = ax.get_ylim()
+    order = sorted(range(len(labels)), key=lambda k: labels[k][0])
+    height = ax.get_window_extent().height / ax.figure.dpi * 72  # points
+    gap = 11.5 / height * (high - low)
+    places = _spread([labels[k][0] for k in order], gap)
+    for k, place in zip(order, places, strict=True):
+        level, text, colour = labels[k]
+        ax.annotate(
+            text,
+            xy=(1.0, level),
+            xycoords=("axes fraction", "data"),
+            xytext=(1.02, place),
+            textcoords=("axes fraction", "data"),
+            color=colour,
+            fontsize=8.5,
+            va="center",
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 0},
+        )
+
+
+def _spread(levels: list[float], gap: float) -> list[float]:
+    """Increasing places at least `gap` apart, as near to the increasing levels as that allows."""
+    groups: list[list[float]] = []  # [sum of (level − offset), count]: each becomes evenly spaced about its mean
+    for level in levels:
+        groups.append([level, 1])
+        while len(groups) > 1:
+            (a, m), (b, n) = groups[-2:]
+            if b / n - a / m >= gap * (m + n) / 2:
+                break
+            groups[-2:] = [[a + b, m + n]]
+    return [total / count + gap * (k - (count - 1) / 2) for total, count in groups for k in range(int(count))]
+
+
+def _short(value: float) -> str:
+    return f"{value:.2f}" if 0.1 <= abs(value) < 1000 else f"{value:.3g}"
+
+
+def save(figure: Any, path: str | os.PathLike[str]) -> None:
+    """Write a figure.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    try:
+        figure.savefig(path)
+    except OSError as error:
+        raise DataError(f"plot: cannot write {os.fspath(path)!r}: {error.strerror or error}.") from error

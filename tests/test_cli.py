@@ -1,0 +1,692 @@
+"""The command line: what it learns is what the library learns, it resumes bit for bit, and it refuses politely."""
+
+import csv
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import fwdgrad as fg
+from fwdgrad import systems
+from fwdgrad.checkpoint import read
+from fwdgrad.cli import main
+from fwdgrad.cli.curve import MOST, Curve
+from fwdgrad.cli.loop import run as loop
+from fwdgrad.cli.report import generate
+from fwdgrad.data import read_columns
+
+TEXT = "to be, or not to be: that is the question.\nwhether 'tis nobler in the mind to suffer\n" * 8
+
+MODEL = """
+import numpy as np
+import fwdgrad as fg
+
+def step(h, x, p):
+    return p["a"] * h + p["b"] * x
+
+def build(seed=0):
+    return fg.System(step, None, np.zeros(1), {"a": 0.1, "b": 0.2}, np.zeros(1), name="filter")
+
+system = build()
+
+def parts():
+    def move(h, x, p):
+        return p["k"] * h + x["u"] + 0.5 * x["wind"][0]
+    return fg.System(move, lambda h, x, p: h[0], np.zeros(1), {"k": 0.3}, {"u": 0.0, "wind": np.zeros(2)})
+
+def wide(units=3):
+    def move(h, x, p):
+        return np.tanh(p["W"] @ h + x)
+    return fg.System(move, None, np.zeros(units), {"W": np.eye(units), "c": 1.0}, np.zeros(units), frozen="c")
+
+number = 7
+
+def wrong():
+    return number
+
+def breaks():
+    return 1 / (number - 7)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working directory with a text, a model and data from y' = 0.8 y + 0.5 u."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.txt").write_text(TEXT)
+    (tmp_path / "model.py").write_text(MODEL)
+    rng = np.random.default_rng(0)
+    u, y, h = rng.normal(size=600), [], 0.0
+    for value in u:
+        h = 0.8 * h + 0.5 * value
+        y.append(h)
+    y = np.array(y)
+    y[::7] = np.nan
+    with open("run.csv", "w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["day", "u", "y"])
+        rows.writerows(
+            ["Mon", repr(float(a)), "" if np.isnan(b) else repr(float(b))] for a, b in zip(u, y, strict=True)
+        )
+    np.savez("run.npz", x=u, y=y)
+    return tmp_path
+
+
+def learned(path):
+    """The arrays of a checkpoint."""
+    return read(path)[0]
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
+
+
+TINY = ["learn", "tanh-rnn", "--text", "text.txt", "--units", "8", "--quiet"]
+
+
+# ---- the catalogue, versions, help
+
+
+def test_systems_lists_the_catalogue(capsys):
+    assert main(["systems"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(systems.CATALOGUE)
+    assert all(text in line for line, (_, text) in zip(lines, systems.describe(), strict=True))
+
+
+@pytest.mark.parametrize("argv", [["--version"], ["--help"], ["learn", "--help"], ["systems", "--help"]])
+def test_version_and_help(argv, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(argv)
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    assert fg.__version__ in out if argv == ["--version"] else "usage: fwdgrad" in out
+
+
+def test_the_module_runs():
+    done = subprocess.run([sys.executable, "-m", "fwdgrad", "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, f"fwdgrad {fg.__version__}")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes")
+def test_a_reader_that_has_seen_enough_is_no_error():
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    done = subprocess.run([sys.executable, "-m", "fwdgrad", "systems"], stdout=write_end, stderr=subprocess.PIPE)
+    os.close(write_end)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+# ---- text
+
+
+def test_a_text_is_learned_as_the_library_learns_it(folder, capsys):
+    assert (
+        main([*TINY, "--steps", "200", "--estimator", "uoro:3", "--rate", "0.004", "--seed", "5", "--save", "s"]) == 0
+    )
+    xs, ys, alphabet = fg.streams.text_stream(TEXT)
+    system = systems.tanh_rnn(units=8, symbols=len(alphabet), seed=5)
+    learner = fg.Learner(system, fg.UORO(window=3), fg.Adam(0.004), seed=5)
+    history = learner.run(xs, ys, steps=200)
+    restored = fg.Learner.load("s", system)
+    assert same(restored.params, learner.params)
+    assert restored.steps == 200
+
+    out = capsys.readouterr().out
+    assert f"loss over the whole run {history.loss.mean():.3f}".split() == row(out, "loss over the whole run")
+    assert row(out, "loss over the last 10%")[-1] == f"{history.recent(20):.3f}"
+    for name, bits in fg.streams.references(TEXT[:201]).items():
+        assert row(out, name)[-1] == f"{bits:.3f}"
+
+
+def row(out, start):
+    """The words of the line that starts so."""
+    (line,) = [line for line in out.splitlines() if line.startswith(start)]
+    return line.split()
+
+
+def test_another_seed_gives_another_result(folder):
+    for seed in ("1", "2"):
+        assert main([*TINY, "--steps", "50", "--seed", seed, "--save", seed]) == 0
+    assert not same(learned("1"), learned("2"))
+
+
+@pytest.mark.parametrize(
+    ("options", "estimator", "optimizer"),
+    [
+        (["--estimator", "rtrl", "--optimizer", "sgd", "--rate", "0.1"], fg.RTRL(), fg.SGD(0.1)),
+        (["--estimator", "tbptt:4", "--optimizer", "adagrad"], fg.TBPTT(4), fg.AdaGrad(0.01)),
+        (["--estimator", "auto"], None, fg.Adam(2e-3)),
+        (["--estimator", "uoro", "--rank", "2", "--engine", "eager"], fg.UORO(rank=2), fg.Adam(3e-4)),
+        (
+            ["--estimator", "nobacktrack", "--rate", "0.01", "--decay", "0.5"],
+            fg.NoBackTrack(),
+            fg.Adam(fg.schedules.inverse_sqrt(0.01, 0.5)),
+        ),
+    ],
+)
+def test_options_reach_the_learner(folder, options, estimator, optimizer):
+    assert main([*TINY, "--steps", "20", "--sample", "0", "--save", "s", *options]) == 0
+    system = systems.tanh_rnn(units=8, symbols=len(set(TEXT)))
+    learner = fg.Learner.load("s", system, estimator=estimator, optimizer=optimizer)  # refuses any other
+    assert learner.engine == ("eager" if "eager" in options else "numpy")
+
+
+def test_a_text_that_is_too_short_is_read_again(folder, capsys):
+    assert main([*TINY, "--steps", "1500", "--save", "s"]) == 0
+    out = capsys.readouterr().out
+    xs, ys, alphabet = fg.streams.text_stream(TEXT)
+    around = np.arange(1500) % len(xs)
+    system = systems.tanh_rnn(units=8, symbols=len(alphabet))
+    learner = fg.Learner(system, fg.UORO(window=16), fg.Adam(2e-3))
+    learner.run(xs[around], ys[around])
+    assert same(fg.Learner.load("s", system).params, learner.params)
+    assert f"{1500 / len(xs):.3g} times" in out
+
+
+def test_a_text_is_read_once_by_default(folder, capsys):
+    assert main([*TINY, "--save", "s"]) == 0
+    assert read("s")[1]["steps"] == len(TEXT) - 1
+    assert "times" not in capsys.readouterr().out
+
+
+def test_the_sample_is_of_the_length_and_seed_asked_for(folder, capsys):
+    def sample(*options):
+        assert main([*TINY, "--steps", "100", *options]) == 0
+        return capsys.readouterr().out.partition("from there:\n\n")[2].removesuffix("\n")
+
+    assert len(sample()) == 300
+    assert len(sample("--sample", "70")) == 70
+    assert set(sample()) <= set(TEXT)
+    assert sample() == sample()
+    assert sample("--sample", "0") == ""
+
+
+@pytest.mark.parametrize("estimator", [fg.UORO(), fg.UORO(window=4)])
+def test_text_is_generated_from_what_the_learner_predicts(estimator):
+    # Oracle: a copy that goes on without targets, and the same draws from the softmax of what it predicts.
+    xs, ys, alphabet = fg.streams.text_stream(TEXT)
+    system = systems.gru(units=6, symbols=len(alphabet))
+    learner, twin = (fg.Learner(system, estimator, fg.Adam(0.01)) for _ in range(2))
+    for each in (learner, twin):
+        each.run(xs, ys, steps=42)
+    made = generate(learner, int(xs[42]), 30, np.random.default_rng(3))
+    rng, symbol, expected = np.random.default_rng(3), int(xs[42]), []
+    for _ in range(30):
+        scores = np.exp(twin.predict(symbol))
+        twin.step(symbol, None)
+        symbol = int(np.sum(np.cumsum(scores) / np.sum(scores) <= rng.random()))
+        expected.append(symbol)
+    if estimator.window == 1:  # at the end of a window θ may change
+        assert made == expected
+    assert made[:2] == expected[:2]
+    assert made != generate(learner, int(xs[41]), 30, np.random.default_rng(3))
+    assert learner.steps == 42
+
+
+def test_it_beats_the_unigram_entropy(capsys):
+    assert main(["learn", "tanh-rnn", "--steps", "8000", "--sample", "0", "--quiet"]) == 0
+    out = capsys.readouterr().out
+    assert float(row(out, "loss over the last 10%")[-1]) < float(row(out, "unigram")[-1]) - 0.4
+
+
+@pytest.mark.slow
+def test_the_default_job_beats_the_unigram_entropy_clearly(capsys):
+    assert main(["learn", "tanh-rnn", "--quiet"]) == 0
+    out = capsys.readouterr().out
+    assert float(row(out, "loss over the last 10%")[-1]) < float(row(out, "unigram")[-1]) - 1.5
+
+
+# ---- stopping and going on
+
+
+@pytest.mark.parametrize("estimator", ["uoro", "uoro:7", "tbptt:5", "rtrl"])
+def test_resuming_changes_no_bit(folder, estimator, capsys):
+    job = [*TINY, "--estimator", estimator]
+    assert main([*job, "--steps", "600", "--save", "whole"]) == 0
+    whole = capsys.readouterr().out
+    assert main([*job, "--steps", "223", "--save", "part", "--checkpoint-every", "50"]) == 0
+    capsys.readouterr()
+    assert main(["learn", "tanh-rnn", "--resume", "part", "--steps", "600", "--quiet"]) == 0
+    assert same(learned("part"), learned("whole"))
+    resumed = capsys.readouterr().out
+    assert resumed.partition("\n\n")[2] == whole.partition("\n\n")[2]  # all that follows the heading
+    # Negative control: one step more is something else.
+    assert main(["learn", "tanh-rnn", "--resume", "part", "--steps", "601", "--quiet", "--save", "more"]) == 0
+    assert not same(learned("more"), learned("whole"))
+    assert same(learned("part"), learned("whole"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+def test_a_run_that_is_killed_again_and_again_ends_as_the_unbroken_one(folder):
+    job = ["--steps", "4000", "--checkpoint-every", "100", "--sample", "0"]
+    assert main([*TINY, *job, "--estimator", "uoro:3", "--save", "whole"]) == 0
+    chance = random.Random(0)
+    first = [sys.executable, "-m", "fwdgrad", *TINY, *job, "--estimator", "uoro:3", "--save", "kept.npz"]
+    again = [sys.executable, "-m", "fwdgrad", "learn", "tanh-rnn", "--resume", "kept.npz"]
+    kills, before = 0, None
+    for attempt in range(100):
+        process = subprocess.Popen(again if os.path.exists("kept.npz") else first, stdout=subprocess.DEVNULL)
+        if attempt < 4:
+            # Killed at any moment after it has written one checkpoint, often while it writes another.
+            while process.poll() is None and stamp("kept.npz") == before:
+                time.sleep(0.001)
+            time.sleep(chance.uniform(0, 0.1))
+            process.kill()
+        kills += process.wait() == -signal.SIGKILL
+        before = stamp("kept.npz")
+        assert process.returncode in (0, -signal.SIGKILL)
+        if process.returncode == 0:
+            break
+    assert kills >= 2
+    assert same(learned("kept.npz"), learned("whole"))
+
+
+def stamp(path):
+    return os.stat(path).st_mtime_ns if os.path.exists(path) else None
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGINT")
+@pytest.mark.parametrize("saving", [True, False])
+def test_ctrl_c_saves_and_says_so(folder, saving):
+    job = [*TINY, "--steps", "100000000"]
+    options = ["--save", "kept.npz", "--checkpoint-every", "100"] if saving else ["--predictions", "none"]
+    if not saving:
+        job, options = (
+            ["learn", "model.py:system", "--data", "run.npz", "--steps", "100000000"],
+            ["--predictions", "p.csv"],
+        )
+    process = subprocess.Popen([sys.executable, "-m", "fwdgrad", *job, *options], stderr=subprocess.PIPE, text=True)
+    watched = "kept.npz" if saving else "p.csv"
+    before = stamp(watched)
+    while process.poll() is None and (stamp(watched) in (None, before) or not os.path.getsize(watched)):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate()[1]
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    if not saving:
+        assert "nothing was saved" in said
+        return
+    assert "saved to kept.npz; --resume kept.npz continues" in said
+    steps = read("kept.npz")[1]["steps"]
+    assert f"interrupted after {steps} of" in said
+    assert main([*TINY, "--steps", str(steps + 10), "--save", "whole"]) == 0
+    assert main(["learn", "tanh-rnn", "--resume", "kept.npz", "--steps", str(steps + 10)]) == 0
+    assert same(learned("kept.npz"), learned("whole"))
+
+
+def test_a_second_ctrl_c_is_not_waited_for(folder, monkeypatch, capsys):
+    class Stuck:
+        steps = 0
+
+        def run(self, *_, **__):
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    class Job:
+        unit = ""
+
+        def __len__(self):
+            return 10
+
+        def slice(self, start, count):
+            return None, None
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        loop(Stuck(), Job(), 10, Curve(), quiet=True)
+    assert signal.getsignal(signal.SIGINT) is before
+    monkeypatch.setattr("fwdgrad.cli.loop.run", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert main([*TINY]) == 130
+    assert capsys.readouterr().err == "fwdgrad: interrupted\n"
+
+
+@pytest.fixture
+def checkpoint(folder):
+    assert main([*TINY, "--steps", "30", "--sample", "0", "--save", "s"]) == 0
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("argv", "fragments"),
+    [
+        (["tanh-rnn", "--units", "9"], ["--units 8", "not with 9"]),
+        (["tanh-rnn", "--seed", "1"], ["--seed 0"]),
+        (["tanh-rnn", "--estimator", "rtrl"], ["--estimator uoro:16", "not with rtrl"]),
+        (["gru"], ["tanh-rnn", "gru"]),
+        (["tanh-rnn", "--text", "other.txt"], ["other samples", "other.txt"]),
+        (["tanh-rnn", "--steps", "29"], ["30 steps already"]),
+        (["model.py:system", "--data", "run.npz"], ["--text and --data"]),
+    ],
+)
+def test_a_checkpoint_continues_only_what_it_was_made_from(checkpoint, argv, fragments, capsys):
+    (checkpoint / "other.txt").write_text(TEXT[::-1])  # the same alphabet
+    capsys.readouterr()
+    assert main(["learn", *argv, "--resume", "s"]) == 2
+    said = capsys.readouterr().err
+    assert all(fragment in said for fragment in fragments), said
+
+
+def test_options_that_agree_with_the_checkpoint_may_be_repeated(checkpoint):
+    said = ["--estimator", "uoro:16", "--rank", "1", "--optimizer", "adam", "--rate", "0.002", "--seed", "0"]
+    assert main([*TINY, *said, "--steps", "40", "--resume", "s", "--sample", "0"]) == 0
+
+
+def test_a_changed_model_is_refused(folder, capsys):
+    job = ["learn", "model.py:system", "--data", "run.npz"]
+    assert main([*job, "--steps", "50", "--save", "s"]) == 0
+    (folder / "model.py").write_text(MODEL.replace('p["a"] * h', 'p["a"] * h * h'))
+    capsys.readouterr()
+    assert main([*job, "--resume", "s"]) == 2
+    assert "another system" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_the_library_is_refused(folder, capsys):
+    fg.Learner(systems.tanh_rnn(units=8, symbols=3)).save("s")
+    assert main(["learn", "tanh-rnn", "--resume", "s"]) == 2
+    assert "not written by `fwdgrad learn`" in capsys.readouterr().err
+
+
+# ---- a system and data of one's own
+
+
+@pytest.mark.parametrize("data", [["run.csv", "--inputs", "u"], ["run.npz"]])
+@pytest.mark.parametrize("name", ["system", "build"])
+def test_a_system_of_ones_own_is_learned_as_the_library_learns_it(folder, data, name, capsys):
+    job = ["learn", f"model.py:{name}", "--data", *data, "--estimator", "rtrl", "--steps", "3000", "--quiet"]
+    assert main([*job, "--save", "s", "--predictions", "p.csv"]) == 0
+    stored = np.load("run.npz")
+    around = np.arange(3000) % 600
+    scope = {}
+    exec(MODEL, scope)
+    learner = fg.Learner(scope["system"], fg.RTRL(), fg.AdaGrad(0.05))
+    history = learner.run(stored["x"][around][:, None], stored["y"][around][:, None], keep_predictions=True)
+    assert same(fg.Learner.load("s", scope["system"]).params, learner.params)
+
+    out = capsys.readouterr().out
+    assert row(out, "loss over the whole run")[-1] == f"{np.nanmean(history.loss):.4g}"
+    assert row(out, "a ") == ["a", "number", "0.1", f"{learner.params['a']:.6g}"]
+    assert abs(learner.params["a"] - 0.8) < 0.02
+    with open("p.csv", newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["step", "y"]
+    assert [int(r[0]) for r in rows] == list(range(3000))
+    assert np.array_equal([float(r[1]) for r in rows], history.predictions[:, 0])
+
+
+def test_resuming_data_changes_no_bit(folder, capsys):
+    job = ["learn", "model.py:system", "--data", "run.csv", "--inputs", "u", "--quiet"]
+    assert main([*job, "--save", "whole", "--predictions", "whole.csv"]) == 0
+    whole = capsys.readouterr().out.partition("\n\n")[2]
+    assert main([*job, "--save", "part", "--steps", "217"]) == 0
+    capsys.readouterr()
+    assert main(["learn", "model.py:system", "--resume", "part", "--steps", "600", "--predictions", "p.csv"]) == 0
+    assert same(learned("whole"), learned("part"))
+    assert capsys.readouterr().out.partition("\n\n")[2] == whole
+    assert (folder / "p.csv").read_text().splitlines()[1:] == (folder / "whole.csv").read_text().splitlines()[218:]
+
+
+def test_dicts_take_the_columns_named_like_their_keys(folder, capsys):
+    with open("d.csv", "w") as file:
+        file.write("w1;wind;u;y;w0\n" + "".join(f"{k};{k};{-k};0.5;{k}\n" for k in range(5)))
+    # wind has two numbers, so its columns have to be named
+    assert main(["learn", "model.py:parts", "--data", "d.csv"]) == 2
+    assert "3 numbers in the inputs" in capsys.readouterr().err
+    assert main(["learn", "model.py:parts", "--data", "d.csv", "--inputs", "u,w0,w1", "--predictions", "p.csv"]) == 0
+    rng = np.random.default_rng(0)
+    np.savez("d.npz", wind=rng.normal(size=(50, 2)), u=rng.normal(size=50), y=rng.normal(size=50))
+    assert main(["learn", "model.py:parts", "--data", "d.npz", "--predictions", "p.csv"]) == 0
+    assert (folder / "p.csv").read_text().splitlines()[0] == "step,y"
+
+
+def test_large_and_frozen_parameters_are_summed_up(folder, capsys):
+    np.savez("w.npz", x=np.ones((40, 3)), y=np.ones((40, 3)))
+    assert main(["learn", "model.py:wide", "--data", "w.npz", "--units", "3", "--predictions", "p.csv"]) == 0
+    out = capsys.readouterr().out
+    assert row(out, "W ")[:4] == ["W", "3×3", "r.m.s.", "0.5774"]
+    assert row(out, "c ") == ["c", "(frozen)", "number", "1", "1"]
+    assert (folder / "p.csv").read_text().splitlines()[0] == "step,y0,y1,y2"
+
+
+def test_networks_of_the_catalogue_take_the_sizes_of_the_data(folder, capsys):
+    np.savez("w.npz", x=np.ones((40, 3)), y=np.ones((40, 2)))
+    assert main(["learn", "gru", "--data", "w.npz", "--units", "4", "--save", "s"]) == 0
+    fg.Learner.load("s", systems.gru(units=4, inputs=3, outputs=2))
+
+
+def test_an_autonomous_system_needs_targets_only(folder, capsys):
+    np.savez("w.npz", y=np.ones(400))
+    assert main(["learn", "influence-balancing", "--data", "w.npz"]) == 0
+    assert row(capsys.readouterr().out, "theta")[1:3] == ["number", "0.5"]
+
+
+# ---- errors
+
+
+@pytest.mark.parametrize(
+    ("argv", "fragments"),
+    [
+        (["tanh-rn"], ["no system 'tanh-rn'", "Did you mean 'tanh-rnn'", "FILE.py:NAME"]),
+        (["tanh-rnn", "--text", "none.txt"], ["none.txt"]),
+        (["tanh-rnn", "--text", "text.txt", "--units", "0"], ["units", "at least 1"]),
+        (["tanh-rnn", "--estimator", "rtl"], ["estimator 'rtl'"]),
+        (["tanh-rnn", "--estimator", "uoro", "--rank", "0"], ["rank"]),
+        (["linear", "--data", "run.npz", "--rank", "2"], ["--rank needs"]),
+        (["tanh-rnn", "--rate", "-1"], ["rate"]),
+        (["tanh-rnn", "--save", "none/s"], ["no folder 'none'"]),
+        (["tanh-rnn", "--save", "."], ["is a folder"]),
+        (["tanh-rnn", "--plot", "none/p.png"], ["no folder 'none'"]),
+        (["tanh-rnn", "--plot", "p.doc"], [".png"]),
+        (["tanh-rnn", "--checkpoint-every", "5"], ["--save"]),
+        (["tanh-rnn", "--predictions", "p"], ["--predictions", "text"]),
+        (["tanh-rnn", "--inputs", "a"], ["--inputs", "text"]),
+        (["linear", "--data", "run.npz", "--sample", "5"], ["--sample", "data"]),
+        (["linear"], ["needs data", "--data"]),
+        (["linear", "--text", "text.txt"], ["does not read text"]),
+        (["tanh-rnn", "--resume", "none"], ["no checkpoint none"]),
+        (["tanh-rnn", "--resume", "text.txt"], ["cannot be read"]),
+        (["model.py"], ["model.py:NAME"]),
+        (["none.py:system"], ["no file none.py"]),
+        (["model.py:sistem", "--data", "run.npz"], ["Did you mean 'system'"]),
+        (["model.py:number", "--data", "run.npz"], ["a System or a function", "7"]),
+        (["model.py:wrong", "--data", "run.npz"], ["returns a System", "7"]),
+        (
+            ["model.py:breaks", "--data", "run.npz"],
+            ["ZeroDivisionError", f"line {MODEL[: MODEL.index('1 / ')].count(chr(10)) + 1}"],
+        ),
+        (["broken.py:system", "--data", "run.npz"], ["SyntaxError", "line 2"]),
+        (["model.py:system", "--data", "run.npz", "--units", "3"], ["no option --units"]),
+        (["model.py:system", "--data", "none.csv"], ["none.csv"]),
+        (["model.py:system", "--data", "run.csv"], ["1 number in the inputs", "--inputs"]),
+        (["model.py:system", "--data", "run.csv", "--inputs", "v"], ["no column 'v'"]),
+        (["model.py:system", "--data", "run.csv", "--inputs", "day"], ["line 2", "'day'", "'Mon'"]),
+        (["model.py:system", "--data", "run.csv", "--inputs", "y"], ["line 2", "'y'", "empty cell"]),
+    ],
+)
+def test_errors_are_told_without_a_traceback(folder, argv, fragments, capsys):
+    (folder / "broken.py").write_text("x = 1\ny = = 2\n")
+    assert main(["learn", *argv]) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("fwdgrad: error: ")
+    assert "Traceback" not in said.err
+    assert len(said.err.splitlines()) <= 5
+    assert all(fragment in said.err for fragment in fragments), said.err
+
+
+def test_a_loss_that_explodes_is_told(folder, capsys):
+    job = ["learn", "model.py:system", "--data", "run.npz", "--optimizer", "sgd", "--rate", "1e9"]
+    with np.errstate(all="ignore"):
+        assert main(job) == 2
+    assert "is not finite at step" in capsys.readouterr().err
+
+
+def test_debug_shows_the_traceback(folder):
+    with pytest.raises(fg.errors.UnknownNameError):
+        main(["learn", "tanh-rn", "--debug"])
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        [],
+        ["lern"],
+        ["learn"],
+        ["learn", "gru", "--steps", "0"],
+        ["learn", "gru", "--rate", "a"],
+        ["learn", "gru", "--seed", "-1"],
+    ],
+)
+def test_wrong_usage_is_status_2(argv, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(argv)
+    assert stop.value.code == 2
+    assert "usage: fwdgrad" in capsys.readouterr().err
+
+
+# ---- files of samples
+
+
+def columns(folder, text, **options):
+    path = folder / "file.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_columns(path, **options)
+
+
+@pytest.mark.parametrize(
+    ("text", "x", "y"),
+    [
+        ("x,y\n1,2\n3,4\n", {"x": [1, 3]}, {"y": [2, 4]}),
+        ("y,x,z\r\n1,2,no\r\n,4,no\r\n", {"x": [2, 4]}, {"y": [1, np.nan]}),
+        ("\ufeffx;y\n1;2\n\n3;NaN\n", {"x": [1, 3]}, {"y": [2, np.nan]}),
+        ("x0\tx1\ty_0\n1\t2\t 3 \n", {"x0": [1], "x1": [2]}, {"y_0": [3]}),
+        ('"x","y"\n"1e-3","-2.5"\n', {"x": [1e-3]}, {"y": [-2.5]}),
+        ("y\n1\n\n3\n", {}, {"y": [1, np.nan, 3]}),
+        ("y,xy\n1,2\n", {}, {"y": [1]}),
+    ],
+)
+def test_csv_files_are_read(tmp_path, text, x, y):
+    made = columns(tmp_path, text)
+    assert list(made.inputs) == list(x)
+    assert list(made.targets) == list(y)
+    for name, values in (x | y).items():
+        np.testing.assert_array_equal((made.inputs | made.targets)[name], values)
+
+
+def test_a_column_may_be_input_and_target(tmp_path):
+    made = columns(tmp_path, "a,b\n1,2\n3,4\n", inputs=["b", "a"], targets=["a"])
+    assert list(made.inputs) == ["b", "a"]
+    np.testing.assert_array_equal(made.targets["a"], [1, 3])
+
+
+def test_numbers_are_read_to_the_last_bit(tmp_path):
+    values = np.random.default_rng(0).normal(size=100) * 10.0 ** np.random.default_rng(1).integers(-30, 30, size=100)
+    made = columns(tmp_path, "y\n" + "\n".join(map(repr, values.tolist())))
+    assert np.array_equal(made.targets["y"], values)
+
+
+@pytest.mark.parametrize(
+    ("text", "fragments"),
+    [
+        ("x,y\n1,2\n1,two\n", ["line 3", "'y'", "'two'"]),
+        ("x,y\n1,2\n,3\n", ["line 3", "'x'", "an empty cell"]),
+        ("x,y\n1,2\nnan,3\n", ["line 3", "'x'", "'nan'"]),
+        ("x,y\n1,inf\n", ["line 2", "'y'", "finite", "'inf'"]),
+        ("x,y\n1,1_0\n", ["'1_0'"]),
+        ("x,y\n1,2\n1\n", ["line 3", "expected 2 cells", "got 1"]),
+        ("x,y\n1,2,3\n", ["line 2", "got 3"]),
+        ("x,y,y\n1,2,3\n", ["'y' is there twice"]),
+        ("a,b\n1,2\n", ["targets", "a, b"]),
+        ("x,y\n", ["at least one sample"]),
+        ("", ["no columns"]),
+        ("x,y\n1,\n2,nan\n", ["every target is missing"]),
+        (b"x,y\n1,\xff\n", ["0xFF"]),
+        ('x,y\n1,"2\n', ["line 2"]),
+        ('x,y\n1,"2"3\n', ["line 2"]),
+    ],
+)
+def test_what_is_wrong_in_a_csv_file_is_told_with_its_place(tmp_path, text, fragments):
+    with pytest.raises(fg.errors.DataError) as error:
+        columns(tmp_path, text)
+    assert all(fragment in str(error.value) for fragment in ["file.csv", *fragments]), error.value
+
+
+def test_archives_are_read(tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.arange(6).reshape(3, 2), y=np.array([1.0, np.nan, 3.0]), t=np.array(["a"]))
+    made = read_columns(tmp_path / "a.npz")
+    np.testing.assert_array_equal(made.inputs["x"], [[0, 1], [2, 3], [4, 5]])
+    np.testing.assert_array_equal(made.targets["y"], [1, np.nan, 3])
+    assert (len(made), made.width("inputs"), made.width("targets")) == (3, 2, 1)
+    assert made.digest() != read_columns(tmp_path / "a.npz", inputs=[]).digest()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "fragments"),
+    [
+        ({"x": np.ones(3), "y": np.ones(4)}, ["different lengths"]),
+        ({"x": np.array([1, np.nan]), "y": np.ones(2)}, ["'x'", "row 1", "nan"]),
+        ({"x": np.ones(2), "y": np.array([np.inf, 1])}, ["'y'", "row 0", "inf"]),
+        ({"x": np.array(["a"]), "y": np.ones(1)}, ["'x'", "<U1"]),
+        ({"x": np.ones(1), "y": np.ones(1) * 1j}, ["'y'", "complex"]),
+        ({"x": np.ones(1), "y": np.array(1.0)}, ["'y'", "single number"]),
+        ({"x": np.ones(1), "y": np.array([None])}, ["a.npz"]),
+        ({"a": np.ones(1)}, ["targets", "there are a"]),
+        ({"x": np.ones(0), "y": np.ones(0)}, ["at least one sample"]),
+    ],
+)
+def test_what_is_wrong_in_an_archive_is_told(tmp_path, arrays, fragments):
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(fg.errors.DataError) as error:
+        read_columns(tmp_path / "a.npz")
+    assert all(fragment in str(error.value) for fragment in ["a.npz", *fragments]), error.value
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"x,y\n1,2\n"])
+def test_a_file_that_is_no_archive_is_refused(tmp_path, content):
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(fg.errors.DataError, match=r"a\.npz"):
+        read_columns(tmp_path / "a.npz")
+
+
+def test_a_single_array_is_no_archive(tmp_path):
+    with open(tmp_path / "a.npz", "wb") as file:
+        np.save(file, np.ones(3))
+    with pytest.raises(fg.errors.DataError, match=r"a\.npz"):
+        read_columns(tmp_path / "a.npz")
+
+
+# ---- the losses kept
+
+
+@pytest.mark.parametrize("count", [1, MOST - 1, MOST, MOST + 1, 5 * MOST + 3])
+def test_losses_are_kept_in_bins(count):
+    losses = np.random.default_rng(0).normal(size=count)
+    losses[1::3] = np.nan
+    curve, pieces = Curve(), Curve()
+    curve.add(losses)
+    for piece in np.array_split(losses, 7):
+        pieces.add(piece)
+        pieces = Curve.from_note(pieces.note())
+    for made in (curve, pieces):
+        history = made.history()
+        assert (made.steps, history.first) == (count, 0)
+        assert len(history) <= MOST
+        for k in range(count // history.every):
+            bin_ = losses[k * history.every : (k + 1) * history.every]
+            expected = np.nan if np.all(np.isnan(bin_)) else np.nanmean(bin_)
+            assert history.loss[k] == pytest.approx(expected, nan_ok=True)
+        assert made.mean() == pytest.approx(np.nanmean(losses))
+        start = int(count * 0.9) // made.every * made.every
+        tail = losses[start:]
+        assert made.mean(0.1) == pytest.approx(np.nanmean(tail) if not np.all(np.isnan(tail)) else np.nan, nan_ok=True)
+
+
+def test_no_loss_has_no_mean():
+    curve = Curve()
+    curve.add(np.full(10, np.nan))
+    assert np.isnan(curve.mean())
