@@ -1,0 +1,607 @@
+"""`check`: does a system say what its author means, and are its derivatives right? To be asked before a long run.
+
+Every derivative that a learner will use is compared with central differences of the plain functions, along random
+directions, one for each array of the state and each learned parameter: a wrong rule, a hidden dependence or a function
+that computes something else when it is traced shows up as a number that is too large.
+"""
+
+from __future__ import annotations
+
+import itertools
+import textwrap
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+
+from fwdgrad.errors import DeclarationError, FwdgradError, TracingError
+from fwdgrad.estimators import RTRL, UORO, Estimator, NoBackTrack
+from fwdgrad.execution import Execution
+from fwdgrad.linear import EagerModel, Model, TracedModel
+from fwdgrad.program import Linearized
+from fwdgrad.system import System
+from fwdgrad.tracing import check_against_plain
+from fwdgrad.trees import flatten, unflatten
+
+__all__ = ["CheckReport", "CheckRow", "check"]
+
+Leaves = dict[str, Any]
+
+POINTS = 3
+LADDER = (3e-2, 3e-3, 3e-4, 3e-5)
+"""Steps of the differences, relative to the size of what is moved; each result takes the one that suits it best."""
+LARGEST = 2e9
+"""Operations that one row may take; beyond, it is skipped and says so."""
+
+
+@dataclass(frozen=True)
+class CheckRow:
+    """One comparison.
+
+    Attributes:
+        what: what was compared.
+        points: how many numbers were compared.
+        error: the largest relative difference, beyond the uncertainty of the finite differences.
+        tolerance: the largest one that is accepted.
+        verdict: "ok"; "FAILED"; "unclear" if finite differences could not tell; "skipped".
+        note: where the largest difference is, or why there is no verdict.
+    """
+
+    what: str
+    points: int
+    error: float
+    tolerance: float
+    verdict: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What `check` found; ``print`` it.
+
+    Attributes:
+        system: the system in words.
+        engine: the engine that was checked.
+        reason: why the functions cannot be traced; empty if they can.
+        rows: the comparisons.
+    """
+
+    system: str
+    engine: str
+    reason: str
+    rows: tuple[CheckRow, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing failed."""
+        return all(row.verdict != "FAILED" for row in self.rows)
+
+    def raise_if_failed(self) -> None:
+        """Turn a failure into an error.
+
+        Raises:
+            DeclarationError: a comparison failed.
+        """
+        bad = [row for row in self.rows if row.verdict == "FAILED"]
+        if bad:
+            shown = "\n".join(f"  {row.what}: error {row.error:.1e}. {row.note}".rstrip() for row in bad[:3])
+            more = f"\n  and {len(bad) - 3} more" if len(bad) > 3 else ""
+            raise DeclarationError(f"fg.check found something wrong ({self.system.split(':')[0]}):\n{shown}{more}")
+
+    def __str__(self) -> str:
+        how = f"Not traceable: {self.reason} Engine {self.engine}." if self.reason else f"Traced. Engine {self.engine}."
+        lines = [*textwrap.wrap(self.system, 79), *textwrap.wrap(how, 79), ""]
+        lines.append(f"{'':42}{'numbers':>7}  {'error':>7}  {'allowed':>7}  verdict")
+        for row in self.rows:
+            error, allowed = (f"{v:.0e}" if v else "0" for v in (row.error, row.tolerance))
+            lines.append(f"{row.what:42}{row.points:7}  {error:>7}  {allowed:>7}  {row.verdict}")
+            if row.note and row.verdict != "ok":
+                lines += textwrap.wrap(row.note, 77, initial_indent="    ", subsequent_indent="    ")
+        return "\n".join([*lines, "", "Nothing failed." if self.ok else "Something is wrong."])
+
+
+def check(system: System, *, steps: int = 3, seed: int = 0, rtol: float | None = None) -> CheckReport:
+    """Compare everything that learning will use of a system with the plain functions and their finite differences.
+
+    Points are drawn around the declared example and along a trajectory from it. Compared are: two calls with the same
+    arguments; the traced programs with the functions; forward and backward products of F and Y with finite
+    differences, and with each other; the gradient of the loss; the influence of the parameters on a trajectory and
+    RTRL's gradients along it; and the mean of one reduction of UORO and NoBackTrack with what was reduced, over all
+    patterns of signs (n ≤ 8) or over a table of them that has the same second moments.
+
+    Args:
+        system: the declared system. Functions that cannot be traced are checked on the eager engine.
+        steps: length of the trajectory.
+        seed: of the random points and directions.
+        rtol: relative tolerance; 1e-6 by default, 1e-3 in single precision.
+
+    Returns:
+        The report. It fails nobody by itself; see `CheckReport.raise_if_failed`.
+
+    Cost: a few hundred runs of F and Y for each array of the state and the parameters; RTRL, and all the reductions,
+    where they are cheap enough.
+
+    Raises:
+        DeclarationError: `system` is not a System, or F, Y or loss is not finite at the declared example.
+
+    Example:
+        >>> import numpy as np, fwdgrad as fg
+        >>> from fwdgrad.check import check
+        >>> system = fg.System(lambda h, x, p: np.tanh(p["a"] * h + x), None, np.zeros(2), {"a": 0.5}, np.zeros(2))
+        >>> report = check(system)
+        >>> report.ok
+        True
+        >>> report.rows[0].what
+        'F, Y, loss: called twice'
+    """
+    if not isinstance(system, System):
+        raise DeclarationError(f"check: expected a fg.System, got {system!r}.")
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        raise DeclarationError(f"check(steps=…): expected an integer of at least 1, got {steps!r}.")
+    if rtol is not None and not rtol > 0:
+        raise DeclarationError(f"check(rtol=…): expected a positive number, got {rtol!r}.")
+    with np.errstate(all="ignore"):  # what is not finite is said in the table
+        return _Check(system, steps, seed, rtol).report()
+
+
+@dataclass(frozen=True)
+class _Point:
+    """Where functions are compared: h before the step, h' after it."""
+
+    h: Any
+    x: Any
+    params: Leaves
+    after: Any
+    y: Any
+
+
+@dataclass(frozen=True)
+class _Keep:
+    """An optimizer that changes nothing; its state is the last gradient."""
+
+    def init(self, params: Leaves) -> Leaves:
+        return {k: np.zeros(p.shape, p.dtype) for k, p in params.items()}
+
+    def update(self, grads: Leaves, state: Leaves, params: Leaves) -> tuple[Leaves, Leaves]:
+        return {}, dict(grads)
+
+
+class _Tally:
+    """A row in the making."""
+
+    def __init__(self, what: str, tolerance: float) -> None:
+        self.what, self.tolerance = what, tolerance
+        self.points, self.unclear, self.error, self.note = 0, 0, 0.0, ""
+
+    def compare(self, got: Any, expected: Any, where: str, slack: Any = 0.0, floor: Any = 0.0) -> None:
+        """Count the numbers in `got`.
+
+        Args:
+            got: what is checked.
+            expected: what it should be.
+            where: for the note.
+            slack: uncertainty of each number in `expected`; where it is not small, a difference within it is none.
+            floor: differences are relative to the numbers themselves, or to this if they are smaller.
+        """
+        got, expected = np.ravel(np.asarray(got, float)), np.ravel(np.asarray(expected, float))
+        slack, floor = (np.broadcast_to(np.ravel(v), got.shape) for v in (slack, floor))
+        known = np.isfinite(slack) & np.isfinite(expected)
+        scale = np.maximum(np.maximum(np.abs(got), np.abs(np.where(known, expected, 0.0))), floor)
+        sharp = slack <= 0.25 * self.tolerance * scale
+        difference = np.abs(got - expected)
+        difference = np.where(sharp, difference, np.maximum(difference - slack, 0.0))
+        error = np.where(known & (difference > 0), difference / scale, 0.0)
+        error[~np.isfinite(got)] = np.inf
+        self.points += got.size
+        self.unclear += int(np.sum(~known | (slack > self.tolerance * scale)))
+        if not np.max(error, initial=0.0) <= self.error:
+            self.error, self.note = float(np.max(error)), f"Largest {where}."
+
+    def row(self) -> CheckRow:
+        verdict = "ok" if self.error <= self.tolerance else "FAILED"
+        note = self.note
+        if verdict == "ok" and 2 * self.unclear > self.points:
+            verdict = "unclear"
+            note = f"{self.unclear} of {self.points} finite differences are too rough to tell."
+        return CheckRow(self.what, self.points, self.error, self.tolerance, verdict, note)
+
+
+class _Check:
+    def __init__(self, system: System, steps: int, seed: int, rtol: float | None) -> None:
+        self.system, self.steps = system, steps
+        self.rng = np.random.default_rng(seed)
+        double = system.dtype == np.float64
+        self.rtol = rtol if rtol is not None else 1e-6 if double else 1e-3
+        self.tight = 1e-9 if double else 1e-3
+        self.model, self.reason, self.mismatch = _model(system)
+        self.exact = _in_double_precision(system)
+        self.points = [self._point(walk) for walk in range(POINTS)]
+
+    def report(self) -> CheckReport:
+        execution = Execution(self.system, RTRL(), _Keep(), "eager" if self.reason else "auto")
+        sections: list[tuple[str, Callable[[], Iterator[CheckRow]]]] = [
+            ("F, Y, loss: called twice", self._repeated),
+            ("F, Y, loss: as traced", self._as_traced),
+            ("F: derivatives", self._transition),
+            ("Y: derivatives", self._output),
+            ("loss: gradient in h' and θ", self._loss),
+            (f"influence of θ after {self.steps} steps", self._influence),
+            (f"RTRL: gradients of {self.steps} steps", lambda: self._rtrl(execution)),
+            ("UORO: mean of a reduction", lambda: self._reduction(UORO())),
+            ("NoBackTrack: mean of a reduction", lambda: self._reduction(NoBackTrack())),
+        ]
+        rows: list[CheckRow] = []
+        for what, section in sections:
+            try:
+                rows += section()
+            except Exception as error:  # whatever a function or a rule does wrong belongs in the table
+                rows.append(CheckRow(what, 0, np.inf, self.rtol, "FAILED", _first_line(error)))
+        return CheckReport(repr(self.system), execution.engine, self.reason, tuple(rows))
+
+    # ---- points
+
+    def _point(self, walk: int) -> _Point:
+        """A random point, `walk` steps along a trajectory from around the declared state."""
+        for spread, low in ((0.3, -1.0), (0.3, 0.0), (0.1, 0.0), (0.03, 0.0), (0.0, 0.0)):
+            try:
+                point = self._drawn(walk, spread, low)
+            except (ArithmeticError, ValueError):
+                if spread == 0.0:
+                    raise
+                continue
+            loss = self._loss_at(self.system, point.after, point.x, point.params, point.y)
+            if np.all(np.isfinite(point.after)) and np.isfinite(loss):
+                return point
+        raise DeclarationError(
+            "check: F, Y or the loss is not finite at the declared example, so there is nothing to compare.\n"
+            "Declare the system with values for which they are."
+        )
+
+    def _drawn(self, walk: int, spread: float, low: float) -> _Point:
+        system = self.system
+
+        def around(value: Any, bound: int | None = None) -> Any:
+            value = np.asarray(value)
+            if value.dtype == np.int64:
+                return value if bound is None else np.asarray(self.rng.integers(bound, size=value.shape))
+            factor = 1.0 + spread * self.rng.uniform(-1.0, 1.0, value.shape)
+            shift = np.where(value == 0.0, spread * self.rng.uniform(low, 1.0, value.shape), 0.0)
+            return (value * factor + shift).astype(value.dtype)
+
+        def tree(value: Any, bounds: list[int | None]) -> Any:
+            return unflatten(value, [around(v, b) for v, b in zip(flatten(value), bounds, strict=True)])
+
+        params = {k: around(v) if k in system.trainable else v for k, v in system.params.items()}
+        h = around(system.initial)
+        for _ in range(walk):
+            h = np.asarray(system.transition(h, tree(system.x, self.model.x_bounds), params))
+        x = tree(system.x, self.model.x_bounds)
+        after = np.asarray(system.transition(h, x, params))
+        prediction = np.asarray(system.output(after, x, params))
+        plain = isinstance(system.y, np.ndarray) and system.y.dtype.kind == "f" and not np.any(system.y)
+        y = around(prediction) if plain and system.y.shape == prediction.shape else tree(system.y, self.model.y_bounds)
+        return _Point(h, x, params, after, y)
+
+    # ---- finite differences of the plain functions
+
+    def _loss_at(self, system: System, after: Any, x: Any, params: Leaves, y: Any) -> Any:
+        return system.loss.value(system.output(after, x, params), y)
+
+    def _direction(self, value: Any) -> Any:
+        """Random, of the size of `value`, entry by entry. Zeros stay."""
+        return (
+            np.abs(value) * self.rng.uniform(0.5, 1.0, np.shape(value)) * self.rng.choice([-1.0, 1.0], np.shape(value))
+        )
+
+    def _directions(self, point: _Point, h: Any) -> Iterator[tuple[str, Any, Leaves]]:
+        """(name, direction of the state, direction of the parameters), one for each array that can move."""
+        still = np.zeros(h.shape)
+        start = 0
+        names = list(self.system.state) if isinstance(self.system.state, dict) else [""]
+        for key, leaf in zip(names, flatten(self.system.state), strict=True):
+            moving = still.copy()
+            moving[start : start + leaf.size] = self._direction(h[start : start + leaf.size])
+            start += leaf.size
+            yield f"in the state {key}".rstrip(), moving, {}
+        for k in self.system.trainable:
+            yield f"in {k}", still, {k: self._direction(point.params[k])}
+
+    def _along(self, value: Any, direction: Any, t: float) -> Any:
+        return (np.asarray(value, self.exact.dtype) + t * direction).astype(self.exact.dtype)
+
+    def _moved(self, params: Leaves, direction: Leaves, t: float) -> Leaves:
+        return {k: self._along(v, direction.get(k, 0.0), t) for k, v in params.items()}
+
+    def _input(self, x: Any) -> Any:
+        cast = self.exact.dtype
+        return unflatten(x, [leaf if leaf.dtype == np.int64 else leaf.astype(cast) for leaf in flatten(x)])
+
+    # ---- the comparisons
+
+    def _repeated(self) -> Iterator[CheckRow]:
+        tally = _Tally("F, Y, loss: called twice", 0.0)
+        for p in self.points:
+            F, Y = self.system.transition, self.system.output
+            tally.compare(F(p.h, p.x, p.params), F(p.h, p.x, p.params), "in F")
+            prediction = Y(p.after, p.x, p.params)
+            tally.compare(Y(p.after, p.x, p.params), prediction, "in Y")
+            loss = self.system.loss.value
+            tally.compare(loss(prediction, p.y), loss(prediction, p.y), "in the loss")
+        row = tally.row()
+        if row.verdict == "FAILED":
+            row = replace(row, note=f"{row.note} It depends on more than its arguments, such as random numbers.")
+        yield row
+
+    def _as_traced(self) -> Iterator[CheckRow]:
+        tally = _Tally("F, Y, loss: as traced", self.tight)
+        if self.mismatch:
+            yield CheckRow(tally.what, 0, np.inf, self.tight, "FAILED", self.reason)
+        if not isinstance(self.model, TracedModel):
+            return
+        traced = self.model.traced
+        for p in self.points:
+            after = self.system.transition(p.h, p.x, p.params)
+            tally.compare(traced.transition(*traced.arguments(p.h, p.x, p.params))[0], after, "in F", 0.0, _size(after))
+            prediction = self.system.output(p.after, p.x, p.params)
+            made = traced.output(*traced.arguments(p.after, p.x, p.params))[0]
+            tally.compare(made, prediction, "in Y", 0.0, _size(prediction))
+            loss = self.system.loss.value(prediction, p.y)
+            tally.compare(traced.loss(prediction, *flatten(p.y))[0], loss, "in the loss")
+        yield tally.row()
+
+    def _transition(self) -> Iterator[CheckRow]:
+        def products(p: _Point) -> tuple[Any, Any]:
+            lin = self.model.linearize(p.h, p.x, p.params)
+            return lin.jvp, lin.vjp
+
+        yield from self._products("F", lambda p: p.h, products, self.exact.transition)
+
+    def _output(self) -> Iterator[CheckRow]:
+        if not isinstance(self.model, TracedModel):
+            return  # the eager model differentiates Y and the loss together; see the loss
+        traced, names = self.model.traced, self.model.readout
+
+        def products(p: _Point) -> tuple[Any, Any]:
+            lin = Linearized(traced.output, traced.arguments(p.after, p.x, p.params))
+
+            def jvp(direction: Any, leaves: Leaves) -> Any:
+                return lin.jvp({0: direction} | {traced.number[k]: v for k, v in leaves.items()})[0]
+
+            def vjp(cotangent: Any) -> tuple[Any, Leaves]:
+                state, *leaves = lin.vjp([cotangent], [0, *(traced.number[k] for k in names)])
+                return state, dict(zip(names, leaves, strict=True))
+
+            return jvp, vjp
+
+        yield from self._products("Y", lambda p: p.after, products, self.exact.output)
+
+    def _products(
+        self, name: str, at: Callable[[_Point], Any], products: Callable[[_Point], tuple[Any, Any]], plain: Any
+    ) -> Iterator[CheckRow]:
+        """Forward and backward products of one function against finite differences and each other."""
+        forward = _Tally(f"{name}: forward products", self.rtol)
+        backward = _Tally(f"{name}: backward products", self.rtol)
+        adjoint = _Tally(f"{name}: forward against backward", self.tight)
+        for p in self.points:
+            jvp, vjp = products(p)
+            h, x = at(p), self._input(p.x)
+            for where, dh, dp in self._directions(p, h):
+
+                def line(t: float, h: Any = h, x: Any = x, dh: Any = dh, dp: Leaves = dp, p: _Point = p) -> Any:
+                    return plain(self._along(h, dh, t), x, self._moved(p.params, dp, t))
+
+                slope, slack, size = _slope(line)
+                tangent = np.asarray(jvp(dh.astype(self.system.dtype), self._cast(dp)), float)
+                forward.compare(tangent, slope, where, slack, 1e-6 * size)
+                weight = np.maximum(np.abs(tangent), 1e-3 * size)  # so that outputs of unlike sizes weigh the same
+                c = self._direction(1.0 / np.where(weight > 0, weight, 1.0))
+                state, leaves = vjp(c.astype(self.system.dtype))
+                pulled = np.vdot(state, dh) + sum(np.vdot(leaves[k], d) for k, d in dp.items() if k in leaves)
+                weight = np.abs(c)
+                backward.compare(pulled, np.sum(c * slope), where, np.sum(weight * slack), 1e-6 * np.sum(weight * size))
+                adjoint.compare(pulled, np.sum(c * tangent), where, 0.0, np.sum(weight * np.abs(tangent)))
+        yield from (forward.row(), backward.row(), adjoint.row())
+
+    def _cast(self, leaves: Leaves) -> Leaves:
+        return {k: np.asarray(v).astype(self.system.dtype) for k, v in leaves.items()}
+
+    def _loss(self) -> Iterator[CheckRow]:
+        tally = _Tally("loss: gradient in h' and θ", self.rtol)
+        for p in self.points:
+            c, direct = self.model.observe(p.after, p.x, p.y, p.params).gradient()
+            x, y = self._input(p.x), self._input(p.y)
+            for where, dh, dp in self._directions(p, p.after):
+
+                def line(t: float, p: _Point = p, x: Any = x, y: Any = y, dh: Any = dh, dp: Leaves = dp) -> Any:
+                    after = self._along(p.after, dh, t)
+                    return self._loss_at(self.exact, after, x, self._moved(p.params, dp, t), y)
+
+                slope, slack, size = _slope(line)
+                got = np.vdot(c, dh) + sum(np.vdot(direct[k], d) for k, d in dp.items() if k in direct)
+                tally.compare(got, slope, where, slack, 1e-6 * size)
+        yield tally.row()
+
+    # ---- trajectories
+
+    def _trajectory(self, params: Leaves, dtype: Any) -> Iterator[tuple[_Point, Any]]:
+        """(sample, state before it), from the first point on, with the inputs and targets of the points in turn."""
+        exact = dtype == self.exact.dtype
+        system = self.exact if exact else self.system
+        h = self.points[0].h.astype(dtype)
+        for p in itertools.islice(itertools.cycle(self.points), self.steps):
+            yield p, h
+            h = np.asarray(system.transition(h, self._input(p.x) if exact else p.x, params))
+        yield p, h
+
+    def _influence(self) -> Iterator[CheckRow]:
+        """v ← A v + B d along a trajectory, against the difference of whole trajectories."""
+        tally = _Tally(f"influence of θ after {self.steps} steps", self.rtol)
+        first = self.points[0]
+        for k in self.model.leaves:
+            d = {k: self._direction(first.params[k])}
+            v = np.zeros(self.system.size, self.system.dtype)
+            for p, h in list(self._trajectory(first.params, self.system.dtype))[:-1]:
+                v = self.model.linearize(h, p.x, first.params).jvp(v, self._cast(d))
+
+            def line(t: float, d: Leaves = d) -> Any:
+                return list(self._trajectory(self._moved(first.params, d, t), self.exact.dtype))[-1][1]
+
+            slope, slack, size = _slope(line)
+            tally.compare(v, slope, f"in {k}", slack, 1e-6 * size)
+        yield tally.row() if tally.points else _skipped(tally, "No parameter influences the state.")
+
+    def _rtrl(self, execution: Execution) -> Iterator[CheckRow]:
+        """The gradients of the learner's own steps, with θ fixed."""
+        tally = _Tally(f"RTRL: gradients of {self.steps} steps", self.rtol)
+        n, p_count = self.system.size, execution.steps.layout.parameters
+        if n * n * p_count * self.steps > LARGEST:
+            yield _skipped(tally, f"Too large: {n} state variables, {p_count} parameters.")
+            return
+        first = self.points[0]
+        carry = self._start(execution)
+        found: list[Leaves] = []
+        for p, _ in list(self._trajectory(first.params, self.system.dtype))[:-1]:
+            carry = tuple(execution.learn(carry, flatten(p.x), flatten(p.y), ())[:-3])
+            found.append(execution.unpack(carry).optimizer)
+        for k in self.system.trainable:
+            d = {k: self._direction(first.params[k])}
+
+            def line(t: float, d: Leaves = d) -> Any:
+                params = self._moved(first.params, d, t)
+                walk = list(self._trajectory(params, self.exact.dtype))
+                return np.array(
+                    [
+                        self._loss_at(self.exact, after, self._input(p.x), params, self._input(p.y))
+                        for (p, _), (_, after) in itertools.pairwise(walk)
+                    ]
+                )
+
+            slope, slack, size = _slope(line)
+            tally.compare([np.vdot(g[k], d[k]) for g in found], slope, f"in {k}", slack, 1e-6 * size)
+        yield tally.row()
+
+    def _start(self, execution: Execution) -> tuple[Any, ...]:
+        """The carry of a learner at the first point."""
+        first = self.points[0]
+        carry = execution.unpack(execution.initial())
+        return execution.pack(carry._replace(h=first.h, params=dict(first.params)))
+
+    def _reduction(self, estimator: Estimator) -> Iterator[CheckRow]:
+        """Mean over the signs of c·reduce(A v wᵀ + B), for a random row c, against (c A) v wᵀ + c B."""
+        tally = _Tally(f"{estimator.name}: mean of a reduction", self.tight)
+        execution = Execution(self.system, estimator, _Keep(), "eager" if self.reason else "auto")
+        layout, influence = execution.steps.layout, execution.steps.influence
+        if not layout.leaves:
+            yield _skipped(tally, "No parameter influences the state.")
+            return
+        n, count = self.system.size, layout.parameters
+        signs = _sign_table(n).astype(self.system.dtype)
+        rows = n if estimator.influence == NoBackTrack().influence else 1
+        if len(signs) * (n * n + rows * count) > LARGEST:
+            yield _skipped(tally, f"Too large: {n} state variables, {count} parameters.")
+            return
+        p, q = self.points[:2]
+        carry = tuple(execution.transit(self._start(execution), flatten(p.x), (signs[len(signs) // 3],))[:-3])
+        before = execution.unpack(carry)
+        c = self.rng.normal(size=n).astype(self.system.dtype)
+        row, fresh = self.model.linearize(before.h, q.x, before.params).vjp(c)
+        carried = influence.pull(before.influence, row, layout)
+        total: Leaves = {k: 0.0 for k in layout.leaves}
+        largest = 0.0
+        for noise in signs:
+            after = execution.unpack(tuple(execution.transit(carry, flatten(q.x), (noise,))[:-3]))
+            pulled = influence.pull(after.influence, c, layout)
+            total = {k: total[k] + np.asarray(pulled[k], float) for k in total}
+            largest = max(largest, *map(_size, pulled.values()))
+        for k in layout.leaves:
+            tally.compare(total[k] / len(signs), carried[k] + fresh[k], f"in {k}", 0.0, largest)
+        yield tally.row()
+
+
+# ---- helpers
+
+
+def _model(system: System) -> tuple[Model, str, bool]:
+    """The model to check, why it is not the traced one, and whether that is a mistake in the functions."""
+    try:
+        return TracedModel(system), "", False
+    except TracingError as error:
+        inside = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+        return EagerModel(system), _first_line(error), check_against_plain.__code__ in inside
+
+
+def _first_line(error: Exception) -> str:
+    first, *rest = str(error).split("\n")
+    line = f"{first} {rest[0].strip()}" if first.endswith(":") and rest else first
+    named = line if isinstance(error, FwdgradError) else f"{type(error).__name__}: {line}"
+    return named if named.endswith(".") else named + "."
+
+
+def _in_double_precision(system: System) -> System:
+    """The same system in float64, for finite differences; itself if its functions insist on their precision."""
+    if system.dtype == np.float64:
+        return system
+
+    def wide(tree: Any) -> Any:
+        return unflatten(tree, [v if v.dtype == np.int64 else v.astype(np.float64) for v in flatten(tree)])
+
+    try:
+        return System(
+            system.F,
+            system.Y,
+            wide(system.state),
+            wide(system.params),
+            wide(system.x),
+            system.loss,
+            system.dt,
+            system.method,
+            system.frozen,
+        )
+    except FwdgradError:
+        return system
+
+
+def _size(values: Any) -> float:
+    return float(np.max(np.abs(values), initial=0.0))
+
+
+def _slope(line: Callable[[float], Any]) -> tuple[Any, Any, Any]:
+    """dline/dt at 0 by extrapolated central differences; its uncertainty; |line(0)|: entry by entry.
+
+    Of the steps in LADDER each entry takes the one with the least uncertainty: what changes when the step is halved, or
+    was ten times as long, by how much the slopes on the two sides differ, and rounding. Where nothing is finite, or a
+    kink is near, it is large.
+    """
+    middle = np.asarray(line(0.0))
+    rounding = float(np.finfo(middle.dtype).eps) * np.abs(middle)
+    best, least = np.zeros(middle.shape), np.full(middle.shape, np.inf)
+    before = np.full(middle.shape, np.nan)
+    for t in LADDER:
+        right, near_right, near_left, left = (np.asarray(line(s), float) - middle for s in (t, t / 2, -t / 2, -t))
+        fine, coarse = (near_right - near_left) / t, (right - left) / (2 * t)
+        estimate = (4 * fine - coarse) / 3
+        kink = (4 * (near_right + near_left) - (right + left)) / t
+        doubt = np.maximum(np.maximum(np.abs(estimate - fine), np.abs(estimate - before)), np.abs(kink))
+        doubt = 4 * (doubt + rounding / t)
+        better = doubt < least  # never where `before` or anything else is not a number
+        best, least, before = np.where(better, estimate, best), np.where(better, doubt, least), estimate
+    return best, least, np.abs(middle)
+
+
+def _sign_table(n: int) -> np.ndarray:
+    """Rows of signs whose mean is 0 and whose second moments are those of independent ones.
+
+    A reduction is quadratic in the signs but for scales that are even in them, so its mean over the table is exact. All
+    2ⁿ patterns for n ≤ 8; else a Hadamard matrix and its negative (Plackett & Burman 1946).
+    """
+    if n <= 8:
+        return np.array(list(itertools.product((-1.0, 1.0), repeat=n)))
+    rows = scipy.linalg.hadamard(1 << (n - 1).bit_length())[:, :n].astype(float)
+    return np.concatenate([rows, -rows])
+
+
+def _skipped(tally: _Tally, why: str) -> CheckRow:
+    return CheckRow(tally.what, 0, 0.0, tally.tolerance, "skipped", why)
