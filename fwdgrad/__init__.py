@@ -3,9 +3,11 @@
 from fwdgrad import errors, losses, streams
 from fwdgrad._version import __version__
 from fwdgrad.analysis import Budget, Structure, analyze
+from fwdgrad.check import check
 from fwdgrad.errors import FwdgradError
 from fwdgrad.estimators import RTRL, TBPTT, UORO, Estimator, NoBackTrack, SnAp, SparseRTRL
-from fwdgrad.learner import History, Learner
+from fwdgrad.history import History
+from fwdgrad.learner import Learner
 from fwdgrad.optimizers import SGD, AdaGrad, Adam, schedules
 from fwdgrad.system import System
 
@@ -28,6 +30,7 @@ __all__ = [
     "System",
     "__version__",
     "analyze",
+    "check",
     "errors",
     "losses",
     "schedules",

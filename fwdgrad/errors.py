@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 __all__ = [
     "AlphabetError",
@@ -20,6 +21,7 @@ __all__ = [
     "TracingError",
     "UnknownNameError",
     "UnsupportedOperationError",
+    "did_you_mean",
 ]
 
 
@@ -69,7 +71,10 @@ class NonFiniteError(FwdgradError, ArithmeticError):
         step: number of the step (0 is the first one ever taken) at which it happened. The learner is left as it was
             just before that step.
         quantity: what stopped being finite.
+        history: what `Learner.run` had recorded up to there; None from `Learner.step`.
     """
+
+    history: Any = None
 
     def __init__(self, message: str, *, step: int, quantity: str) -> None:
         super().__init__(message)

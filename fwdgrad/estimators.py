@@ -18,7 +18,8 @@ class Estimator:
     Args:
         influence: how the influence matrix is kept between windows; see `fwdgrad.influence`.
         window: T, the number of consecutive steps that are treated as one map. Within a window gradients are exact;
-            the update is made at its end, from the sum of its losses. T states, inputs and targets are stored.
+            the update is made at its end, from the sum of its losses. T states, inputs and targets are stored. Rate
+            schedules count updates, so they see one for every T steps.
         rank: number of independent copies of a random influence that are averaged.
         name: what to call it in reports.
 
@@ -119,7 +120,7 @@ def TBPTT(window: int) -> Estimator:
 
     Biased: influence from before the window is ignored (UORO paper, §1 and §6). `TBPTT(1)` is one-step truncation.
     """
-    return Estimator(NoInfluence(), window, 1, "TBPTT")
+    return Estimator(NoInfluence(), window, 1, f"TBPTT({window})")
 
 
 _NAMED: dict[str, Callable[..., Estimator]] = {

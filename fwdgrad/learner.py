@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from fwdgrad.analysis import analyze
 from fwdgrad.errors import CheckpointError, DeclarationError, NonFiniteError, TracingError
 from fwdgrad.estimators import UORO, Estimator, estimator_named
 from fwdgrad.execution import Execution, Flat
+from fwdgrad.history import History, Progress, Recorder
 from fwdgrad.noise import NoiseStream
 from fwdgrad.optimizers import SGD, Optimizer
 from fwdgrad.samples import SampleReader
@@ -22,39 +22,7 @@ from fwdgrad.step import Carry
 from fwdgrad.system import System
 from fwdgrad.trees import flatten
 
-__all__ = ["History", "Learner"]
-
-
-@dataclass(frozen=True)
-class History:
-    """What a run recorded.
-
-    Attributes:
-        loss: loss of each step before learning from it, shape (T,); NaN where there was no target. If the run was
-            asked to record every k steps, the mean over each k of them.
-        first: number of the first step.
-        every: steps per entry of `loss`.
-        predictions: ŷ of each step, shape (T, *prediction shape), or None if not asked for.
-    """
-
-    loss: np.ndarray
-    first: int
-    every: int = 1
-    predictions: np.ndarray | None = None
-
-    @property
-    def mean(self) -> np.ndarray:
-        """Mean loss from the first step up to each one, over the steps with a target."""
-        seen = ~np.isnan(self.loss)
-        return np.cumsum(np.where(seen, self.loss, 0.0)) / np.maximum(np.cumsum(seen), 1)
-
-    def recent(self, count: int) -> float:
-        """Mean loss over the last `count` steps, over those with a target."""
-        tail = self.loss[-max(count // self.every, 1) :]
-        return float(np.nanmean(tail)) if not np.all(np.isnan(tail)) else math.nan
-
-    def __len__(self) -> int:
-        return len(self.loss)
+__all__ = ["Learner"]
 
 
 class Learner:
@@ -202,25 +170,27 @@ class Learner:
 
         Raises:
             ShapeError, DataError: a sample is not of the declared kind; what was learned before it is kept.
-            NonFiniteError: as `step`, with the number of the step. The learner is left at the last good step.
+            NonFiniteError: as `step`, with the number of the step and, in `error.history`, what was recorded. The
+                learner is left at the last good step.
         """
         for label, value in (("record", record), ("checkpoint_every", checkpoint_every), ("steps", steps)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise DeclarationError(f"run({label}=…): expected an integer of at least 1, got {value!r}.")
         if checkpoint_every is not None and checkpoint is None:
             raise DeclarationError("run(checkpoint_every=…) needs a file: run(..., checkpoint='run.npz').")
-        recorder = _Recorder(self.steps, record, keep_predictions)
+        recorder = Recorder(self.steps, record, keep_predictions)
         total = steps if steps is not None else _length_hint(xs, ys)
-        with _Progress(progress, total) as shown, np.errstate(all="ignore"):
-            for chunk in self._reader.chunks(xs, ys, steps, self.steps):
-                for k in range(len(chunk.observed)):
-                    loss, prediction = self._step(
-                        [a[k] for a in chunk.x], [a[k] for a in chunk.y], bool(chunk.observed[k])
-                    )
+        try:
+            with Progress(progress, total) as shown, np.errstate(all="ignore"):
+                for x, y, observed in self._reader.samples(xs, ys, steps, self.steps):
+                    loss, prediction = self._step(x, y, observed)
                     recorder.add(loss, prediction)
                     shown.update(loss)
-                    if checkpoint_every is not None and self.steps % checkpoint_every == 0:
-                        self.save(checkpoint)  # type: ignore[arg-type]
+                    if checkpoint is not None and checkpoint_every is not None and self.steps % checkpoint_every == 0:
+                        self.save(checkpoint)
+        except NonFiniteError as error:
+            error.history = recorder.history()
+            raise
         if checkpoint is not None:
             self.save(checkpoint)
         return recorder.history()
@@ -457,69 +427,3 @@ def _checked_seed(seed: Any) -> int:
             f"Learner(seed=…): expected a non-negative integer or a numpy.random.Generator, got {seed!r}."
         )
     return int(seed)
-
-
-class _Recorder:
-    """Collects losses, averaged over every so many steps."""
-
-    def __init__(self, first: int, every: int, keep_predictions: bool) -> None:
-        self._first, self._every = first, every
-        self._losses: list[float] = []
-        self._block: list[float] = []
-        self._predictions: list[Any] | None = [] if keep_predictions else None
-
-    def add(self, loss: float, prediction: Any) -> None:
-        if self._predictions is not None:
-            self._predictions.append(np.array(prediction))
-        self._block.append(loss)
-        if len(self._block) == self._every:
-            self._flush()
-
-    def _flush(self) -> None:
-        seen = [v for v in self._block if v == v]
-        self._losses.append(sum(seen) / len(seen) if seen else math.nan)
-        self._block = []
-
-    def history(self) -> History:
-        if self._block:
-            self._flush()
-        predictions = None if self._predictions is None else np.array(self._predictions)
-        return History(np.array(self._losses), self._first, self._every, predictions)
-
-
-class _Progress:
-    """A tqdm bar, a user's callback, or nothing."""
-
-    def __init__(self, progress: bool | Callable[[int, float], None], total: int | None) -> None:
-        self._callback = progress if callable(progress) else None
-        self._bar: Any = None
-        if progress is True:
-            from tqdm.auto import tqdm
-
-            self._bar = tqdm(total=total, unit="step", unit_scale=True)
-        self._done, self._seen, self._sum, self._shown = 0, 0, 0.0, 0
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self._show()
-        if self._bar is not None:
-            self._bar.close()
-
-    def update(self, loss: float) -> None:
-        self._done += 1
-        if loss == loss:
-            self._seen += 1
-            self._sum += loss
-        if self._done - self._shown >= 256:
-            self._show()
-
-    def _show(self) -> None:
-        mean = self._sum / self._seen if self._seen else math.nan
-        if self._bar is not None:
-            self._bar.update(self._done - self._shown)
-            self._bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
-        elif self._callback is not None and self._done > self._shown:
-            self._callback(self._done, mean)
-        self._shown = self._done

@@ -50,7 +50,7 @@ class Steps:
         system = model.system
         self.model, self.estimator, self.optimizer = model, estimator, optimizer
         shapes = {k: system.params[k].shape for k in model.leaves}
-        self.layout = Layout(system.size, shapes, system.dtype, model.patterns)
+        self.layout = Layout(system.size, shapes, system.dtype, lambda: model.patterns)
         # parameters that the transition does not use have no influence to keep
         self.influence: Influence = estimator.kept if self.layout.leaves else NoInfluence()
 

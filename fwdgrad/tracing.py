@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,19 @@ from fwdgrad.structure import Patterns, patterns_of
 from fwdgrad.system import System
 from fwdgrad.trees import flatten, leaf_names, unflatten
 
-__all__ = ["TracedSystem"]
+__all__ = ["TracedSystem", "traced"]
 
 Leaves = dict[str, Any]
+
+
+@lru_cache(maxsize=8)
+def traced(system: System) -> TracedSystem:
+    """The programs of a system, traced once and kept while it is in use.
+
+    Raises:
+        TracingError: see `TracedSystem`.
+    """
+    return TracedSystem(system)
 
 
 class TracedSystem:

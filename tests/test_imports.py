@@ -27,6 +27,7 @@ LAYERS = {
     "engines": 2,
     "integrate": 2,
     "losses": 2,
+    "history": 2,
     "plots": 2,
     "streams": 2,
     # what is learned, and what follows from its structure

@@ -14,6 +14,9 @@ All five are pure NumPy functions of arrays, so that any engine can trace and co
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -25,16 +28,22 @@ __all__ = ["Influence", "Layout", "Leaves", "NoiseSpec", "drop_zero", "squared_n
 Leaves = dict[str, Any]
 
 
-class Layout(NamedTuple):
-    """Sizes of an influence matrix."""
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Sizes of an influence matrix, and where it can be non-zero."""
 
     size: int
     """n, the number of state variables."""
     leaves: dict[str, tuple[int, ...]]
     """Shapes of the parameter leaves that have an influence."""
     dtype: np.dtype
-    patterns: Patterns | None = None
-    """Where A and B can be non-zero, if that is known."""
+    analyse: Callable[[], Patterns | None] = lambda: None
+    """Finds the patterns; asked only by those that need them."""
+
+    @cached_property
+    def patterns(self) -> Patterns | None:
+        """Where A and B can be non-zero; None if that cannot be known."""
+        return self.analyse()
 
     @property
     def parameters(self) -> int:

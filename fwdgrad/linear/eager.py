@@ -20,7 +20,7 @@ from fwdgrad.linear.base import Leaves, Linearization, MaterialisedJacobians
 from fwdgrad.losses import CrossEntropy
 from fwdgrad.structure import Patterns
 from fwdgrad.system import System
-from fwdgrad.tracing import TracedSystem
+from fwdgrad.tracing import traced
 from fwdgrad.trees import flatten
 
 __all__ = ["EagerModel"]
@@ -56,7 +56,7 @@ class EagerModel:
     def patterns(self) -> Patterns | None:
         """Where A and B can be non-zero; None if the functions cannot be traced."""
         try:
-            return TracedSystem(self.system).patterns
+            return traced(self.system).patterns
         except TracingError:
             return None
 
@@ -91,7 +91,7 @@ class EagerModel:
         return after, np.asarray(self.system.output(after, x, params))
 
 
-def _vjp(run: Callable[[Any], Any], point: tuple[Any, ...]) -> tuple[Callable[[Any], Any], Any]:
+def _vjp(run: Callable[[Any], Any], point: Any) -> tuple[Callable[[Any], Any], Any]:
     try:
         return make_vjp(run, point)
     except (TypeError, NotImplementedError, AttributeError) as error:
@@ -143,6 +143,6 @@ class EagerObservation:
         """c and the direct term."""
         slope = self._system.loss.gradient(self.prediction, self._y)
         if slope is None:
-            slope = make_vjp(lambda yhat: self._system.loss.value(yhat, self._y), self.prediction)[0](1.0)
+            slope = _vjp(lambda yhat: self._system.loss.value(yhat, self._y), self.prediction)[0](1.0)
         state, *leaves = self._pull(np.asarray(slope, dtype=self.prediction.dtype))
         return state, dict(zip(self._system.trainable, leaves, strict=True))

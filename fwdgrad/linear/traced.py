@@ -11,7 +11,7 @@ from fwdgrad.program import Linearized, scan
 from fwdgrad.program import operations as ops
 from fwdgrad.structure import MOST, Owners, Patterns
 from fwdgrad.system import System
-from fwdgrad.tracing import TracedSystem
+from fwdgrad.tracing import traced
 from fwdgrad.trees import flatten
 
 __all__ = ["ColouredRows", "TracedLinearization", "TracedModel", "TracedObservation"]
@@ -22,7 +22,7 @@ class TracedModel:
 
     def __init__(self, system: System) -> None:
         self.system = system
-        self.traced = TracedSystem(system)
+        self.traced = traced(system)
         number, trainable = self.traced.number, system.trainable
         live_f, live_y = self.traced.transition.live_inputs(), self.traced.output.live_inputs()
         self.leaves = tuple(k for k in trainable if number[k] in live_f)
@@ -49,9 +49,9 @@ class TracedModel:
 
     def advance(self, h: Any, x: Any, params: Leaves) -> tuple[Any, Any]:
         """(h', ŷ)."""
-        traced = self.traced
-        (after,) = traced.transition(*traced.arguments(h, x, params))
-        return after, traced.output(*traced.arguments(after, x, params))[0]
+        programs = self.traced
+        (after,) = programs.transition(*programs.arguments(h, x, params))
+        return after, programs.output(*programs.arguments(after, x, params))[0]
 
 
 class TracedLinearization(MaterialisedJacobians):
@@ -201,11 +201,11 @@ class TracedObservation:
 
     def __init__(self, model: TracedModel, h: Any, x: Any, y: Any, params: Leaves) -> None:
         self._model = model
-        traced = model.traced
-        self._linearized = Linearized(traced.output, traced.arguments(h, x, params))
+        programs = model.traced
+        self._linearized = Linearized(programs.output, programs.arguments(h, x, params))
         self.prediction = self._linearized.value[0]
         self._y = y
-        (self.loss,) = traced.loss(self.prediction, *flatten(y))
+        (self.loss,) = programs.loss(self.prediction, *flatten(y))
 
     def gradient(self) -> tuple[Any, Leaves]:
         """c and the direct term."""

@@ -50,6 +50,7 @@ def anbn(k: int, l: int, length: int, rng: np.random.Generator) -> Symbols:  # n
         >>> symbols = anbn(1, 3, 14, np.random.default_rng(0))
         >>> ANBN.decode(symbols)
         'aaa\nbbb\naa\nbb\n'
+        >>> from fwdgrad.streams import next_symbol
         >>> xs, ys = next_symbol(symbols)
     """
     k, l = _anbn_range(k, l, "anbn")  # noqa: E741

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import networkx as nx
 import numpy as np
 import scipy.sparse as sp
-from scipy.sparse.csgraph import connected_components
+from scipy.sparse.csgraph import breadth_first_order, connected_components
 
-__all__ = ["closed_pattern", "closed_size", "delay_length", "reachability", "reached_pattern", "state_graph"]
+from fwdgrad.structure.columns import Columns, distinct_columns
+from fwdgrad.structure.dependence import distinct
+
+__all__ = [
+    "closed_pattern",
+    "closed_size",
+    "delay_length",
+    "kept_terms",
+    "reached_pattern",
+    "state_graph",
+    "states_behind",
+    "strong_components",
+]
 
 
 def reached_pattern(S: sp.csr_array, B: sp.csr_array, steps: int) -> sp.csr_array:
@@ -23,51 +37,90 @@ def reached_pattern(S: sp.csr_array, B: sp.csr_array, steps: int) -> sp.csr_arra
 
 def closed_pattern(S: sp.csr_array, B: sp.csr_array) -> sp.csr_array:
     """The smallest pattern that contains B's and that S maps into itself: pattern of G after any number of steps."""
-    return _pattern(reachability(S) @ B)
-
-
-def closed_size(S: sp.csr_array, B: sp.csr_array) -> int:
-    """Number of entries of the closed pattern, without building it: Σ over parameters of the states it reaches."""
-    label, reached = _condensed(S)
-    sizes = np.bincount(label)
-    block = sp.csr_array((np.ones(len(label)), (label, np.arange(len(label)))), dtype=np.float64)
-    touched = _pattern(block @ B)  # components × parameters
-    columns = sp.csc_array(touched)
-    columns.sort_indices()
-    reached = sp.csc_array(reached)
-    total, known = 0, {}
-    for k in range(columns.shape[1]):
-        parts = columns.indices[columns.indptr[k] : columns.indptr[k + 1]]
-        key = parts.tobytes()
-        if key not in known:
-            known[key] = int(sizes[np.unique(reached[:, parts].indices)].sum()) if len(parts) else 0
-        total += known[key]
-    return total
-
-
-def reachability(S: sp.csr_array) -> sp.csr_array:
-    """Pattern of Σ_{j≥0} Sʲ: entry (i, j) if state i depends on state j after any number of steps (0 included)."""
-    label, reached = _condensed(S)
-    return _pattern(reached[label][:, label])
-
-
-def _condensed(S: sp.csr_array) -> tuple[np.ndarray, sp.csr_array]:
-    """Strongly connected components of the states, and which one depends on which, directly or not."""
+    kind, columns = distinct_columns([B])
+    if not columns.nnz:
+        return _pattern(B)
     count, label = connected_components(S, directed=True, connection="strong")
-    label = label.astype(np.int64)
-    row, column = S.nonzero()
-    edges = np.unique(label[row] * count + label[column])
-    i, j = np.divmod(edges, count)
-    if np.all(i == j):  # no component depends on another
-        return label, sp.csr_array(sp.eye_array(count, dtype=bool, format="csr"))
+    members = np.argsort(label, kind="stable")
+    starts = np.concatenate([[0], np.cumsum(np.bincount(label, minlength=count))])
+    parts = [
+        np.sort(np.concatenate([members[starts[c] : starts[c + 1]] for c in reached] or [members[:0]]))
+        for reached in _reached(S, label, count, columns)
+    ]
+    pointer = np.concatenate([[0], np.cumsum([len(p) for p in parts])])
+    rows = np.concatenate(parts)
+    distinct_ones = sp.csc_array((np.ones(len(rows), bool), rows, pointer), shape=columns.shape)
+    return _pattern(distinct_ones[:, kind])
+
+
+def closed_size(S: sp.csr_array, columns: Columns, weights: np.ndarray | None = None) -> int:
+    """Number of entries of the closed pattern, without building it: Σ over parameters of the states it reaches.
+
+    Args:
+        S: pattern of A.
+        columns: those of the pattern of B.
+        weights: what an entry in each row counts, integers of shape (n,); 1 unless given.
+    """
+    count, label = connected_components(S, directed=True, connection="strong")
+    sizes = np.zeros(count, np.int64)
+    np.add.at(sizes, label, 1 if weights is None else weights)
+    reach = [int(sizes[reached].sum()) for reached in _reached(S, label, count, columns.pattern)]
+    return int(np.dot(columns.copies, np.array(reach, dtype=np.int64)))
+
+
+def kept_terms(S: sp.csr_array, columns: Columns) -> int:
+    """Number of terms A_ij G_jk for which both (j, k) and (i, k) are in the pattern of B, which G is kept on."""
+    kept = sp.csc_array(columns.pattern, dtype=np.int64)
+    terms = (sp.csr_array(S, dtype=np.int64) @ kept).multiply(kept).sum(axis=0)
+    return int(np.dot(columns.copies, np.asarray(terms).ravel()))
+
+
+def _reached(S: sp.csr_array, label: np.ndarray, count: int, columns: sp.csc_array) -> Iterator[np.ndarray]:
+    """For each column the strongly connected components that its entries reach, by a search from a node of its own."""
+    kinds = columns.shape[1]
+    edges = component_edges(S, label, count)
+    touched = distinct(np.repeat(np.arange(kinds), np.diff(columns.indptr)) * count + label[columns.indices])
+    column, component = np.divmod(touched, count)
+    first = np.searchsorted(column, np.arange(kinds + 1))
+    if not len(edges):  # no component depends on another
+        for k in range(kinds):
+            yield component[first[k] : first[k + 1]]
+        return
+    user, source = np.divmod(edges, count)
+    start, end = np.concatenate([source, count + column]), np.concatenate([user, component])
+    graph = sp.csr_array((np.ones(len(start)), (start, end)), shape=(count + kinds, count + kinds))
+    for k in range(kinds):
+        yield breadth_first_order(graph, count + k, return_predecessors=False)[1:]
+
+
+def component_edges(S: sp.csr_array, label: np.ndarray, count: int) -> np.ndarray:
+    """user · count + source, for each pair of different components of which one depends directly on the other."""
+    user, source = label[np.repeat(np.arange(S.shape[0]), np.diff(S.indptr))], label[S.indices]
+    across = user != source
+    return distinct(user[across].astype(np.int64) * count + source[across])
+
+
+def strong_components(S: sp.csr_array) -> np.ndarray:
+    """Strongly connected component of each state variable, numbered so that none depends on a later one."""
+    count, label = connected_components(S, directed=True, connection="strong")
+    user, source = np.divmod(component_edges(S, label, count), count)
     graph = nx.DiGraph()
     graph.add_nodes_from(range(count))
-    graph.add_edges_from((int(b), int(a)) for a, b in zip(i, j, strict=True) if a != b)  # from source to user
-    reached = np.eye(count, dtype=bool)
-    for node in nx.topological_sort(graph):
-        for source in graph.predecessors(node):
-            reached[node] |= reached[source]
-    return label, sp.csr_array(reached)
+    graph.add_edges_from(zip(source.tolist(), user.tolist(), strict=True))
+    place = np.empty(count, np.intp)
+    place[list(nx.topological_sort(graph))] = np.arange(count)
+    return place[label]
+
+
+def states_behind(S: sp.csr_array, seen: np.ndarray) -> np.ndarray:
+    """True for the states on which some state where `seen` is true depends, after any number of steps (0 included)."""
+    n = S.shape[0]
+    start = np.concatenate([np.repeat(np.arange(n), np.diff(S.indptr)), np.full(int(seen.sum()), n)])
+    end = np.concatenate([S.indices, np.flatnonzero(seen)])
+    graph = sp.csr_array((np.ones(len(start)), (start, end)), shape=(n + 1, n + 1))
+    made = np.zeros(n + 1, bool)
+    made[breadth_first_order(graph, n, return_predecessors=False)] = True
+    return made[:n]
 
 
 def state_graph(S: sp.csr_array) -> nx.DiGraph:

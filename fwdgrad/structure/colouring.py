@@ -14,14 +14,17 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from fwdgrad.structure.columns import distinct_columns
+from fwdgrad.structure.dependence import distinct
+
 __all__ = ["MOST", "Family", "Owners", "colour_rows", "families"]
 
 
 def colour_rows(pattern: sp.csr_array) -> np.ndarray:
     """A colour for every row, such that rows of one colour share no column; −1 for empty rows.
 
-    First fit, in the given order and by decreasing number of conflicts, whichever takes fewer colours. Cost: one sparse
-    product of the pattern with its transpose (of distinct columns), plus one look at every conflict.
+    First fit, in the given order and by decreasing number of conflicts, whichever takes fewer colours. Cost: O(entries)
+    of the distinct columns (of which each has a set of the colours taken).
     """
     rows = pattern.shape[0]
     colours = np.full(rows, -1)
@@ -29,58 +32,37 @@ def colour_rows(pattern: sp.csr_array) -> np.ndarray:
     if not len(filled):
         return colours
     per_column = np.bincount(pattern.indices, minlength=pattern.shape[1])
-    if per_column.max() == 1:
+    least = int(per_column.max())
+    if least == 1:
         colours[filled] = 0
         return colours
-    if per_column.max() == len(filled):  # a column that every row has: all conflict
+    if least == len(filled):  # a column that every row has: all conflict
         colours[filled] = np.arange(len(filled))
         return colours
-    distinct = _distinct_columns(pattern).astype(np.int32)
-    conflicts = sp.csr_array(distinct @ distinct.T)
-    best = _first_fit(conflicts, filled)
-    if best.max() + 1 > per_column.max():
-        degree = np.diff(conflicts.indptr)
-        other = _first_fit(conflicts, filled[np.argsort(-degree[filled], kind="stable")])
+    columns = sp.csr_array(distinct_columns([pattern]).pattern)
+    best = _first_fit(columns, filled)
+    if best.max() + 1 > least:
+        crowd = np.bincount(columns.indices, minlength=columns.shape[1])
+        conflicts = np.add.reduceat(crowd[columns.indices], columns.indptr[filled])
+        other = _first_fit(columns, filled[np.argsort(-conflicts, kind="stable")])
         best = other if other.max() < best.max() else best
     return best
 
 
-def _distinct_columns(pattern: sp.csr_array) -> sp.csr_array:
-    """The pattern with every distinct column once (columns of parameters of one unit are all alike)."""
-    columns = pattern.tocsc()
-    columns.sort_indices()
-    weight = np.random.default_rng(0).integers(1, 2**62, pattern.shape[0], dtype=np.uint64)
-    sums = np.add.reduceat(np.append(weight[columns.indices], np.uint64(0)), columns.indptr[:-1])
-    sums[np.diff(columns.indptr) == 0] = 0
-    _, first = np.unique(sums, return_index=True)
-    # equal hashes must be equal columns: check, rather than trust, by comparing lengths of the merged pattern
-    kept = sp.csr_array(columns[:, np.sort(first)])
-    return kept if _same_columns(columns, sums, first) else sp.csr_array(pattern)
-
-
-def _same_columns(columns: sp.csc_array, sums: np.ndarray, first: np.ndarray) -> bool:
-    """Whether columns with equal hashes are equal."""
-    order = np.argsort(sums, kind="stable")
-    lengths = np.diff(columns.indptr)
-    representative = np.empty(len(sums), np.intp)
-    _, start = np.unique(sums[order], return_index=True)
-    counts = np.diff(np.append(start, len(order)))
-    representative[order] = np.repeat(order[start], counts)
-    if not np.array_equal(lengths, lengths[representative]):
-        return False
-    theirs = np.repeat(columns.indptr[representative] - columns.indptr[:-1], lengths) + np.arange(columns.nnz)
-    return np.array_equal(columns.indices, columns.indices[theirs])
-
-
-def _first_fit(conflicts: sp.csr_array, order: np.ndarray) -> np.ndarray:
-    colours = [-1] * conflicts.shape[0]
-    pointer, neighbours = conflicts.indptr.tolist(), conflicts.indices.tolist()
+def _first_fit(pattern: sp.csr_array, order: np.ndarray) -> np.ndarray:
+    """Each row in turn gets the first colour that no row with a common column has."""
+    colours = [-1] * pattern.shape[0]
+    taken = [0] * pattern.shape[1]  # colours that a column has, one bit each
+    pointer, columns = pattern.indptr.tolist(), pattern.indices.tolist()
     for row in order.tolist():
-        taken = {colours[k] for k in neighbours[pointer[row] : pointer[row + 1]]}
-        colour = 0
-        while colour in taken:
-            colour += 1
-        colours[row] = colour
+        mine = columns[pointer[row] : pointer[row + 1]]
+        union = 0
+        for column in mine:
+            union |= taken[column]
+        bit = ~union & (union + 1)
+        colours[row] = bit.bit_length() - 1
+        for column in mine:
+            taken[column] |= bit
     return np.array(colours)
 
 
@@ -122,19 +104,21 @@ MOST = 8
 """Leaves whose rows take more colours than this count as dense."""
 
 
-def families(patterns: dict[str, sp.csr_array], shapes: dict[str, tuple[int, ...]]) -> tuple[Family, ...]:
+def families(
+    patterns: dict[str, sp.csr_array], shapes: dict[str, tuple[int, ...]], colours: dict[str, np.ndarray]
+) -> tuple[Family, ...]:
     """Colourings for the leaves of a Jacobian, shared between leaves where that saves products.
 
     Args:
         patterns: for each leaf the pattern of its rows, (n, leaf size).
         shapes: shapes of the leaves.
+        colours: for each leaf the colours that it would have alone, see `colour_rows`.
     """
-    colours = {k: colour_rows(p) for k, p in patterns.items()}
     made: list[tuple[np.ndarray, list[str]]] = []
     for leaf in sorted(colours, key=lambda k: -colours[k].max(initial=-1)):
         count = int(colours[leaf].max(initial=-1)) + 1
         for shared, leaves in made:
-            if shared.max() + 1 <= max(2 * count, 4) and _separates(shared, patterns[leaf]):
+            if shared.max() + 1 <= max(2 * count, 4) and _separates(shared, patterns[leaf], colours[leaf]):
                 leaves.append(leaf)
                 break
         else:
@@ -147,11 +131,13 @@ def _everywhere(colours: np.ndarray) -> np.ndarray:
     return np.maximum(colours, 0)
 
 
-def _separates(colours: np.ndarray, pattern: sp.csr_array) -> bool:
-    """Whether rows of one colour share no column of the pattern."""
+def _separates(colours: np.ndarray, pattern: sp.csr_array, own: np.ndarray) -> bool:
+    """Whether rows of one colour share no column of the pattern, which the colours `own` do separate."""
+    if own.max(initial=-1) <= 0 or np.array_equal(colours[own >= 0], own[own >= 0]):
+        return True
     row = np.repeat(np.arange(pattern.shape[0]), np.diff(pattern.indptr))
     key = colours[row].astype(np.int64) * pattern.shape[1] + pattern.indices
-    return len(np.unique(key)) == len(key)
+    return len(distinct(key)) == len(key)
 
 
 def _family(

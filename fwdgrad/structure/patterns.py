@@ -11,8 +11,9 @@ import scipy.sparse as sp
 
 from fwdgrad.program import Program
 from fwdgrad.structure.colouring import MOST, Family, colour_rows, families
+from fwdgrad.structure.columns import Columns, distinct_columns
 from fwdgrad.structure.dependence import Dependence
-from fwdgrad.structure.rules import Trail, trails_of
+from fwdgrad.structure.rules import trails_of
 
 __all__ = ["JacobianPatterns", "Patterns", "patterns_of"]
 
@@ -63,9 +64,20 @@ class Patterns:
         return tuple(k for k in self.trainable if self.transition.leaves[k].nnz)
 
     @cached_property
+    def parameter_kinds(self) -> Columns:
+        """The distinct columns of B, over all leaves with an influence."""
+        blocks = [self.transition.leaves[k] for k in self.influential]
+        return distinct_columns(blocks or [sp.csr_array((self.size, 0), dtype=bool)])
+
+    @cached_property
+    def row_colours(self) -> dict[str, np.ndarray]:
+        """For each leaf with an influence, a colour for every row of its part of B; −1 for empty rows."""
+        return {k: colour_rows(self.transition.leaves[k]) for k in self.influential}
+
+    @cached_property
     def row_families(self) -> tuple[Family, ...]:
-        """Colourings of the rows of B, for all leaves with an influence."""
-        return families({k: self.transition.leaves[k] for k in self.influential}, self.shapes)
+        """Colourings of the rows of B, shared between leaves, for all leaves with an influence."""
+        return families({k: self.transition.leaves[k] for k in self.influential}, self.shapes, self.row_colours)
 
     @property
     def sparse_leaves(self) -> tuple[str, ...]:
@@ -107,25 +119,11 @@ def _analyse(program: Program, inputs: int, shapes: dict[str, tuple[int, ...]]) 
     steady[edges[1] : edges[1 + inputs]] = True
     live = set(program.live_inputs())
     starts = [Dependence.identity(int(edges[k]), size, total) if k in live else None for k, size in enumerate(sizes)]
-    trails, unknown = trails_of(program, starts, steady)
-    trail: Trail = trails[0]
-    depends, varies = trail.depends.matrix(), trail.varies.matrix()
-    leaves, constant = {}, {}
-    for number, name in enumerate(shapes, start=1 + inputs):
-        part = slice(int(edges[number]), int(edges[number + 1]))
-        leaves[name] = _clean(depends[:, part])
-        constant[name] = _clean(leaves[name] > _clean(varies[:, part]))
-    return (
-        JacobianPatterns(
-            _clean(depends[:, : edges[1]]), _clean(depends[:, edges[1] : edges[1 + inputs]]), leaves, constant
-        ),
-        unknown,
-    )
-
-
-def _clean(matrix: sp.csr_array) -> sp.csr_array:
-    """A CSR pattern without stored zeros, indices sorted."""
-    made = sp.csr_array(matrix, dtype=bool)
-    made.eliminate_zeros()
-    made.sort_indices()
-    return made
+    (trail,), unknown = trails_of(program, starts, steady)
+    first = 1 + inputs
+    cuts = np.array([0, edges[1], *edges[first:]])
+    state, given, *leaves = trail.depends.split(cuts)
+    _, _, *constant = trail.depends.without(trail.varies).split(cuts)
+    return JacobianPatterns(
+        state, given, dict(zip(shapes, leaves, strict=True)), dict(zip(shapes, constant, strict=True))
+    ), unknown

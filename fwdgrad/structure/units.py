@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import networkx as nx
 import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
 from fwdgrad.program import Program, Variable
-from fwdgrad.structure.closure import reachability
+from fwdgrad.structure.closure import states_behind
 from fwdgrad.structure.patterns import Patterns
 
-__all__ = ["Units", "dead_leaves", "product_leaves", "strong_components", "units_of"]
+__all__ = ["Units", "dead_leaves", "product_leaves", "units_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,58 +36,43 @@ def units_of(patterns: Patterns) -> Units:
     """
     n = patterns.size
     sparse = patterns.sparse_leaves
-    blocks = [patterns.transition.leaves[k] for k in sparse]
-    if blocks:
-        joint = sp.csr_array(sp.hstack(blocks, format="csr"), dtype=np.int8)
-        graph = sp.block_array([[None, joint], [joint.T, None]], format="csr")
-        _, label = connected_components(graph, directed=False)
-        _, states = np.unique(label[:n], return_inverse=True)
-    else:
-        states = np.arange(n)
+    links = [_links(patterns.transition.leaves[k]) for k in sparse]
+    one, other = (np.concatenate([np.zeros(0, np.int64), *(link[k] for link in links)]) for k in (0, 1))
+    graph = sp.csr_array((np.ones(len(one)), (one, other)), shape=(n, n))
+    _, label = connected_components(graph, directed=False)
+    _, states = np.unique(label, return_inverse=True)
     count = int(states.max(initial=-1)) + 1
     parameters: dict[str, np.ndarray] = {}
     bias: list[tuple[str, int] | None] = [None] * count
     for leaf in patterns.influential:
         pattern = patterns.transition.leaves[leaf]
-        parameters[leaf] = _owner(pattern, states, leaf in sparse).reshape(patterns.shapes[leaf])
-        row, column = patterns.transition.constant[leaf].nonzero()
-        for i, k in zip(row.tolist(), column.tolist(), strict=True):
-            unit = int(states[i])
-            if leaf in sparse and bias[unit] is None and parameters[leaf].ravel()[k] == unit:
-                bias[unit] = (leaf, k)
+        owner = np.full(pattern.shape[1], -1)
+        if leaf in sparse:
+            owner[pattern.indices] = np.repeat(states, np.diff(pattern.indptr))
+            candidates = patterns.transition.constant[leaf].indices  # row by row
+            _, first = np.unique(owner[candidates], return_index=True)
+            for k in candidates[np.sort(first)].tolist():
+                bias[owner[k]] = bias[owner[k]] or (leaf, k)
+        parameters[leaf] = owner.reshape(patterns.shapes[leaf])
     return Units(count, states, parameters, bias)
 
 
-def _owner(pattern: sp.csr_array, states: np.ndarray, sparse: bool) -> np.ndarray:
-    made = np.full(pattern.shape[1], -1)
-    if sparse:
-        row, column = pattern.nonzero()
-        made[column] = states[row]
-    return made
-
-
-def strong_components(S: sp.csr_array) -> np.ndarray:
-    """Strongly connected component of each state variable, numbered so that none depends on a later one."""
-    count, label = connected_components(S, directed=True, connection="strong")
-    row, column = S.nonzero()
-    graph = nx.DiGraph()
-    graph.add_nodes_from(range(count))
-    edges = {(int(label[j]), int(label[i])) for i, j in zip(row, column, strict=True) if label[i] != label[j]}
-    graph.add_edges_from(edges)
-    place = np.empty(count, np.intp)
-    place[list(nx.topological_sort(graph))] = np.arange(count)
-    return place[label]
+def _links(pattern: sp.csr_array) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of rows that share a column; enough of them to connect all rows of each column."""
+    columns = sp.csc_array(pattern)
+    same = np.repeat(np.arange(columns.shape[1]), np.diff(columns.indptr))
+    chained = same[1:] == same[:-1]
+    return columns.indices[:-1][chained], columns.indices[1:][chained]
 
 
 def dead_leaves(patterns: Patterns) -> tuple[str, ...]:
     """Learned parameters with no path to the prediction: what they change never reaches Y."""
-    seen = np.asarray(patterns.output.state.sum(axis=0)).ravel() > 0
-    reach = reachability(patterns.transition.state)
-    matters = np.asarray(reach[seen].sum(axis=0)).ravel() > 0  # states that some observed state depends on, in time
+    seen = np.bincount(patterns.output.state.indices, minlength=patterns.size) > 0
+    matters = states_behind(patterns.transition.state, seen)
     return tuple(
         k
         for k in patterns.trainable
-        if not patterns.output.leaves[k].nnz and not patterns.transition.leaves[k][matters].nnz
+        if not patterns.output.leaves[k].nnz and not np.diff(patterns.transition.leaves[k].indptr)[matters].any()
     )
 
 

@@ -1,0 +1,136 @@
+"""Write docs/operations.md: ``python docs/make_operations.py``. The table is made from the lowerings themselves."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fwdgrad.program.lowering import SUPPORTED, Lowering, display_name
+
+PAGE = Path(__file__).with_name("operations.md")
+
+INTRODUCTION = """\
+# What can be traced
+
+<!-- written by docs/make_operations.py -->
+
+F, Y and the loss are ordinary NumPy functions. fwdgrad calls each of them once with arrays that have a shape and a
+dtype but no values, writes down the NumPy operations it does, and works with that list from then on: it differentiates
+it, looks at which number depends on which, and turns it into fast code. So a function has to do the same operations at
+every step, whatever the values are. `for` loops, `if`s on shapes and constants, helper functions, closures,
+`autograd.numpy` and code that SymPy's `lambdify` wrote are all fine: they have run by the time the list is finished.
+
+```python
+import numpy as np
+
+def F(h, x, theta):                                # a network
+    z = 1 / (1 + np.exp(-(theta["U"] @ h + theta["V"][:, x])))
+    return (1 - z) * h + z * np.tanh(theta["W"] @ h)
+
+def lotka_volterra(h, x, theta):                   # an equation, written element by element
+    prey, predators = h
+    return np.array([
+        theta["a"] * prey - theta["b"] * prey * predators,
+        theta["d"] * prey * predators - theta["c"] * predators,
+    ])
+```
+
+What cannot be traced is refused with an error that names the operation, the line and a way out. With
+`engine="eager"` a function runs as it is, step by step, and none of this applies; it is slower.
+
+## What to write instead
+
+| In the function | Write |
+|---|---|
+| `if h[0] > 0:`, `while`, `and`, `or`, `max(h[0], 0)` | `np.where(condition, a, b)`, `np.maximum(h[0], 0)` |
+| `float(h[0])`, `math.sin(h[0])` | `h[0]`, `np.sin(h[0])` |
+| `h[0] = 1.0`, `h += 1`, `np.add(h, 1, out=h)` | `np.stack([1.0, h[1]])`, `h = h + 1` |
+| `out = np.zeros(2)`, then `out[0] = h[0]` | `np.stack([h[0], 0.0])` |
+| `np.array([h[0], h[1]], dtype=float)` | `np.array([h[0], h[1]])` or `np.stack([h[0], h[1]])` |
+| `h[h > 0]`, `np.where(h > 0)`, `np.nonzero(h)` | `np.where(h > 0, h, 0.0)`, which keeps the size |
+| `table[x]`, `table` a constant | `theta["table"][x]`, a frozen parameter, or `(np.arange(n) == x) @ table` |
+| `h[:k]`, `k` an input | `np.take(h, start + np.arange(length))` |
+| `np.asarray(h)` | `h` |
+| `scipy.special.softmax(h)` | `e = np.exp(h - np.max(h))`, then `e / np.sum(e)` |
+| complex numbers | two real arrays |
+
+`np.array([...])` of traced numbers gives an array of objects, which computes element by element: `+`, `*`, `@`,
+`np.tanh`, `np.sum` and the like work, comparisons do not. `np.stack([...])` has no such limits, and writes a shorter
+program.
+
+Constants are copied when the function is traced: changing an array afterwards changes nothing. Random numbers drawn
+inside a function become constants too, so hand them in as inputs.
+
+Results have NumPy's dtypes: a Python number takes the precision of the array it meets, a NumPy number or array does
+not, so `h * np.float64(2)` is double precision even if `h` is single.
+
+## Where the derivative is a matter of convention
+
+- Where two arguments of `np.maximum` are equal, or several entries share the largest value of `np.max`, they share the
+  derivative equally; `np.clip` at a bound, `np.minimum` and `np.min` likewise.
+- |x|, norms, `np.hypot` and `np.std` have derivative 0 where they are 0.
+- `np.where` differentiates the alternative that is taken. If the other one is not finite there, its derivative is
+  multiplied by 0, which gives NaN: put the condition inside as well, as in
+  `np.where(h > 0, np.sqrt(np.where(h > 0, h, 1.0)), 0.0)`.
+- Rounding, signs, comparisons, sorting places and conversions to integers have derivative 0.
+
+## Table of operations
+
+An argument that is not listed is refused. Python operators, indices (integers, slices, `...`, `None`, integer arrays
+and lists, constant masks) and the methods of arrays that stand for one of these functions are traced too, and so are
+`np.add.reduce` and its like for `multiply`, `maximum`, `minimum`, `logical_and` and `logical_or`, `np.add.accumulate`
+and the `outer` method of every function of two arguments. Other names of the same function, such as `np.abs`,
+`np.conj`, `np.mod`, `np.concat` or `scipy.special.jn`, need no entry of their own.
+
+The column "derivative" says "yes"; "0" for results that do not change with small changes of the arguments; "–" for
+questions about shapes, which are answered while tracing.
+"""
+
+THEMES = {
+    "pointwise": "Entry by entry",
+    "ufuncs": "Entry by entry",
+    "choosing": "Choosing and ordering",
+    "reductions": "Along axes",
+    "products": "Products and linear algebra",
+    "shapes": "Shapes",
+    "joining": "Joining, splitting, repeating, shifting",
+    "indexing": "Entries",
+    "sampled": "Functions sampled at points",
+    "questions": "Questions, and arrays like another",
+}
+
+DERIVATIVES = {"yes": "yes", "zero": "0", "none": "–"}
+
+
+def call(function: Any, entry: Lowering) -> str:
+    """The call with the arguments that are supported."""
+    name = display_name(function)
+    if isinstance(function, np.ufunc):
+        return f"{name}({', '.join('xyz'[: function.nin])})"
+    shown = []
+    for parameter in inspect.signature(entry.write).parameters.values():
+        text = parameter.name
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            text = f"*{text}"
+        elif parameter.default is not parameter.empty and type(parameter.default) is not object:
+            text += f"={parameter.default!r}"
+        shown.append(text)
+    return f"{name}({', '.join(shown)})"
+
+
+def page() -> str:
+    """The whole page."""
+    themes: dict[str, list[str]] = {title: [] for title in THEMES.values()}
+    for function, entry in SUPPORTED.items():
+        theme = THEMES[entry.write.__module__.rsplit(".", 1)[-1]]
+        note = entry.note
+        themes[theme].append(f"| `{call(function, entry)}` | {DERIVATIVES[entry.derivative]} | {note} |")
+    head = "| Call | Derivative | Notes |\n|---|---|---|"
+    return INTRODUCTION + "".join(
+        "\n".join([f"\n### {title}\n", head, *sorted(rows)]) + "\n" for title, rows in themes.items()
+    )
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

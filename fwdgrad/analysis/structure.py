@@ -1,0 +1,147 @@
+"""`Structure`: everything that follows from a system's dependency graph, and `analyze`, which finds it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fwdgrad.analysis.candidates import Candidate, Products, candidates_for
+from fwdgrad.analysis.choice import Budget, choose
+from fwdgrad.estimators import Estimator
+from fwdgrad.structure import Patterns
+from fwdgrad.structure.closure import closed_size, delay_length, strong_components
+from fwdgrad.structure.units import Units, dead_leaves, product_leaves, units_of
+from fwdgrad.system import System
+from fwdgrad.tracing import traced
+
+if TYPE_CHECKING:
+    import networkx
+
+__all__ = ["Structure", "analyze"]
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """What `analyze` found. ``print`` it for a table; `plot` it for pictures.
+
+    Attributes:
+        name: the system's.
+        patterns: patterns of ∂F and ∂Y, `scipy.sparse` matrices.
+        units: groups of state variables that share parameters, with their parameters and bias-like parameter.
+        colors: for each influential leaf, the number of backward products that give all its rows.
+        readout_only: learned parameters that only Y uses. Their gradient is exact under every estimator.
+        dead: learned parameters with no path to the loss.
+        product_only: matrices that enter only as W @ a.
+        closed: number of entries of the closed influence pattern: what exact gradients need to keep.
+        delay: if the state is a delay line, the number of steps after which truncation is exact; else None.
+        components: strongly connected component of each state variable, in an order in which none depends on a later.
+        model_cost: multiply-adds of F, Y and the loss.
+        candidates: every estimator, with its predicted costs.
+        choice: the estimator that ``estimator="auto"`` takes.
+        reason: why, in a sentence.
+    """
+
+    name: str
+    patterns: Patterns
+    units: Units
+    colors: dict[str, int]
+    readout_only: tuple[str, ...]
+    dead: tuple[str, ...]
+    product_only: tuple[str, ...]
+    closed: int
+    delay: int | None
+    components: np.ndarray
+    model_cost: int
+    candidates: tuple[Candidate, ...]
+    choice: Estimator
+    reason: str
+
+    @property
+    def backward_products(self) -> int:
+        """Backward products that give all rows of ∂F/∂θ."""
+        return sum(family.count for family in self.patterns.row_families)
+
+    @cached_property
+    def graph(self) -> networkx.DiGraph:
+        """The influence graph by units: nodes ("unit", k), ("leaf", name) and "prediction".
+
+        Nodes carry `kind` and `size` (and units their `bias`); edges carry `entries`, the number of derivatives that
+        can be non-zero between the two.
+        """
+        from fwdgrad.analysis.report import influence_graph
+
+        return influence_graph(self)
+
+    def __str__(self) -> str:
+        from fwdgrad.analysis.report import report
+
+        return report(self)
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
+        """Draw the influence graph by units and the patterns of ∂F/∂h and ∂F/∂θ; a matplotlib figure.
+
+        Args:
+            path: file to write, in a format that its name ends in.
+
+        Raises:
+            DeclarationError: matplotlib is not installed, or cannot write a file of that name.
+        """
+        from fwdgrad.analysis.picture import draw
+
+        return draw(self, path)
+
+
+def analyze(system: System, budget: Budget | None = None) -> Structure:
+    """Find out which parameter feeds which state variable, and what follows from it.
+
+    Structural: patterns hold for all values of state, input and parameters, and never leave out a dependence.
+
+    Cost: memory and time of the order of the entries of the patterns; see `benchmarks/structure.py`.
+
+    Args:
+        system: the declared system; its functions must be traceable.
+        budget: what exact gradients may cost; `Budget()` by default.
+
+    Raises:
+        TracingError: F or Y is not a fixed sequence of known operations.
+
+    Example:
+        >>> import numpy as np, fwdgrad as fg
+        >>> def F(h, x, theta):
+        ...     return np.tanh(theta["a"]) * h + x
+        >>> system = fg.System(F, None, np.zeros(500), {"a": np.zeros(500)}, np.zeros(500))
+        >>> structure = fg.analyze(system)
+        >>> structure.choice.name
+        'SparseRTRL'
+    """
+    programs = traced(system)
+    patterns = programs.patterns
+    S = patterns.transition.state
+    closed = closed_size(S, patterns.parameter_kinds)
+    products = Products.of(system)
+    candidates = candidates_for(patterns, products, closed)
+    choice, reason = choose(system, patterns, closed, candidates, budget or Budget())
+    return Structure(
+        name=system.name,
+        patterns=patterns,
+        units=units_of(patterns),
+        colors={k: int(colours.max(initial=0)) + 1 for k, colours in patterns.row_colours.items()},
+        readout_only=tuple(
+            k for k in system.trainable if k not in patterns.influential and patterns.output.leaves[k].nnz
+        ),
+        dead=dead_leaves(patterns),
+        product_only=tuple(
+            k for k in product_leaves(programs.transition, programs.number) if k in patterns.influential
+        ),
+        closed=closed,
+        delay=delay_length(S),
+        components=strong_components(S),
+        model_cost=products.model,
+        candidates=candidates,
+        choice=choice,
+        reason=reason,
+    )

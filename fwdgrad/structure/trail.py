@@ -1,0 +1,87 @@
+"""What is known of a variable of a program while its dependence is followed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fwdgrad.structure.dependence import Dependence
+
+__all__ = ["Trail", "broadcast", "constant", "numbers", "some", "union_all", "united"]
+
+Change = Callable[[Dependence], Dependence]
+
+
+@dataclass(frozen=True)
+class Trail:
+    """What is known of a variable. Entries are in C order."""
+
+    shape: tuple[int, ...]
+    depends: Dependence
+    varies: Dependence
+    zero: np.ndarray | None = None
+    """True where an entry is zero whatever the values, shape (N,); None if none is known to be."""
+    value: Any = None
+    """The value, of a constant."""
+
+    @property
+    def size(self) -> int:
+        """N."""
+        return int(np.prod(self.shape, dtype=int))
+
+    @property
+    def nonzero(self) -> np.ndarray:
+        """True where an entry may be other than zero."""
+        return np.ones(self.size, bool) if self.zero is None else ~self.zero
+
+    def take(self, entries: np.ndarray, shape: tuple[int, ...]) -> Trail:
+        """An array made of some entries of this one."""
+        zero = None if self.zero is None else self.zero[entries]
+        return self.mapped(shape, lambda d: d.take(entries), some(zero))
+
+    def mapped(self, shape: tuple[int, ...], change: Change, zero: np.ndarray | None) -> Trail:
+        """An array whose dependences are `change` of those of this one, done once if both are the same."""
+        depends = change(self.depends)
+        return Trail(shape, depends, depends if self.varies is self.depends else change(self.varies), zero)
+
+
+def constant(value: Any, sources: int) -> Trail:
+    """The trail of a constant."""
+    array = np.asarray(value)
+    nothing = Dependence.nothing(array.size, sources)
+    return Trail(array.shape, nothing, nothing, some(array.ravel() == 0), value)
+
+
+def some(zero: np.ndarray | None) -> np.ndarray | None:
+    """`zero`, or None if it is nowhere true."""
+    return zero if zero is not None and zero.any() else None
+
+
+def numbers(shape: tuple[int, ...]) -> np.ndarray:
+    """The number of each entry, in the array's shape."""
+    return np.arange(int(np.prod(shape, dtype=int))).reshape(shape)
+
+
+def broadcast(trail: Trail, shape: tuple[int, ...]) -> Trail:
+    """The same entries, repeated along new axes in front and along axes of size 1."""
+    if trail.shape == shape:
+        return trail
+    return trail.take(np.broadcast_to(numbers(trail.shape), shape).ravel(), shape)
+
+
+def union_all(parts: Sequence[Dependence]) -> Dependence:
+    """Entry by entry, of arrays of one size."""
+    total = parts[0]
+    for part in parts[1:]:
+        total = total.union(part)
+    return total
+
+
+def united(trails: Sequence[Trail]) -> tuple[Dependence, Dependence]:
+    """What entries depend on in all of some arrays of one shape, and what they vary with."""
+    depends = union_all([t.depends for t in trails])
+    same = all(t.varies is t.depends for t in trails)
+    return depends, depends if same else union_all([t.varies for t in trails])
