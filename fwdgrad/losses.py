@@ -143,6 +143,9 @@ class Custom:
     function: Callable[[Any, Any], Any]
     example: Any = None
 
+    def __repr__(self) -> str:
+        return f"Custom({getattr(self.function, '__qualname__', type(self.function).__name__)})"
+
     def target(self, prediction: Any) -> Any:
         """The example given, or zeros like the prediction."""
         if self.example is None:

@@ -155,9 +155,9 @@ class System:
         return flat(h) if self.dt is None else self._integrate(flat, h, self.dt)
 
     def output(self, h: Any, x: Any, params: dict[str, Any]) -> Any:
-        """ŷ = Y(h', x, θ) for a flat h'."""
+        """ŷ = Y(h', x, θ) for a flat h'; without Y the state as declared, or the flat vector if it is a dict."""
         if self.Y is None:
-            return h
+            return h if isinstance(self.state, dict) else self.unpack(h)
         return _result(self.Y(self.unpack(h), x, params))
 
     @cached_property

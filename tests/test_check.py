@@ -14,7 +14,8 @@ import pytest
 
 import fwdgrad as fg
 from fwdgrad import systems
-from fwdgrad.check import CheckReport, _sign_table, _Tally, check
+from fwdgrad.check import CheckReport, check
+from fwdgrad.check.compare import Tally, sign_table
 from fwdgrad.errors import DeclarationError
 from fwdgrad.influence import Exact, RankOne
 from fwdgrad.losses import SquaredError
@@ -306,7 +307,7 @@ def test_nothing_is_changed():
 
 
 def test_what_is_too_large_is_skipped(monkeypatch):
-    monkeypatch.setattr(sys.modules["fwdgrad.check"], "LARGEST", 10)
+    monkeypatch.setattr(sys.modules["fwdgrad.check.run"], "LARGEST", 10)
     found = verdicts(check(oracles.tanh_rnn().system))
     assert {w for w, v in found.items() if v == "skipped"} == {GRADIENTS, UORO, NOBACKTRACK}
     assert found[INFLUENCE] == "ok"
@@ -333,7 +334,7 @@ def test_a_system_that_is_not_finite_is_refused():
 
 @pytest.mark.parametrize("n", [1, 2, 3, 8, 9, 16, 17, 40])
 def test_the_table_of_signs_has_the_moments_of_independent_ones(n):
-    table = _sign_table(n)
+    table = sign_table(n)
     assert set(np.unique(table)) == {-1.0, 1.0}
     assert np.array_equal(np.mean(table, axis=0), np.zeros(n))
     assert np.array_equal(table.T @ table / len(table), np.eye(n))
@@ -342,7 +343,7 @@ def test_the_table_of_signs_has_the_moments_of_independent_ones(n):
 
 def test_what_differences_cannot_tell_is_unclear():
     """Within a large uncertainty nothing is alleged, and nothing is vouched for."""
-    tally = _Tally("something", 1e-6)
+    tally = Tally("something", 1e-6)
     tally.compare([1.0, 2.0], [1.3, 2.0], "here", slack=0.5)
     assert tally.row().verdict == "unclear"
     tally.compare([1.0], [1.6], "there", slack=0.5)

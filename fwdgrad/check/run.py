@@ -1,22 +1,17 @@
-"""`check`: does a system say what its author means, and are its derivatives right? To be asked before a long run.
-
-Every derivative that a learner will use is compared with central differences of the plain functions, along random
-directions, one for each array of the state and each learned parameter: a wrong rule, a hidden dependence or a function
-that computes something else when it is traced shows up as a number that is too large.
-"""
+"""The comparisons that `check` makes."""
 
 from __future__ import annotations
 
 import itertools
-import textwrap
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 
+from fwdgrad.check.compare import Tally, largest, line_slope, sign_table, skipped
+from fwdgrad.check.report import CheckReport, CheckRow
 from fwdgrad.errors import DeclarationError, FwdgradError, TracingError
 from fwdgrad.estimators import RTRL, UORO, Estimator, NoBackTrack
 from fwdgrad.execution import Execution
@@ -26,81 +21,13 @@ from fwdgrad.system import System
 from fwdgrad.tracing import check_against_plain
 from fwdgrad.trees import flatten, unflatten
 
-__all__ = ["CheckReport", "CheckRow", "check"]
+__all__ = ["check"]
 
 Leaves = dict[str, Any]
 
 POINTS = 3
-LADDER = (3e-2, 3e-3, 3e-4, 3e-5)
-"""Steps of the differences, relative to the size of what is moved; each result takes the one that suits it best."""
 LARGEST = 2e9
 """Operations that one row may take; beyond, it is skipped and says so."""
-
-
-@dataclass(frozen=True)
-class CheckRow:
-    """One comparison.
-
-    Attributes:
-        what: what was compared.
-        points: how many numbers were compared.
-        error: the largest relative difference, beyond the uncertainty of the finite differences.
-        tolerance: the largest one that is accepted.
-        verdict: "ok"; "FAILED"; "unclear" if finite differences could not tell; "skipped".
-        note: where the largest difference is, or why there is no verdict.
-    """
-
-    what: str
-    points: int
-    error: float
-    tolerance: float
-    verdict: str
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class CheckReport:
-    """What `check` found; ``print`` it.
-
-    Attributes:
-        system: the system in words.
-        engine: the engine that was checked.
-        reason: why the functions cannot be traced; empty if they can.
-        rows: the comparisons.
-    """
-
-    system: str
-    engine: str
-    reason: str
-    rows: tuple[CheckRow, ...]
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing failed."""
-        return all(row.verdict != "FAILED" for row in self.rows)
-
-    def raise_if_failed(self) -> None:
-        """Turn a failure into an error.
-
-        Raises:
-            DeclarationError: a comparison failed.
-        """
-        bad = [row for row in self.rows if row.verdict == "FAILED"]
-        if bad:
-            shown = "\n".join(f"  {row.what}: error {row.error:.1e}. {row.note}".rstrip() for row in bad[:3])
-            more = f"\n  and {len(bad) - 3} more" if len(bad) > 3 else ""
-            raise DeclarationError(f"fg.check found something wrong ({self.system.split(':')[0]}):\n{shown}{more}")
-
-    def __str__(self) -> str:
-        how = f"Not traceable: {self.reason} Engine {self.engine}." if self.reason else f"Traced. Engine {self.engine}."
-        lines = [*textwrap.wrap(self.system, 79), *textwrap.wrap(how, 79), ""]
-        lines.append(f"{'':42}{'numbers':>7}  {'error':>7}  {'allowed':>7}  verdict")
-        for row in self.rows:
-            error, allowed = (f"{v:.0e}" if v else "0" for v in (row.error, row.tolerance))
-            lines.append(f"{row.what:42}{row.points:7}  {error:>7}  {allowed:>7}  {row.verdict}")
-            if row.note and row.verdict != "ok":
-                lines += textwrap.wrap(row.note, 77, initial_indent="    ", subsequent_indent="    ")
-        return "\n".join([*lines, "", "Nothing failed." if self.ok else "Something is wrong."])
 
 
 def check(system: System, *, steps: int = 3, seed: int = 0, rtol: float | None = None) -> CheckReport:
@@ -167,46 +94,6 @@ class _Keep:
 
     def update(self, grads: Leaves, state: Leaves, params: Leaves) -> tuple[Leaves, Leaves]:
         return {}, dict(grads)
-
-
-class _Tally:
-    """A row in the making."""
-
-    def __init__(self, what: str, tolerance: float) -> None:
-        self.what, self.tolerance = what, tolerance
-        self.points, self.unclear, self.error, self.note = 0, 0, 0.0, ""
-
-    def compare(self, got: Any, expected: Any, where: str, slack: Any = 0.0, floor: Any = 0.0) -> None:
-        """Count the numbers in `got`.
-
-        Args:
-            got: what is checked.
-            expected: what it should be.
-            where: for the note.
-            slack: uncertainty of each number in `expected`; where it is not small, a difference within it is none.
-            floor: differences are relative to the numbers themselves, or to this if they are smaller.
-        """
-        got, expected = np.ravel(np.asarray(got, float)), np.ravel(np.asarray(expected, float))
-        slack, floor = (np.broadcast_to(np.ravel(v), got.shape) for v in (slack, floor))
-        known = np.isfinite(slack) & np.isfinite(expected)
-        scale = np.maximum(np.maximum(np.abs(got), np.abs(np.where(known, expected, 0.0))), floor)
-        sharp = slack <= 0.25 * self.tolerance * scale
-        difference = np.abs(got - expected)
-        difference = np.where(sharp, difference, np.maximum(difference - slack, 0.0))
-        error = np.where(known & (difference > 0), difference / scale, 0.0)
-        error[~np.isfinite(got)] = np.inf
-        self.points += got.size
-        self.unclear += int(np.sum(~known | (slack > self.tolerance * scale)))
-        if not np.max(error, initial=0.0) <= self.error:
-            self.error, self.note = float(np.max(error)), f"Largest {where}."
-
-    def row(self) -> CheckRow:
-        verdict = "ok" if self.error <= self.tolerance else "FAILED"
-        note = self.note
-        if verdict == "ok" and 2 * self.unclear > self.points:
-            verdict = "unclear"
-            note = f"{self.unclear} of {self.points} finite differences are too rough to tell."
-        return CheckRow(self.what, self.points, self.error, self.tolerance, verdict, note)
 
 
 class _Check:
@@ -322,7 +209,7 @@ class _Check:
     # ---- the comparisons
 
     def _repeated(self) -> Iterator[CheckRow]:
-        tally = _Tally("F, Y, loss: called twice", 0.0)
+        tally = Tally("F, Y, loss: called twice", 0.0)
         for p in self.points:
             F, Y = self.system.transition, self.system.output
             tally.compare(F(p.h, p.x, p.params), F(p.h, p.x, p.params), "in F")
@@ -336,7 +223,7 @@ class _Check:
         yield row
 
     def _as_traced(self) -> Iterator[CheckRow]:
-        tally = _Tally("F, Y, loss: as traced", self.tight)
+        tally = Tally("F, Y, loss: as traced", self.tight)
         if self.mismatch:
             yield CheckRow(tally.what, 0, np.inf, self.tight, "FAILED", self.reason)
         if not isinstance(self.model, TracedModel):
@@ -344,10 +231,12 @@ class _Check:
         traced = self.model.traced
         for p in self.points:
             after = self.system.transition(p.h, p.x, p.params)
-            tally.compare(traced.transition(*traced.arguments(p.h, p.x, p.params))[0], after, "in F", 0.0, _size(after))
+            tally.compare(
+                traced.transition(*traced.arguments(p.h, p.x, p.params))[0], after, "in F", 0.0, largest(after)
+            )
             prediction = self.system.output(p.after, p.x, p.params)
             made = traced.output(*traced.arguments(p.after, p.x, p.params))[0]
-            tally.compare(made, prediction, "in Y", 0.0, _size(prediction))
+            tally.compare(made, prediction, "in Y", 0.0, largest(prediction))
             loss = self.system.loss.value(prediction, p.y)
             tally.compare(traced.loss(prediction, *flatten(p.y))[0], loss, "in the loss")
         yield tally.row()
@@ -382,9 +271,9 @@ class _Check:
         self, name: str, at: Callable[[_Point], Any], products: Callable[[_Point], tuple[Any, Any]], plain: Any
     ) -> Iterator[CheckRow]:
         """Forward and backward products of one function against finite differences and each other."""
-        forward = _Tally(f"{name}: forward products", self.rtol)
-        backward = _Tally(f"{name}: backward products", self.rtol)
-        adjoint = _Tally(f"{name}: forward against backward", self.tight)
+        forward = Tally(f"{name}: forward products", self.rtol)
+        backward = Tally(f"{name}: backward products", self.rtol)
+        adjoint = Tally(f"{name}: forward against backward", self.tight)
         for p in self.points:
             jvp, vjp = products(p)
             h, x = at(p), self._input(p.x)
@@ -393,7 +282,7 @@ class _Check:
                 def line(t: float, h: Any = h, x: Any = x, dh: Any = dh, dp: Leaves = dp, p: _Point = p) -> Any:
                     return plain(self._along(h, dh, t), x, self._moved(p.params, dp, t))
 
-                slope, slack, size = _slope(line)
+                slope, slack, size = line_slope(line)
                 tangent = np.asarray(jvp(dh.astype(self.system.dtype), self._cast(dp)), float)
                 forward.compare(tangent, slope, where, slack, 1e-6 * size)
                 weight = np.maximum(np.abs(tangent), 1e-3 * size)  # so that outputs of unlike sizes weigh the same
@@ -409,7 +298,7 @@ class _Check:
         return {k: np.asarray(v).astype(self.system.dtype) for k, v in leaves.items()}
 
     def _loss(self) -> Iterator[CheckRow]:
-        tally = _Tally("loss: gradient in h' and θ", self.rtol)
+        tally = Tally("loss: gradient in h' and θ", self.rtol)
         for p in self.points:
             c, direct = self.model.observe(p.after, p.x, p.y, p.params).gradient()
             x, y = self._input(p.x), self._input(p.y)
@@ -419,7 +308,7 @@ class _Check:
                     after = self._along(p.after, dh, t)
                     return self._loss_at(self.exact, after, x, self._moved(p.params, dp, t), y)
 
-                slope, slack, size = _slope(line)
+                slope, slack, size = line_slope(line)
                 got = np.vdot(c, dh) + sum(np.vdot(direct[k], d) for k, d in dp.items() if k in direct)
                 tally.compare(got, slope, where, slack, 1e-6 * size)
         yield tally.row()
@@ -438,7 +327,7 @@ class _Check:
 
     def _influence(self) -> Iterator[CheckRow]:
         """v ← A v + B d along a trajectory, against the difference of whole trajectories."""
-        tally = _Tally(f"influence of θ after {self.steps} steps", self.rtol)
+        tally = Tally(f"influence of θ after {self.steps} steps", self.rtol)
         first = self.points[0]
         for k in self.model.leaves:
             d = {k: self._direction(first.params[k])}
@@ -449,16 +338,16 @@ class _Check:
             def line(t: float, d: Leaves = d) -> Any:
                 return list(self._trajectory(self._moved(first.params, d, t), self.exact.dtype))[-1][1]
 
-            slope, slack, size = _slope(line)
+            slope, slack, size = line_slope(line)
             tally.compare(v, slope, f"in {k}", slack, 1e-6 * size)
-        yield tally.row() if tally.points else _skipped(tally, "No parameter influences the state.")
+        yield tally.row() if tally.points else skipped(tally, "No parameter influences the state.")
 
     def _rtrl(self, execution: Execution) -> Iterator[CheckRow]:
         """The gradients of the learner's own steps, with θ fixed."""
-        tally = _Tally(f"RTRL: gradients of {self.steps} steps", self.rtol)
+        tally = Tally(f"RTRL: gradients of {self.steps} steps", self.rtol)
         n, p_count = self.system.size, execution.steps.layout.parameters
         if n * n * p_count * self.steps > LARGEST:
-            yield _skipped(tally, f"Too large: {n} state variables, {p_count} parameters.")
+            yield skipped(tally, f"Too large: {n} state variables, {p_count} parameters.")
             return
         first = self.points[0]
         carry = self._start(execution)
@@ -479,7 +368,7 @@ class _Check:
                     ]
                 )
 
-            slope, slack, size = _slope(line)
+            slope, slack, size = line_slope(line)
             tally.compare([np.vdot(g[k], d[k]) for g in found], slope, f"in {k}", slack, 1e-6 * size)
         yield tally.row()
 
@@ -491,17 +380,17 @@ class _Check:
 
     def _reduction(self, estimator: Estimator) -> Iterator[CheckRow]:
         """Mean over the signs of c·reduce(A v wᵀ + B), for a random row c, against (c A) v wᵀ + c B."""
-        tally = _Tally(f"{estimator.name}: mean of a reduction", self.tight)
+        tally = Tally(f"{estimator.name}: mean of a reduction", self.tight)
         execution = Execution(self.system, estimator, _Keep(), "eager" if self.reason else "auto")
         layout, influence = execution.steps.layout, execution.steps.influence
         if not layout.leaves:
-            yield _skipped(tally, "No parameter influences the state.")
+            yield skipped(tally, "No parameter influences the state.")
             return
         n, count = self.system.size, layout.parameters
-        signs = _sign_table(n).astype(self.system.dtype)
+        signs = sign_table(n).astype(self.system.dtype)
         rows = n if estimator.influence == NoBackTrack().influence else 1
         if len(signs) * (n * n + rows * count) > LARGEST:
-            yield _skipped(tally, f"Too large: {n} state variables, {count} parameters.")
+            yield skipped(tally, f"Too large: {n} state variables, {count} parameters.")
             return
         p, q = self.points[:2]
         carry = tuple(execution.transit(self._start(execution), flatten(p.x), (signs[len(signs) // 3],))[:-3])
@@ -510,14 +399,14 @@ class _Check:
         row, fresh = self.model.linearize(before.h, q.x, before.params).vjp(c)
         carried = influence.pull(before.influence, row, layout)
         total: Leaves = {k: 0.0 for k in layout.leaves}
-        largest = 0.0
+        size = 0.0
         for noise in signs:
             after = execution.unpack(tuple(execution.transit(carry, flatten(q.x), (noise,))[:-3]))
             pulled = influence.pull(after.influence, c, layout)
             total = {k: total[k] + np.asarray(pulled[k], float) for k in total}
-            largest = max(largest, *map(_size, pulled.values()))
+            size = max(size, *map(largest, pulled.values()))
         for k in layout.leaves:
-            tally.compare(total[k] / len(signs), carried[k] + fresh[k], f"in {k}", 0.0, largest)
+            tally.compare(total[k] / len(signs), carried[k] + fresh[k], f"in {k}", 0.0, size)
         yield tally.row()
 
 
@@ -562,46 +451,3 @@ def _in_double_precision(system: System) -> System:
         )
     except FwdgradError:
         return system
-
-
-def _size(values: Any) -> float:
-    return float(np.max(np.abs(values), initial=0.0))
-
-
-def _slope(line: Callable[[float], Any]) -> tuple[Any, Any, Any]:
-    """dline/dt at 0 by extrapolated central differences; its uncertainty; |line(0)|: entry by entry.
-
-    Of the steps in LADDER each entry takes the one with the least uncertainty: what changes when the step is halved, or
-    was ten times as long, by how much the slopes on the two sides differ, and rounding. Where nothing is finite, or a
-    kink is near, it is large.
-    """
-    middle = np.asarray(line(0.0))
-    rounding = float(np.finfo(middle.dtype).eps) * np.abs(middle)
-    best, least = np.zeros(middle.shape), np.full(middle.shape, np.inf)
-    before = np.full(middle.shape, np.nan)
-    for t in LADDER:
-        right, near_right, near_left, left = (np.asarray(line(s), float) - middle for s in (t, t / 2, -t / 2, -t))
-        fine, coarse = (near_right - near_left) / t, (right - left) / (2 * t)
-        estimate = (4 * fine - coarse) / 3
-        kink = (4 * (near_right + near_left) - (right + left)) / t
-        doubt = np.maximum(np.maximum(np.abs(estimate - fine), np.abs(estimate - before)), np.abs(kink))
-        doubt = 4 * (doubt + rounding / t)
-        better = doubt < least  # never where `before` or anything else is not a number
-        best, least, before = np.where(better, estimate, best), np.where(better, doubt, least), estimate
-    return best, least, np.abs(middle)
-
-
-def _sign_table(n: int) -> np.ndarray:
-    """Rows of signs whose mean is 0 and whose second moments are those of independent ones.
-
-    A reduction is quadratic in the signs but for scales that are even in them, so its mean over the table is exact. All
-    2ⁿ patterns for n ≤ 8; else a Hadamard matrix and its negative (Plackett & Burman 1946).
-    """
-    if n <= 8:
-        return np.array(list(itertools.product((-1.0, 1.0), repeat=n)))
-    rows = scipy.linalg.hadamard(1 << (n - 1).bit_length())[:, :n].astype(float)
-    return np.concatenate([rows, -rows])
-
-
-def _skipped(tally: _Tally, why: str) -> CheckRow:
-    return CheckRow(tally.what, 0, 0.0, tally.tolerance, "skipped", why)
