@@ -193,8 +193,9 @@ def _rate(text: bool, optimizer: str, estimator: Estimator | str) -> float:
         return {"adagrad": 0.05, "adam": 3e-3, "sgd": 1e-2}[optimizer]
     if optimizer != "adam":
         return 1e-2
-    noisy = isinstance(estimator, Estimator) and estimator.name in ("UORO", "NoBackTrack") and estimator.window < 8
-    return 3e-4 if noisy else 2e-3
+    if isinstance(estimator, str):  # "auto", which for a network is a random estimate
+        return 3e-4
+    return 3e-4 if estimator.name in ("UORO", "NoBackTrack") and estimator.window < 8 else 2e-3
 
 
 def _optimizer(settings: dict[str, Any]) -> Optimizer:

@@ -99,8 +99,8 @@ def _algorithm(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--estimator",
         metavar="NAME",
-        help="auto, nobacktrack, uoro, rtrl, sparse-rtrl, snap:N, tbptt:N; uoro:N and nobacktrack:N treat N steps exactly "
-        "(default: uoro:16 for text; auto for data, which takes what suits the structure of the system)",
+        help="auto, nobacktrack, uoro, rtrl, sparse-rtrl, snap:N, tbptt:N; with uoro:N and nobacktrack:N the last N "
+        "steps are exact (default: uoro:16 for text; auto for data, which takes what suits the system's structure)",
     )
     group.add_argument("--rank", metavar="K", type=int, help="average K copies of a random estimate (default: 1)")
     group.add_argument(

@@ -46,7 +46,7 @@ def heading(learner: Learner, job: Job, seed: int, steps: int) -> str:
     extras = [f"window {estimator.window}"] * (estimator.window > 1) + [f"rank {estimator.rank}"] * (estimator.rank > 1)
     rows = [
         ("system", f"{system.name}: state {system.size}, parameters {count}"),
-        (things, f"{through}{len(job)} of {job.source}"),
+        (things, f"{through}{len(job)} in {job.source}"),
         ("estimator", ", ".join([estimator.name, *extras])),
         ("optimizer", f"{learner.optimizer!r}"),
         ("engine", f"{learner.engine}, seed {seed}"),
