@@ -13,13 +13,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from autograd.core import primitive_vjps
 
 from fwdgrad.errors import ShapeError, UnsupportedOperationError
 from fwdgrad.program import operations as ops
 from fwdgrad.program.operations import Pointwise
 from fwdgrad.program.program import Instruction, Program, Variable, read, recording_for
-from fwdgrad.program.rules import AUTOGRAD, BACKWARD, FORWARD, PARTIALS, unbroadcast
+from fwdgrad.program.rules import BACKWARD, FORWARD, PARTIALS, autograd_rule, unbroadcast
 
 __all__ = ["Linearized"]
 
@@ -185,7 +184,7 @@ def _pointwise(op: Pointwise, values: list[Any], out: Any, g: Any, number: int, 
         shape = out.shape
         wide = [ops.broadcast_to(v, shape=shape) if np.shape(v) != shape else v for v in values]
         g = ops.broadcast_to(g, shape=shape) if g.shape != shape else g
-        (part,) = primitive_vjps[AUTOGRAD[op.name]]((number,), out, tuple(wide), {})(g)
+        (part,) = autograd_rule(op)((number,), out, tuple(wide), {})(g)
         return part
     except NotImplementedError:
         raise UnsupportedOperationError(

@@ -11,17 +11,18 @@ derivative into the program being traced.
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable
 from typing import Any
 
 import autograd.numpy as anp
-import autograd.scipy.special as aspecial
 import numpy as np
+from autograd.core import primitive_vjps
 
 from fwdgrad.program import operations as ops
 
-__all__ = ["AUTOGRAD", "BACKWARD", "FORWARD", "PARTIALS", "unbroadcast"]
+__all__ = ["BACKWARD", "FORWARD", "PARTIALS", "autograd_rule", "unbroadcast"]
 
 
 def _shape(x: Any) -> tuple[int, ...]:
@@ -44,11 +45,19 @@ def unbroadcast(gradient: Any, shape: tuple[int, ...]) -> Any:
 
 # ---------------------------------------------------------------- pointwise operations
 
-AUTOGRAD = {
-    name: getattr(aspecial if op.source.startswith("special") else anp, name, None)
-    for name, op in ops.POINTWISE.items()
-}
-"""autograd's function for each pointwise operation that it has."""
+
+def autograd_rule(op: ops.Pointwise) -> Any:
+    """autograd's backward rule for a pointwise operation; NotImplementedError if it has none.
+
+    Its rules for scipy.special are loaded when they are first needed: they bring all of SciPy with them.
+    """
+    special = op.source.startswith("special")
+    namespace = importlib.import_module("autograd.scipy.special") if special else anp
+    rule = primitive_vjps.get(getattr(namespace, op.name, None))
+    if rule is None:
+        raise NotImplementedError(op.name)
+    return rule
+
 
 _WHERE = ops.POINTWISE["where"]
 
