@@ -24,16 +24,16 @@ every step, whatever the values are. `for` loops, `if`s on shapes and constants,
 ```python
 import numpy as np
 
-def F(h, x, theta):                                # a network
+
+def F(h, x, theta):  # a network
     z = 1 / (1 + np.exp(-(theta["U"] @ h + theta["V"][:, x])))
     return (1 - z) * h + z * np.tanh(theta["W"] @ h)
 
-def lotka_volterra(h, x, theta):                   # an equation, written element by element
+
+def lotka_volterra(h, x, theta):  # an equation, written element by element
     prey, predators = h
-    return np.array([
-        theta["a"] * prey - theta["b"] * prey * predators,
-        theta["d"] * prey * predators - theta["c"] * predators,
-    ])
+    growth = theta["a"] * prey - theta["b"] * prey * predators
+    return np.array([growth, theta["d"] * prey * predators - theta["c"] * predators])
 ```
 
 What cannot be traced is refused with an error that names the operation, the line and a way out. With

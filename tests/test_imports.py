@@ -41,10 +41,10 @@ LAYERS = {
     "optimizers": 5,
     # named algorithms; reading samples; drawing noise
     "estimators": 6,
-    "analysis": 7,
     "samples": 6,
     "noise": 6,
-    # one online step, and running it on an engine
+    # the choice of an algorithm; one online step, and running it on an engine
+    "analysis": 7,
     "step": 7,
     "checkpoint": 7,
     "execution": 8,
