@@ -206,16 +206,24 @@ def test_scenarios_are_about_their_operation(name, monkeypatch):
 @pytest.mark.parametrize("function", [f for f in SUPPORTED if not isinstance(f, np.ufunc)], ids=display_name)
 def test_lowerings_take_numpys_arguments(function):
     """Under NumPy's names and with NumPy's defaults."""
-    theirs = inspect.signature(function).parameters
+    try:
+        theirs = inspect.signature(function).parameters
+    except ValueError:
+        pytest.skip("this release of NumPy does not tell")
     for name, ours in inspect.signature(SUPPORTED[function].write).parameters.items():
-        if ours.kind is ours.VAR_POSITIONAL:
+        if ours.kind is ours.VAR_POSITIONAL or (function, name) in OWN_DEFAULT:
             continue
         if name not in theirs:
-            assert any(p.kind is p.VAR_KEYWORD for p in theirs.values())
-        elif ours.default is ours.empty or name == "optimize":
-            assert theirs[name].default is ours.empty or name == "optimize"
-        elif theirs[name].default is not np._NoValue and function is not np.where:
+            assert OLDER or any(p.kind is p.VAR_KEYWORD for p in theirs.values())
+        elif theirs[name].default is ours.empty:
+            assert OLDER or ours.default is ours.empty
+        elif theirs[name].default is not np._NoValue:
             assert theirs[name].default == ours.default
+
+
+OLDER = np.lib.NumpyVersion(np.__version__) < "2.3.0"  # some arguments had other names, or no defaults
+# np.einsum's changes no result; np.where's stand for "not given".
+OWN_DEFAULT = {(np.einsum, "optimize"), (np.where, "x"), (np.where, "y")}
 
 
 @pytest.mark.parametrize("name", sorted(BY_NAME))

@@ -10,10 +10,11 @@ from fwdgrad.program import Abstract, Linearized, trace
 
 INPUTS = [np.array([0.3, -0.7, 1.1]), np.array([[0.2, -0.4, 0.9], [1.3, 0.5, -0.8]]), np.array(0.6)]
 
+# Functions under which numbers grow no faster than sums.
 UNARY = [
     np.tanh,
     np.sin,
-    lambda a: a**2,
+    lambda a: np.tanh(a) ** 2,
     lambda a: a * 1.0 + 0.0,
     lambda a: a.T,
     lambda a: a.reshape(-1),
@@ -25,18 +26,18 @@ UNARY = [
     lambda a: np.cumsum(a, axis=0) if a.ndim else a,
     lambda a: np.where(a > 0.1, a, -0.5),
     lambda a: np.concatenate([a, a]) if a.ndim else a,
-    lambda a: np.array([*a, a[0]]) if a.ndim == 1 else a,
-    lambda a: np.asarray(a),
+    lambda a: np.concatenate([np.tanh(np.array([2 * a[0], a[-1]])), a]) if a.ndim == 1 else a,
+    lambda a: a + np.sin(np.asarray(a)),
 ]
 BINARY = [
     np.add,
-    np.multiply,
+    lambda a, b: np.multiply(np.sin(a), b),
     np.maximum,
     lambda a, b: a - b,
     lambda a, b: a / (2.0 + b * b),
     lambda a, b: np.stack([a, b]) if a.shape == b.shape else a,
-    lambda a, b: a @ b if a.ndim == b.ndim == 1 and a.shape == b.shape else b,
-    lambda a, b: np.outer(a, b)[:2, :2],
+    lambda a, b: np.sin(a) @ b if a.ndim == b.ndim == 1 and a.shape == b.shape else b,
+    lambda a, b: np.outer(np.cos(a), b)[:2, :2],
 ]
 CHOICES = st.lists(
     st.tuples(st.integers(0, len(UNARY) + len(BINARY) - 1), st.integers(0, 50), st.integers(0, 50)),

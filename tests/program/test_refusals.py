@@ -214,7 +214,7 @@ def test_refused(function, inputs, words):
     assert isinstance(caught.value, UnsupportedOperationError) == ("is not among the operations" in message)
 
 
-def test_unknown_functions_leave_no_trace_of_numpys_own_errors():
+def test_errors_that_numpy_puts_in_place_of_ours_are_not_shown():
     """NumPy replaces an error in a conversion by one of its own; the user gets the first one."""
     with pytest.raises(TracingError) as caught:
         trace(lambda h: [stored_element(h)], [VECTOR])

@@ -222,7 +222,7 @@ def test_autograd_and_numpy_give_the_same_program():
 
 def test_lambdified_expressions():
     x, y, a = sympy.symbols("x y a")
-    rates = [sympy.sin(x) * y**2 + a, sympy.Max(x, a) * sympy.exp(-y)]
+    rates = [sympy.sin(x) * y**2 + a, sympy.sqrt(x**2 + a) * sympy.exp(-y)]
     function = sympy.lambdify([(x, y), a], rates, "numpy", cse=True)
     agrees(function, (np.array([0.3, 1.2]), np.array(0.7)))
 

@@ -112,9 +112,9 @@ def lower_function(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -
     if entry is None:
         return unsupported(display_name(function))
     call = _call(function)
-    if call is None:
-        return entry.write(*args, **kwargs)
-    named = dict(kwargs) if call.spread else {**dict(zip(call.positional, args, strict=False)), **kwargs}
+    named = {_RENAMED.get(name, name): value for name, value in kwargs.items()}
+    if not call.spread:
+        named |= dict(zip(call.positional, args, strict=False))
     for name in [n for n, v in named.items() if n in call.defaults and _is_default(v, call.defaults[n])]:
         del named[name]
     if not call.accepted.issuperset(named):
@@ -137,17 +137,23 @@ class _Call:
     accepted: frozenset[str]
 
 
+_RENAMED = {"newshape": "shape"}
+"""Arguments by the names that NumPy 2.0 has for them."""
+
+
 @cache
-def _call(function: Any) -> _Call | None:
+def _call(function: Any) -> _Call:
+    ours = inspect.signature(SUPPORTED[function].write).parameters
     try:
-        parameters = inspect.signature(function).parameters.values()
-    except ValueError:  # some of NumPy's C functions have none in older releases: the lowering's order is NumPy's
-        return None
+        theirs = inspect.signature(function).parameters
+    except ValueError:  # in older releases some C functions have none: ours have the same order
+        theirs = ours
+    named = [p for p in theirs.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     return _Call(
-        positional=tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)),
-        spread=any(p.kind is p.VAR_POSITIONAL for p in parameters),
-        defaults={p.name: p.default for p in parameters if p.default is not p.empty},
-        accepted=frozenset(inspect.signature(SUPPORTED[function].write).parameters),
+        positional=tuple(_RENAMED.get(p.name, p.name) for p in named),
+        spread=any(p.kind is p.VAR_POSITIONAL for p in theirs.values()),
+        defaults={p.name: p.default for p in theirs.values() if p.default is not p.empty},
+        accepted=frozenset(ours),
     )
 
 
