@@ -31,7 +31,10 @@ def write(path: str | os.PathLike[str], arrays: dict[str, np.ndarray], descripti
     Raises:
         CheckpointError: the file cannot be written.
     """
-    path = Path(path)
+    try:
+        path = Path(path)
+    except TypeError:
+        raise CheckpointError(f"save: expected a file name, got {path!r}.") from None
     text = json.dumps({"format": FORMAT, "fwdgrad": __version__, **description}, default=_plain)
     temporary: str | None = None
     try:
@@ -43,7 +46,9 @@ def write(path: str | os.PathLike[str], arrays: dict[str, np.ndarray], descripti
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise CheckpointError(f"cannot write the checkpoint {path}: {error.strerror or error}.") from error
+        raise CheckpointError(
+            f"cannot write the checkpoint {path}: {error.strerror or error}.\nName a file in a folder that exists."
+        ) from error
     finally:
         if temporary is not None:
             with contextlib.suppress(OSError):
@@ -65,7 +70,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
         description = json.loads(str(loaded["description"]))
         arrays = {k.removeprefix("array:"): v for k, v in loaded.items() if k.startswith("array:")}
     except FileNotFoundError:
-        raise CheckpointError(f"there is no checkpoint {path}.") from None
+        raise CheckpointError(f"there is no checkpoint {path}. Learner.save writes one.") from None
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, CheckpointError):
             raise

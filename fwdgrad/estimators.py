@@ -37,7 +37,10 @@ class Estimator:
         for label in ("window", "rank"):
             value = getattr(self, label)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise DeclarationError(f"{self.name}({label}=…): expected an integer of at least 1, got {value!r}.")
+                raise DeclarationError(
+                    f"{self.name.partition('(')[0]}({label}=…): expected an integer of at least 1, got {value!r}.\n"
+                    "Write 1 for the plain algorithm."
+                )
         if self.rank > 1 and isinstance(self.influence, (Exact, Masked, NoInfluence)):
             raise DeclarationError(
                 f"{self.name}(rank={self.rank}): copies of what is not random are all the same. Use rank=1."
@@ -74,6 +77,8 @@ def SnAp(order: int = 1) -> Estimator:
 
     Biased, unless the pattern of `order` steps is closed.
     """
+    if isinstance(order, bool) or not isinstance(order, int) or order < 1:
+        raise DeclarationError(f"SnAp(order=…): expected an integer of at least 1, got {order!r}. Write SnAp(1).")
     return Estimator(Masked(order), name=f"SnAp-{order}")
 
 

@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from fwdgrad import checkpoint
 from fwdgrad.analysis import analyze
-from fwdgrad.errors import CheckpointError, DeclarationError, NonFiniteError, TracingError
+from fwdgrad.errors import (
+    CheckpointError,
+    DeclarationError,
+    NonFiniteError,
+    ShapeError,
+    TracingError,
+    UnknownNameError,
+    did_you_mean,
+)
 from fwdgrad.estimators import UORO, Estimator, estimator_named
 from fwdgrad.execution import Execution, Flat
 from fwdgrad.history import History, Progress, Recorder
+from fwdgrad.linear import check_repeatable
 from fwdgrad.noise import NoiseStream
 from fwdgrad.optimizers import SGD, Optimizer
 from fwdgrad.samples import SampleReader
 from fwdgrad.step import Carry
 from fwdgrad.system import System
-from fwdgrad.trees import flatten
+from fwdgrad.trees import flatten, map_leaves
 
 __all__ = ["Learner"]
 
@@ -62,11 +72,17 @@ class Learner:
         seed: int | np.random.Generator = 0,
         engine: str = "auto",
     ) -> None:
+        if not isinstance(system, System):
+            raise DeclarationError(
+                f"Learner: expected a fwdgrad.System, got {system!r}. Declare one: fg.System(F, Y, …)."
+            )
         self.system = system
         self.estimator = _checked_estimator(estimator, system)
         self.optimizer = _checked_optimizer(optimizer)
         self._execution = Execution(system, self.estimator, self.optimizer, engine)
         self.engine = self._execution.engine
+        if self.engine == "eager":  # tracing finds this out by itself
+            check_repeatable(system)
         self._reader = SampleReader(self._execution.model)
         generator = seed if isinstance(seed, np.random.Generator) else np.random.default_rng(_checked_seed(seed))
         self._noise = NoiseStream(generator, self._execution.specs, system.dtype)
@@ -84,14 +100,31 @@ class Learner:
     # ---- what is known
 
     @property
-    def params(self) -> dict[str, np.ndarray]:
-        """θ, a dict of copies in declaration order."""
-        return {k: np.array(v) for k, v in self._unpacked.params.items()}
+    def params(self) -> Mapping[str, np.ndarray]:
+        """θ, by name in declaration order: copies, read-only. Assign a dict to change some or all of them.
+
+        Raises (when assigned to):
+            UnknownNameError: there is no parameter of that name.
+            ShapeError: another shape than declared, or numbers that are not finite.
+        """
+        return MappingProxyType({k: _frozen(v) for k, v in self._unpacked.params.items()})
+
+    @params.setter
+    def params(self, values: Mapping[str, Any]) -> None:
+        params = dict(self._unpacked.params)
+        for k, v in values.items():
+            if k not in params:
+                raise UnknownNameError(f"params: there is no parameter {k!r}. {did_you_mean(k, params)}")
+            array = np.array(v, dtype=self.system.dtype)
+            if array.shape != np.shape(params[k]) or not np.all(np.isfinite(array)):
+                raise ShapeError(f"params[{k!r}]: expected finite numbers of shape {np.shape(params[k])}, got {v!r}.")
+            params[k] = array
+        self._carry = self._execution.pack(self._unpacked._replace(params=params))
 
     @property
     def state(self) -> Any:
-        """The current state h, in the containers it was declared with."""
-        return self.system.unpack(np.array(self._carry[0]))
+        """The current state h, in the containers it was declared with: copies, read-only. `reset_state` sets it."""
+        return map_leaves(_frozen, self.system.unpack(np.array(self._carry[0])))
 
     @property
     def _unpacked(self) -> Carry:
@@ -243,7 +276,7 @@ class Learner:
     def _refuse(self, carry: list[Any], loss: Any, observed: bool) -> None:
         """Say what stopped being finite. The new carry is dropped."""
         made = self._execution.unpack(tuple(carry))
-        found = "the size of its numbers"
+        found = "a number too large to square (state, parameter or influence)"
         if not np.all(np.isfinite(made.h)):
             found = "the state"
         elif observed and not math.isfinite(loss):
@@ -342,9 +375,10 @@ class Learner:
         theirs, ours = description["system"], _fingerprint(system, learner._execution)
         different = [k for k in ours if ours[k] != theirs.get(k)]
         if different:
-            lines = [f"  {k}: {theirs.get(k)} in the checkpoint, {ours[k]} here" for k in different[:3]]
+            lines = [_difference(k, theirs.get(k), ours[k]) for k in different[:3]]
             raise CheckpointError(
-                f"the checkpoint {path} belongs to another system; these differ:\n" + "\n".join(lines)
+                f"the checkpoint {path} belongs to another system; these differ:\n" + "\n".join(lines) + "\n"
+                "Declare the system as it was when the checkpoint was made."
             )
         try:
             learner._restore(arrays, description)
@@ -379,7 +413,7 @@ def _fingerprint(system: System, execution: Execution) -> dict[str, Any]:
 
     return {
         "state": shapes(system.state),
-        "params": {k: f"{v.dtype}{list(v.shape)}" for k, v in system.params.items()},
+        "params": [f"{k}: {v.dtype}{list(v.shape)}" for k, v in system.params.items()],
         "frozen": list(system.frozen),
         "x": shapes(system.x),
         "y": shapes(system.y),
@@ -388,6 +422,19 @@ def _fingerprint(system: System, execution: Execution) -> dict[str, Any]:
         "method": system.method,
         **execution.model.fingerprints(),
     }
+
+
+def _difference(what: str, theirs: Any, ours: Any) -> str:
+    if what in ("F", "Y"):
+        return f"  {what}: it computes something else, or the same with other operations or constants"
+    return f"  {what}: {theirs} in the checkpoint, {ours} here"
+
+
+def _frozen(value: Any) -> np.ndarray:
+    """A copy that cannot be written to, so that a write is not lost without a word."""
+    array = np.array(value)
+    array.setflags(write=False)
+    return array
 
 
 def _length_hint(xs: Any, ys: Any) -> int | None:

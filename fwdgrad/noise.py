@@ -64,9 +64,21 @@ class NoiseStream:
         return {"generator": self._before if within else self._generator.bit_generator.state, "next": self._next}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on where `state` was taken."""
-        self._generator.bit_generator.state = state["generator"]
+        """Go on where `state` was taken, with a generator of the same kind."""
+        saved = _arrays(state["generator"])
+        kind = getattr(np.random, str(saved["bit_generator"]), None)
+        if not (isinstance(kind, type) and issubclass(kind, np.random.BitGenerator)):
+            raise ValueError(f"the bit generator {saved['bit_generator']!r} is not one of NumPy's")
+        self._generator = np.random.Generator(kind())
+        self._generator.bit_generator.state = saved
         self._next, self._block = BLOCK, []
         if self._specs and state["next"] < BLOCK:
             self._draw()
         self._next = int(state["next"])
+
+
+def _arrays(state: Any) -> Any:
+    """A bit generator's state as it was before it went through JSON."""
+    if isinstance(state, dict) and set(state) == {"ndarray", "dtype"}:
+        return np.array(state["ndarray"], dtype=state["dtype"])
+    return {k: _arrays(v) for k, v in state.items()} if isinstance(state, dict) else state

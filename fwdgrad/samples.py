@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import islice, repeat, zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,7 +86,9 @@ class SampleReader:
         """
         if xs is None and self._system.x is not None:
             raise DataError("run: expected inputs xs, got None. Only an autonomous system (x=None) runs without.")
-        length = self._length(xs, ys)
+        if xs is None and ys is None and steps is None:
+            raise DataError("run: expected targets ys, or a number of steps to run without. Write run(steps=1000).")
+        length = None if xs is None and ys is None else self._length(xs, ys)
         if length is None:
             yield from self._from_iterable(self._pairs(xs, ys), steps, start)
             return
@@ -102,6 +104,8 @@ class SampleReader:
         """Length of array streams; None if they are to be iterated over."""
         if ys is None and xs is not None:
             return None  # pairs
+        if any(isinstance(s, (list, tuple)) and len(s) and isinstance(s[0], dict) for s in (xs, ys)):
+            return None  # samples that are dicts, one by one
         streams = [_listed(s) for s in (*_streams(xs), *_streams(ys))]
         if not all(hasattr(s, "__len__") and hasattr(s, "shape") for s in streams):
             return None
@@ -114,7 +118,9 @@ class SampleReader:
         if ys is not None:
             if xs is None:
                 return ((None, y) for y in ys)
-            return iter(zip(xs, ys, strict=True))
+            return _paired(xs, ys)
+        if xs is None:  # an autonomous system that nobody watches
+            return repeat((None, None))
 
         def checked() -> Iterator[tuple[Any, Any]]:
             for number, pair in enumerate(_iterate(xs)):
@@ -193,6 +199,16 @@ class SampleReader:
         return made, ~missing
 
 
+def _paired(xs: Iterable[Any], ys: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    """Inputs with their targets."""
+    end = object()
+    for number, (x, y) in enumerate(zip_longest(_iterate(xs), _iterate(ys), fillvalue=end)):
+        if x is end or y is end:
+            short, long = ("inputs", "targets") if x is end else ("targets", "inputs")
+            raise DataError(f"run: there are {number} {short} but more {long}. Give as many of both, None if missing.")
+        yield x, y
+
+
 def _listed(stream: Any) -> Any:
     """A list as an array (object dtype where it has gaps); anything else as it is."""
     if not isinstance(stream, (list, tuple)):
@@ -251,9 +267,10 @@ def _shaped(array: np.ndarray, like: np.ndarray, name: str, length: int) -> np.n
         raise ShapeError(f"{name}: expected real numbers ({like.dtype}), got {array.dtype}.")
     if array.shape[1:] != like.shape:
         one = f"shape {like.shape}" if like.shape else "one number"
+        source = "the example x it was declared with" if name.startswith("x") else "the prediction and the loss"
         raise ShapeError(
-            f"{name}: expected {one} per step, as in the declared example; got {array.shape[1:] or 'one number'}.\n"
-            "Time is axis 0 of a stream. Reshape the data, or declare the system with another example."
+            f"{name}: expected {one} per step, by {source}; got {array.shape[1:] or 'one number'}.\n"
+            "Time is axis 0 of a stream. Reshape the data, or change the declaration."
         )
     return array
 
@@ -266,7 +283,8 @@ def _integers(array: np.ndarray, name: str, start: int) -> np.ndarray:
         k = _first(wrong)
         raise ShapeError(
             f"{name}: expected an integer (a symbol), got {_short(array[k])} at step {start + k}.\n"
-            "Code symbols as 0, 1, 2, …; Alphabet.encode does it for text."
+            "Code symbols as 0, 1, 2, … (Alphabet.encode does it for text); if these are measurements, declare the\n"
+            "system with a float example, such as x=0.0."
         )
     return array.astype(np.int64)
 

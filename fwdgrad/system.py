@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import traceback
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -10,7 +11,7 @@ import autograd.numpy as anp
 import numpy as np
 from autograd.tracer import isbox
 
-from fwdgrad.errors import DeclarationError, ShapeError, UnknownNameError, did_you_mean
+from fwdgrad.errors import DeclarationError, FwdgradError, ShapeError, UnknownNameError, did_you_mean
 from fwdgrad.integrate import step_map
 from fwdgrad.losses import Loss, as_loss
 from fwdgrad.program.tracer import as_operand
@@ -86,13 +87,13 @@ class System:
         self._integrate = step_map(method)
 
         self.state = _arrays("state", state)
-        if not flatten(self.state):
+        if not sum(leaf.size for leaf in flatten(self.state)):
             raise DeclarationError("System: state is empty. Give an array or a dict of arrays, such as np.zeros(3).")
         self.dtype = np.result_type(*flatten(self.state))
         self.state = unflatten(self.state, [leaf.astype(self.dtype) for leaf in flatten(self.state)])
         self.size = sum(leaf.size for leaf in flatten(self.state))
 
-        if not isinstance(params, dict):
+        if not isinstance(params, Mapping):
             raise DeclarationError(
                 f"System: params must be a dict of arrays or numbers, got {type(params).__name__}.\n"
                 "Write params={'W': W, 'b': b}, and use theta['W'] in F and Y."
@@ -100,6 +101,8 @@ class System:
         self.params: dict[str, np.ndarray] = {
             str(k): _arrays(f"params[{k!r}]", v).astype(self.dtype) for k, v in params.items()
         }
+        if not isinstance(frozen, Iterable):
+            raise DeclarationError(f"frozen: expected names of parameters, got {frozen!r}. Write frozen=['W'].")
         frozen = (frozen,) if isinstance(frozen, str) else tuple(frozen)
         for k in frozen:
             if k not in self.params:
@@ -146,7 +149,7 @@ class System:
             start += leaf.size
         return unflatten(self.state, made)
 
-    def transition(self, h: Any, x: Any, params: dict[str, Any]) -> Any:
+    def transition(self, h: Any, x: Any, params: Mapping[str, Any]) -> Any:
         """The map h ↦ h' on flat vectors, integrated over one step if `dt` is given."""
 
         def flat(vector: Any) -> Any:
@@ -154,7 +157,7 @@ class System:
 
         return flat(h) if self.dt is None else self._integrate(flat, h, self.dt)
 
-    def output(self, h: Any, x: Any, params: dict[str, Any]) -> Any:
+    def output(self, h: Any, x: Any, params: Mapping[str, Any]) -> Any:
         """ŷ = Y(h', x, θ) for a flat h'; without Y the state as declared, or the flat vector if it is a dict."""
         if self.Y is None:
             return h if isinstance(self.state, dict) else self.unpack(h)
@@ -179,6 +182,12 @@ class System:
                 )
             leaves = [_result(value[k]) for k in expected]
         else:
+            if value is None or isinstance(value, dict):
+                got = "None" if value is None else f"a dict with the keys {sorted(value)}"
+                raise ShapeError(
+                    f"{who}: expected an array of shape {expected.shape}, that of {what}; got {got}.\n"
+                    "Return an array, or declare the state as a dict of arrays."
+                )
             leaves = [_result(value)]
         names = list(expected) if isinstance(expected, dict) else [""]
         for key, leaf, like in zip(names, leaves, flatten(expected), strict=True):
@@ -188,34 +197,64 @@ class System:
                     f"{label}: expected shape {like.shape}, that of {what}; got {np.shape(leaf)}.\n"
                     f"{_hint(who)}Check the shapes of the parameters, or declare the state with another shape."
                 )
+            if leaf.dtype == object:
+                raise ShapeError(f"{label}: expected an array of numbers, got dtype object. Build it with np.stack.")
             if np.issubdtype(leaf.dtype, np.complexfloating) or not np.issubdtype(leaf.dtype, np.number):
                 raise ShapeError(
                     f"{label}: expected real numbers ({self.dtype}), got dtype {leaf.dtype}.\n"
                     "Split complex numbers into real and imaginary parts."
                 )
             if who == "F" and leaf.dtype != like.dtype:
+                other = f", or declare the state in {leaf.dtype}" if leaf.dtype in (np.float32, np.float64) else ""
                 raise ShapeError(
                     f"{label}: expected dtype {like.dtype}, that of the state; got {leaf.dtype}.\n"
-                    f"Return {like.dtype} numbers: cast constants, or declare the state with .astype({leaf.dtype})."
+                    f"Return {like.dtype} numbers: cast constants with .astype{other}."
                 )
         flat = [np.reshape(leaf, (-1,)) if np.ndim(leaf) != 1 else leaf for leaf in leaves]
         flat = [leaf if leaf.dtype == self.dtype else leaf.astype(self.dtype) for leaf in flat]
         return flat[0] if len(flat) == 1 else np.concatenate(flat)
+
+    def _called(self, who: str, function: Callable[..., Any], h: np.ndarray, x: Any, params: dict[str, Any]) -> Any:
+        """What F or Y returns for example values; whatever goes wrong in it is said with what it was given."""
+        try:
+            return function(_copy(h), x, params)
+        except FwdgradError:
+            raise
+        except Exception as error:
+            given = ", ".join(f"{k} {list(np.shape(v))}" for k, v in self.params.items())
+            inputs = ", ".join(f"{v.dtype}{list(v.shape)}" for v in flatten(self.x)) or "None"
+            mend = "Check these shapes and names; both functions take (state, input, parameters)."
+            if "read-only" in str(error):
+                mend = "It assigns to what it is given: build a new array (np.array([...]), np.stack, h + dh) instead."
+            raise DeclarationError(
+                f"{who} fails with the declared values{_source_line(error, self.F if who == 'F' else self.Y)}: "
+                f"{type(error).__name__}: {error}\n"
+                f"It was given state {[list(leaf.shape) for leaf in flatten(self.state)]}, x {inputs}, "
+                f"params {given}.\n{mend}"
+            ) from error
 
     def _try_out(self) -> Any:
         """Call F and Y once with copies of the example values; what Y returns."""
         h = np.asarray(self._pack(self.state, "state"))
         x = unflatten(self.x, [_copy(leaf) for leaf in flatten(self.x)])
         params = {k: _copy(v) for k, v in self.params.items()}
+
         with np.errstate(all="ignore"):
-            after = self.transition(_copy(h), x, params)
-            prediction = self.output(_copy(np.asarray(after)), x, params)
+            after = self._called("F", self.transition, h, x, params)
+            prediction = self._called("Y", self.output, np.asarray(after), x, params)
         if np.issubdtype(prediction.dtype, np.complexfloating) or not np.issubdtype(prediction.dtype, np.floating):
             raise ShapeError(
                 f"Y: expected real floating-point numbers, got dtype {prediction.dtype}.\n"
                 "Return an array of floats; symbols are predicted by one score each, with CrossEntropy."
             )
         return prediction
+
+
+def _source_line(error: BaseException, function: Any) -> str:
+    """Where in the user's file an error came from."""
+    file = getattr(getattr(function, "__code__", None), "co_filename", None)
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
+    return f" at {file}:{lines[-1]}" if lines else ""
 
 
 def _hint(who: str) -> str:

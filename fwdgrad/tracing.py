@@ -115,7 +115,7 @@ def check_against_plain(program: Program, function: Callable[..., Any], example:
                 f"{program.name} computes something else when it is called than when it was traced (difference up to "
                 f"{worst:.3g}).\n"
                 "It depends on something besides its arguments: random numbers, the time, or values that change\n"
-                "outside it. Pass them in as input x or keep them in the state, or run with engine='eager'."
+                "outside it. Pass them in as input x, or keep them in the state."
             )
 
 

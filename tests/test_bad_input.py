@@ -27,6 +27,11 @@ def Y(h, x, theta):
     return theta["V"] @ h
 
 
+def assigns(h, x, theta):
+    h[0] = 1.0
+    return h
+
+
 def declare(**changes):
     options = {
         "F": F,
@@ -74,7 +79,7 @@ DECLARATIONS = {
     "loss class": ({"loss": fg.losses.SquaredError}, DeclarationError, "SquaredError()"),
     "F shape": ({"F": lambda h, x, t: np.zeros(n + 1)}, ShapeError, r"F: expected shape \(3,\).*got \(4,\)"),
     "F scalar": ({"F": lambda h, x, t: h.sum()}, ShapeError, r"got \(\)"),
-    "F none": ({"F": lambda h, x, t: None}, ShapeError, "F: expected"),
+    "F none": ({"F": lambda h, x, t: None}, ShapeError, "F: expected.*got None"),
     "F dtype": ({"F": lambda h, x, t: np.zeros(n, int)}, ShapeError, "expected dtype float64.*got int64"),
     "F complex": ({"F": lambda h, x, t: h + 1j}, ShapeError, "real numbers"),
     "F float32": ({"F": lambda h, x, t: np.zeros(n, np.float32)}, ShapeError, "got float32"),
@@ -89,6 +94,20 @@ DECLARATIONS = {
         ShapeError,
         "one score per symbol",
     ),
+    "state size": (
+        {"state": np.zeros(4)},
+        DeclarationError,
+        r"F fails .*test_bad_input\.py:\d+.*given state \[\[4\]\]",
+    ),
+    "state of size 0": ({"state": np.zeros(0)}, DeclarationError, "state is empty"),
+    "param shape": ({"params": {"W": np.eye(5), "V": np.ones((2, n))}}, DeclarationError, r"F fails.*W \[5, 5\]"),
+    "param missing": ({"params": {"W": np.eye(n)}}, DeclarationError, "Y fails.*KeyError: 'V'"),
+    "x missing": ({"x": None}, DeclarationError, "F fails.*x None"),
+    "F takes two": ({"F": lambda h, x: h}, DeclarationError, r"take \(state, input, parameters\)"),
+    "Y divides by zero": ({"Y": lambda h, x, t: 1 / 0}, DeclarationError, "Y fails.*ZeroDivisionError"),
+    "F assigns": ({"F": assigns}, DeclarationError, "It assigns to what it is given"),
+    "F dict": ({"F": lambda h, x, t: {"h": h}}, ShapeError, "got a dict with the keys"),
+    "frozen number": ({"frozen": 3}, DeclarationError, "frozen: expected names"),
     "scale": ({"loss": lambda: fg.losses.SquaredError(0.0)}, DeclarationError, "positive number"),
     "base": ({"loss": lambda: fg.losses.CrossEntropy(1)}, DeclarationError, "above 1"),
 }
@@ -104,7 +123,7 @@ def test_declarations(case):
         def make():
             return declare(**changes)
 
-    with pytest.raises(kind, match=words) as caught:
+    with pytest.raises(kind, match=f"(?s){words}") as caught:
         make()
     assert isinstance(caught.value, FwdgradError)
     assert len(str(caught.value).splitlines()) <= 5
@@ -174,6 +193,7 @@ def test_streams_that_are_no_streams():
         (lambda: learner.run(np.zeros((4, 3)), np.zeros((5, 2))), r"different lengths \[4, 5\]"),
         (lambda: learner.run(None, np.zeros((4, 2))), "expected inputs xs, got None"),
         (lambda: learner.run(3), "expected arrays or an iterable"),
+        (lambda: learner.run(iter(np.zeros((2, 3))), iter(np.zeros((1, 2)))), "1 targets but more inputs"),
         (lambda: learner.run([1, 2]), r"iterable of pairs \(x, y\); item 0 is 1"),
     ]:
         with pytest.raises(DataError, match=words):
@@ -184,6 +204,7 @@ def test_options_that_make_no_sense():
     system = declare()
     for call, words in [
         (lambda: fg.Learner(system, fg.UORO), "Call it"),
+        (lambda: fg.Learner(3), "expected a fwdgrad.System"),
         (lambda: fg.Learner(system, "bptt?"), "not known"),
         (lambda: fg.Learner(system, 3), "expected an estimator"),
         (lambda: fg.Learner(system, fg.UORO(), fg.Adam), "expected an optimizer"),
@@ -236,6 +257,23 @@ def test_functions_that_depend_on_something_else():
     rng = np.random.default_rng(0)
     with pytest.raises(TracingError, match="besides its arguments"):
         fg.Learner(declare(F=lambda h, x, t: t["W"] @ h + rng.normal(size=n)), fg.UORO())
+
+
+def test_the_eager_engine_refuses_what_the_traced_one_does():
+    def eager(**changes):
+        return fg.Learner(declare(**changes), fg.UORO(), engine="eager")
+
+    rng = np.random.default_rng(0)
+    with pytest.raises(TracingError, match="returns something else when it is called again"):
+        eager(F=lambda h, x, t: t["W"] @ h + rng.normal(size=n))
+    with pytest.raises(TracingError, match="autograd cannot differentiate"):
+        eager(F=lambda h, x, t: np.linalg.svd(t["W"])[1] + h).step(np.ones(n), np.ones(2))
+    learner = fg.Learner(symbols(), fg.UORO(), engine="eager")
+    for x in (-1, 4):
+        with pytest.raises(DataError, match="x: expected a symbol from 0 to 3"):
+            learner.step(x, 0)
+        with pytest.raises(DataError, match="x: expected a symbol from 0 to 3"):
+            learner.predict(x)
 
 
 def test_text_outside_the_alphabet():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fwdgrad as fg
-from fwdgrad.errors import CheckpointError, NonFiniteError
+from fwdgrad.errors import CheckpointError, NonFiniteError, ShapeError, UnknownNameError
 
 N, SYMBOLS = 5, 3
 
@@ -216,9 +216,61 @@ def test_the_declared_system_is_not_changed():
     xs, ys = stream(20)
     learner = fg.Learner(system, fg.UORO(), fg.SGD(0.5))
     learner.run(xs, ys)
-    learner.params["W"][:] = 0.0  # a copy
+    with pytest.raises(ValueError, match="read-only"):
+        learner.params["W"][:] = 0.0
+    with pytest.raises(TypeError):
+        learner.params["W"] = np.zeros((N, N))
+    with pytest.raises(ValueError, match="read-only"):
+        learner.state[0] = 1.0
     assert all(np.array_equal(before[k], system.params[k]) for k in before)
     assert learner.params["W"].any()
+
+
+def test_parameters_can_be_set():
+    xs, ys = stream(20)
+    learner, other = fg.Learner(network(), fg.UORO()), fg.Learner(network(), fg.UORO())
+    learner.params = {"W": np.zeros((N, N)), "b": np.ones(N)}
+    assert not learner.params["W"].any()
+    assert np.array_equal(learner.params["V"], network().params["V"])
+    learner.params = other.params
+    for one in (learner, other):
+        one.run(xs, ys)
+    assert equal(learner, other)
+    with pytest.raises(UnknownNameError, match="no parameter 'w'"):
+        learner.params = {"w": 0.0}
+    with pytest.raises(ShapeError, match=r"params\['b'\]"):
+        learner.params = {"b": np.zeros(N + 1)}
+
+
+@pytest.mark.parametrize("kind", ["PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"])
+def test_every_generator_of_numpy_can_be_saved(kind, tmp_path):
+    generator = np.random.Generator(getattr(np.random, kind)(5))
+    xs, ys = stream(150)
+    whole = fg.Learner(network(), fg.UORO(), seed=np.random.Generator(getattr(np.random, kind)(5)))
+    whole.run(xs, ys)
+    learner = fg.Learner(network(), fg.UORO(), seed=generator)
+    learner.run(xs[:70], ys[:70])
+    learner.save(tmp_path / "c.npz")
+    resumed = fg.Learner.load(tmp_path / "c.npz", network())
+    resumed.run(xs[70:], ys[70:])
+    assert equal(whole, resumed)
+
+
+def test_an_autonomous_system_runs_unwatched():
+    system = fg.System(lambda h, x, p: p["a"] * h, None, np.ones(1), {"a": 0.5})
+    learner = fg.Learner(system, fg.RTRL())
+    history = learner.run(steps=3)
+    assert np.isnan(history.loss).all()
+    assert learner.state == 0.125
+    assert learner.influence_matrix() == pytest.approx(3 * 0.25)
+
+
+def test_samples_that_are_dicts_may_stand_in_a_list():
+    system = fg.System(lambda h, x, p: p["a"] * h + x["u"], None, np.zeros(1), {"a": 0.5}, {"u": 0.0})
+    one, two = fg.Learner(system, fg.RTRL()), fg.Learner(system, fg.RTRL())
+    one.run([{"u": 1.0}, {"u": 2.0}], [[0.0], [1.0]])
+    two.run({"u": np.array([1.0, 2.0])}, np.array([[0.0], [1.0]]))
+    assert one.params == two.params
 
 
 # ---------------------------------------------------------------- checkpoints

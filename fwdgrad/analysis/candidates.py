@@ -1,23 +1,19 @@
-"""What every estimator would cost on a system: counted products with its Jacobians, and what is done with them."""
+"""What every estimator would cost on a system: products with its Jacobians, and what is done with them."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from fwdgrad.analysis.products import Products
 from fwdgrad.estimators import RTRL, TBPTT, UORO, Estimator, NoBackTrack, SnAp, SparseRTRL
-from fwdgrad.linear import TracedModel
-from fwdgrad.program import Abstract, trace
 from fwdgrad.structure import MOST, Patterns
 from fwdgrad.structure.closure import closed_size, kept_terms
-from fwdgrad.structure.costs import multiply_adds
-from fwdgrad.system import System
-from fwdgrad.trees import flatten, unflatten
 
-__all__ = ["Candidate", "Products", "candidates_for", "size_of"]
+__all__ = ["Candidate", "candidates_for", "size_of"]
 
 
 @dataclass(frozen=True)
@@ -45,84 +41,13 @@ class Candidate:
     variance: str
 
 
-@dataclass(frozen=True)
-class Products:
-    """Multiply-adds of the parts of a step, counted on their traced programs.
-
-    Attributes:
-        model: F, Y and the loss.
-        observed: the same, with the gradient of the loss in the next state and in Y's parameters.
-        forward: one product of the transition's Jacobian with a direction of the state.
-        both: one product with a direction of state and parameters together.
-        backward: one product with a cotangent, for the state and all influential parameters.
-        parameters: the same for the parameters alone.
-        rows: the same for the leaves of each of `Patterns.row_families`.
-    """
-
-    model: int
-    observed: int
-    forward: int
-    both: int
-    backward: int
-    parameters: int
-    rows: tuple[int, ...]
-
-    @staticmethod
-    def of(system: System) -> Products:
-        """Trace and count them."""
-        model = TracedModel(system)
-        h, x, y = system.initial, flatten(system.x), flatten(system.y)
-        names = list(system.params)
-        like = [h, *x, *y, *system.params.values()]
-
-        def point(flat: Sequence[Any]) -> tuple[Any, Any, Any, dict[str, Any]]:
-            rest = flat[1 + len(x) + len(y) :]
-            given = unflatten(system.x, flat[1 : 1 + len(x)])
-            target = unflatten(system.y, flat[1 + len(x) : 1 + len(x) + len(y)])
-            return flat[0], given, target, dict(zip(names, rest[: len(names)], strict=True))
-
-        def count(function: Callable[..., Any], *extra: Any) -> int:
-            inputs = [Abstract.of(a) for a in (*like, *extra)]
-            return multiply_adds(trace(lambda *flat: flatten(function(*flat)), inputs))
-
-        def observed(*flat: Any) -> Any:
-            state, given, target, params = point(flat)
-            seen = model.observe(model.linearize(state, given, params).value, given, target, params)
-            return seen.loss, *seen.gradient()
-
-        def product(made: Callable[[Any, Sequence[Any]], Any], *extra: Any) -> int:
-            """Of a product, over what F itself takes."""
-
-            def run(*flat: Any) -> Any:
-                state, given, _, params = point(flat)
-                lin = model.linearize(state, given, params)
-                return lin.value, made(lin, flat[len(like) :])
-
-            return count(run, *extra) - transition
-
-        def backward(names: Sequence[str]) -> int:
-            return product(lambda lin, extra: [lin.vjp(extra[0])[1][k] for k in names], h)
-
-        transition = multiply_adds(model.traced.transition)
-        leaves = [system.params[k] for k in model.leaves]
-        return Products(
-            transition + multiply_adds(model.traced.output) + multiply_adds(model.traced.loss),
-            count(observed),
-            product(lambda lin, extra: lin.jvp(extra[0]), h),
-            product(lambda lin, extra: lin.jvp(extra[0], dict(zip(model.leaves, extra[1:], strict=True))), h, *leaves),
-            product(lambda lin, extra: lin.vjp(extra[0]), h),
-            backward(model.leaves),
-            tuple(backward(tuple(family.leaves)) for family in model.patterns.row_families),
-        )
-
-
 def size_of(patterns: Patterns, leaves: Sequence[str]) -> int:
     """Number of entries of some leaves."""
-    return sum(int(np.prod(patterns.shapes[k], dtype=int)) for k in leaves)
+    return sum(math.prod(patterns.shapes[k]) for k in leaves)
 
 
 def candidates_for(patterns: Patterns, products: Products, closed: int) -> tuple[Candidate, ...]:
-    """Every estimator that a user can ask for by name, cheapest kinds last.
+    """Every estimator that a user can ask for by name, exact ones first, then random ones, then biased ones.
 
     Args:
         patterns: of the system.

@@ -78,13 +78,13 @@ def _notes(s: Structure, leaf: str) -> Iterable[str]:
 
 
 def _estimators(s: Structure) -> list[str]:
-    lines = [f"  {'estimator':<19}{'mult-adds':>10}{'bytes':>8}{'VJPs':>7}{'JVPs':>7}  {'bias':<7}variance"]
+    lines = [f"  {'estimator':<19}{'mult-adds':>10}{'bytes':>8}{'VJPs':>7}{'JVPs':>7}  {'bias':<8}variance"]
     for c in s.candidates:
         mark = "→" if _is_choice(c, s) else " "
         bias = c.bias if c.bias == "none" else "biased"
         lines.append(
             f"{mark} {c.label:<19}{short(c.multiply_adds):>10}{short(c.nbytes):>8}{c.vjps:>7}{c.jvps:>7}"
-            f"  {bias:<7}{c.variance}"
+            f"  {bias:<8}{c.variance}"
         )
     return lines
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fwdgrad.analysis.candidates import Candidate, Products, candidates_for
+from fwdgrad.analysis.candidates import Candidate, candidates_for
 from fwdgrad.analysis.choice import Budget, choose
+from fwdgrad.analysis.products import Products
 from fwdgrad.estimators import Estimator
 from fwdgrad.structure import Patterns
 from fwdgrad.structure.closure import closed_size, delay_length, strong_components

@@ -56,7 +56,8 @@ class Masked:
     order: int | None = None
 
     def __post_init__(self) -> None:
-        if self.order is not None and (not isinstance(self.order, int) or self.order < 1):
+        order = self.order
+        if order is not None and (isinstance(order, bool) or not isinstance(order, int) or order < 1):
             raise DeclarationError(f"Masked(order=…): expected an integer of at least 1 or None, got {self.order!r}.")
 
     def init(self, layout: Layout) -> MaskedState:
@@ -100,7 +101,7 @@ class Masked:
     def dense(self, state: MaskedState, layout: Layout) -> Leaves:
         """The entries at their places, zeros elsewhere."""
         plan = _plan(_patterns(layout.patterns), self.order)
-        made = {}
+        made = {k: np.zeros((layout.size, *shape), layout.dtype) for k, shape in layout.leaves.items()}
         for k, leaf in plan.items():
             table = np.zeros((layout.size, leaf.width), layout.dtype)
             table[leaf.row, leaf.column] = state.G[k]

@@ -88,7 +88,8 @@ class RankOne:
         carried = lin.jvp(state.v)
         up, down = drop_zero(state.w_squared, np.vdot(carried, carried))
         rho, fresh = _SCALES[self.scale](state, lin, signs)
-        w = {k: down * old + fresh[k] for k, old in state.w.items()}
+        # a leaf without rows, which F uses where its derivative is zero, has none in `fresh`
+        w = {k: down * old + fresh[k] if k in fresh else down * old for k, old in state.w.items()}
         squares = self._probed(state, lin, probes) if probes else state.squares
         return RankOneState(up * carried + rho * signs, w, squared_norm(w), squares)
 
@@ -124,7 +125,7 @@ def _common(state: RankOneState, lin: Any, signs: Any) -> tuple[Any, Leaves]:
 def _unit(state: RankOneState, lin: Any, signs: Any) -> tuple[Any, Leaves]:
     """One scale per state variable, from all rows of B."""
     rows = lin.rows()
-    squares = rows.squared_norms()
+    squares = rows.squared_norms().astype(signs.dtype)  # of no rows at all, they would be plain zeros
     rho, inverse = drop_zero(squares, np.ones(squares.shape, squares.dtype))
     return rho, rows.combine(signs * inverse)
 
@@ -132,7 +133,7 @@ def _unit(state: RankOneState, lin: Any, signs: Any) -> tuple[Any, Leaves]:
 def _mixed(state: RankOneState, lin: Any, signs: Any) -> tuple[Any, Leaves]:
     """One scale per state variable, from the rows of the sparse leaves; the dense leaves in one product."""
     rows = lin.rows(sparse_only=True)
-    rho, inverse = _positive(rows.squared_norms())
+    rho, inverse = _positive(rows.squared_norms().astype(signs.dtype))
     _, fresh = lin.vjp(signs * inverse)
     return rho, {**fresh, **rows.combine(signs * inverse)}
 

@@ -1,7 +1,7 @@
 """The linearised step, as products with its Jacobians."""
 
 from fwdgrad.linear.base import DenseRows, Leaves, Linearization, Model, Observation, Rows
-from fwdgrad.linear.eager import EagerModel
+from fwdgrad.linear.eager import EagerModel, check_repeatable
 from fwdgrad.linear.traced import TracedModel
 from fwdgrad.linear.window import Window
 
@@ -15,4 +15,5 @@ __all__ = [
     "Rows",
     "TracedModel",
     "Window",
+    "check_repeatable",
 ]

@@ -100,6 +100,7 @@ class Model(Protocol):
     """For each array of x: how many values it can take, if it is used as an index."""
     y_bounds: list[int | None]
     """The same for y."""
+
     @property
     def patterns(self) -> Patterns | None:
         """Where A and B can be non-zero, if the functions can be traced."""

@@ -6,7 +6,9 @@ a step, whatever the size.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -15,15 +17,15 @@ import numpy as np
 from autograd.core import make_jvp, make_vjp
 from autograd.numpy.numpy_boxes import ArrayBox
 
-from fwdgrad.errors import TracingError
+from fwdgrad.errors import FwdgradError, TracingError
 from fwdgrad.linear.base import Leaves, Linearization, MaterialisedJacobians
 from fwdgrad.losses import CrossEntropy
 from fwdgrad.structure import Patterns
 from fwdgrad.system import System
-from fwdgrad.tracing import traced
+from fwdgrad.tracing import TracedSystem, traced
 from fwdgrad.trees import flatten
 
-__all__ = ["EagerModel"]
+__all__ = ["EagerModel", "check_repeatable"]
 
 
 def _dispatch(self: Any, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
@@ -51,14 +53,21 @@ class EagerModel:
         self.x_bounds: list[int | None] = [None] * len(flatten(system.x))
         symbols = system.prediction.shape[0] if isinstance(system.loss, CrossEntropy) else None
         self.y_bounds: list[int | None] = [symbols] * len(flatten(system.y))
+        if self._programs is not None:
+            self.x_bounds, self.y_bounds = self._programs.x_bounds, self._programs.y_bounds
+
+    @cached_property
+    def _programs(self) -> TracedSystem | None:
+        """The traced programs, for what only they can tell; None if the functions cannot be traced."""
+        try:
+            return traced(self.system)
+        except TracingError:
+            return None
 
     @cached_property
     def patterns(self) -> Patterns | None:
         """Where A and B can be non-zero; None if the functions cannot be traced."""
-        try:
-            return traced(self.system).patterns
-        except TracingError:
-            return None
+        return None if self._programs is None else self._programs.patterns
 
     def fingerprints(self) -> dict[str, str]:
         """Nothing is known about a function that is not traced."""
@@ -91,14 +100,57 @@ class EagerModel:
         return after, np.asarray(self.system.output(after, x, params))
 
 
-def _vjp(run: Callable[[Any], Any], point: Any) -> tuple[Callable[[Any], Any], Any]:
+def check_repeatable(system: System) -> None:
+    """Call F and Y twice with the same values.
+
+    Raises:
+        TracingError: they return something else the second time.
+    """
+    with np.errstate(all="ignore"):
+        first, second = (np.asarray(system.transition(system.initial, system.x, system.params)) for _ in range(2))
+        shown, again = (np.asarray(system.output(first, system.x, system.params)) for _ in range(2))
+    for name, a, b in (("F", first, second), ("Y", shown, again)):
+        if not np.array_equal(a, b, equal_nan=True):
+            raise TracingError(
+                f"{name} returns something else when it is called again with the same arguments.\n"
+                "Its derivatives would belong to another function than its values. Pass what changes (random numbers,\n"
+                "the time) in as input x, or keep it in the state."
+            )
+
+
+def _vjp(run: Callable[[Any], Any], point: tuple[Any, ...]) -> tuple[Callable[[Any], Any], Any]:
+    """The backward product, and the value, by autograd."""
+    with _refused():
+        pull, value = make_vjp(run, point)
+
+    def pulled(cotangent: Any) -> Any:
+        with _refused():
+            return pull(cotangent)
+
+    return pulled, value
+
+
+@contextmanager
+def _refused() -> Iterator[None]:
+    """Say of whatever goes wrong in autograd what can be done about it; a derivative that is zero is no warning."""
     try:
-        return make_vjp(run, point)
-    except (TypeError, NotImplementedError, AttributeError) as error:
-        raise TracingError(
-            f"engine='eager': autograd cannot differentiate the function: {error}\n"
-            "Write the function with `import autograd.numpy as np`, or use engine='numpy'."
-        ) from error
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Output seems independent of input")
+            yield
+    except FwdgradError as error:
+        if "dtype object" not in str(error):
+            raise
+        raise TracingError(_cannot(error)) from error
+    except Exception as error:
+        raise TracingError(_cannot(error)) from error
+
+
+def _cannot(error: Exception) -> str:
+    return (
+        f"engine='eager': autograd cannot differentiate the function: {type(error).__name__}: {error}\n"
+        "Write it with functions that autograd has, `import autograd.numpy as np`, and without assigning to elements;\n"
+        "a function that can be traced may also run with engine='numpy'."
+    )
 
 
 class EagerLinearization(MaterialisedJacobians):
@@ -118,11 +170,12 @@ class EagerLinearization(MaterialisedJacobians):
         zeros = [np.zeros(np.shape(p), self.value.dtype) for p in self._point[1:]]
         given = [(leaves or {}).get(k, z) for k, z in zip(self._names, zeros, strict=True)]
         tangent = (direction, *given)
-        try:
-            return make_jvp(self._run, self._point)(tangent)[1]
-        except NotImplementedError:  # autograd has no forward rule: differentiate the backward product
-            back, _ = make_vjp(lambda c: make_vjp(self._run, self._point)[0](c), np.zeros(self.value.shape))
-            return back(tangent)
+        with _refused():
+            try:
+                return make_jvp(self._run, self._point)(tangent)[1]
+            except NotImplementedError:  # autograd has no forward rule: differentiate the backward product
+                back, _ = make_vjp(lambda c: make_vjp(self._run, self._point)[0](c), np.zeros(self.value.shape))
+                return back(tangent)
 
     def vjp(self, cotangent: Any) -> tuple[Any, Leaves]:
         """(c·A, c·B)."""

@@ -6,6 +6,7 @@ operators, and refuses whatever needs its values.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -109,6 +110,12 @@ class Tracer(NDArrayOperatorsMixin):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """An object array of the elements: what np.array([...]) and np.asarray make of traced values."""
+        if str(sys._getframe(1).f_globals.get("__name__", "")).startswith("scipy.sparse"):
+            # a sparse matrix asks for a plain array before it gives this class its turn (__rmatmul__); it does so
+            # if it gets a single object
+            whole = np.empty((), object)
+            whole[()] = self
+            return whole
         if dtype is not None and np.dtype(dtype) != object:
             self.__float__()
         if self.size > OBJECT_LIMIT:

@@ -118,12 +118,17 @@ def families(
     for leaf in sorted(colours, key=lambda k: -colours[k].max(initial=-1)):
         count = int(colours[leaf].max(initial=-1)) + 1
         for shared, leaves in made:
-            if shared.max() + 1 <= max(2 * count, 4) and _separates(shared, patterns[leaf], colours[leaf]):
+            if _worth_sharing(count, int(shared.max()) + 1) and _separates(shared, patterns[leaf], colours[leaf]):
                 leaves.append(leaf)
                 break
         else:
             made.append((_everywhere(colours[leaf]), [leaf]))
     return tuple(_family(c, leaves, patterns, shapes) for c, leaves in made)
+
+
+def _worth_sharing(own: int, shared: int) -> bool:
+    """Whether a leaf is better off with a colouring made for another one: more products of its own, none besides."""
+    return shared <= 2 * own and (shared <= MOST or own > MOST)
 
 
 def _everywhere(colours: np.ndarray) -> np.ndarray:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
+import math
+from collections.abc import Sequence
+from typing import Any
 
 from fwdgrad.program import Instruction, Program
 
@@ -12,19 +14,31 @@ _FREE = {"reshape", "transpose", "getitem", "broadcast_to", "stop_gradient", "co
 """Operations that move numbers and compute none."""
 
 
-def multiply_adds(program: Program) -> int:
-    """Multiplications with additions that one execution takes; a pointwise function counts one per entry."""
-    return sum(_cost(instruction) for instruction in program.instructions)
+def multiply_adds(program: Program, outputs: Sequence[int] | None = None) -> int:
+    """Multiplications with additions that one execution takes; a pointwise function counts one per entry.
+
+    Args:
+        program: any program.
+        outputs: numbers of the outputs that are wanted; all of them unless given.
+    """
+    wanted = program.outputs if outputs is None else [program.outputs[k] for k in outputs]
+    needed: set[Any] = set(wanted)
+    total = 0
+    for instruction in reversed(program.instructions):
+        if not needed.isdisjoint(instruction.outputs):
+            total += _cost(instruction)
+            needed.update(instruction.inputs)
+    return total
 
 
 def _cost(instruction: Instruction) -> int:
     name = instruction.operation.name
-    size = max(int(np.prod(v.shape, dtype=int)) for v in (*instruction.inputs, *instruction.outputs))
+    size = max(math.prod(v.shape) for v in (*instruction.inputs, *instruction.outputs))
     if name in _FREE:
         return 0
     if name == "matmul":
         contracted = instruction.inputs[0].shape[-1]
-        return int(np.prod(instruction.outputs[0].shape, dtype=int)) * contracted
+        return math.prod(instruction.outputs[0].shape) * contracted
     if name == "einsum":
         letters = instruction.params["subscripts"].split("->")[0].split(",")
         sizes = {
@@ -32,7 +46,7 @@ def _cost(instruction: Instruction) -> int:
             for word, v in zip(letters, instruction.inputs, strict=True)
             for c, s in zip(word, v.shape, strict=True)
         }
-        return int(np.prod(list(sizes.values()), dtype=int))
+        return math.prod(sizes.values())
     if name in ("inv", "det", "solve"):
         n = instruction.inputs[0].shape[-1]
         return n**3

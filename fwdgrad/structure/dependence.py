@@ -75,10 +75,11 @@ class Rows:
 
     def gather(self, numbers: np.ndarray) -> Rows:
         """These rows, in this order."""
-        lengths = self.lengths[numbers]
+        starts = self.pointer[numbers]
+        lengths = self.pointer[1:][numbers] - starts
         pointer = np.zeros(len(numbers) + 1, np.int64)
         np.cumsum(lengths, out=pointer[1:])
-        return Rows(pointer, self.sources[ranges(self.pointer[numbers], lengths)], self.width)
+        return Rows(pointer, self.sources[ranges(starts, lengths)], self.width)
 
     def merged(self, numbers: np.ndarray) -> Rows:
         """One row: the union of these."""

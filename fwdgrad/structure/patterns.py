@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -112,7 +113,7 @@ def patterns_of(
 
 
 def _analyse(program: Program, inputs: int, shapes: dict[str, tuple[int, ...]]) -> tuple[JacobianPatterns, list[str]]:
-    sizes = [int(np.prod(v.shape, dtype=int)) for v in program.inputs]
+    sizes = [math.prod(v.shape) for v in program.inputs]
     edges = np.cumsum([0, *sizes])
     total = int(edges[-1])
     steady = np.zeros(total, bool)

@@ -8,6 +8,7 @@ would cost too much they over-estimate, and an operation without a rule makes ev
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -41,7 +42,7 @@ def trails_of(program: Any, first: Sequence[Dependence | None], steady: np.ndarr
     sources = len(steady)
     known: dict[Variable, Trail] = {}
     for variable, start in zip(program.inputs, first, strict=True):
-        size = int(np.prod(variable.shape, dtype=int))
+        size = math.prod(variable.shape)
         nothing = Dependence.nothing(size, sources)
         known[variable] = Trail(variable.shape, start or nothing, nothing)
     unknown: list[str] = []
@@ -76,7 +77,7 @@ def follow(trails: list[Trail], instruction: Instruction, steady: np.ndarray) ->
         return [_without_derivative(trails, out.shape, steady) for out in instruction.outputs], None
     made = []
     for out in instruction.outputs:
-        size = int(np.prod(out.shape, dtype=int))
+        size = math.prod(out.shape)
         whole = union_all([t.depends.everything(size) for t in trails])
         made.append(Trail(out.shape, whole, whole))
     return made, operation.name
@@ -87,7 +88,7 @@ _FLAT = {"any", "all", "argsort", "argmax", "argmin", "searchsorted", "stop_grad
 
 
 def _without_derivative(trails: list[Trail], shape: tuple[int, ...], steady: np.ndarray) -> Trail:
-    size = int(np.prod(shape, dtype=int))
+    size = math.prod(shape)
     whole = union_all([t.depends.everything(size) for t in trails]).columns(steady)
     return Trail(shape, whole, whole)
 
@@ -165,7 +166,7 @@ def _places(shape: tuple[int, ...], index: Any, operands: Sequence[Trail]) -> tu
         axis += 1
     grid = numbers(shape)
     chosen = grid[tuple(made)]
-    strides = [int(np.prod(shape[a + 1 :], dtype=int)) for a in free]
+    strides = [math.prod(shape[a + 1 :]) for a in free]
     spread = np.zeros(1, np.intp)
     for a, stride in zip(free, strides, strict=True):
         spread = (spread[:, None] + np.arange(shape[a]) * stride).ravel()
@@ -179,7 +180,7 @@ def _getitem(trails: list[Trail], ins: Instruction) -> Trail:
     x, *indices = trails
     shape = ins.outputs[0].shape
     result, source = _places(x.shape, ins.params["index"], indices)
-    count = int(np.prod(shape, dtype=int))
+    count = math.prod(shape)
     if len(result) == count:
         return x.take(source, shape)
     depends = x.depends.selected(result, source, count)
@@ -203,7 +204,7 @@ def _scatter_add(trails: list[Trail], ins: Instruction) -> Trail:
     x, *indices = trails
     shape = ins.params["shape"]
     entry, place = _places(shape, ins.params["index"], indices)
-    count = int(np.prod(shape, dtype=int))
+    count = math.prod(shape)
     made = x.mapped(shape, lambda d: d.selected(place, entry, count), None)
     untouched = np.bincount(place, x.nonzero[entry], count) == 0
     chosen = [index.depends.everything(count) for index in indices if not index.depends.empty]
@@ -220,7 +221,7 @@ def _reduced(x: Trail, axes: tuple[int, ...], linear: bool) -> Trail:
     shape = tuple(s for k, s in enumerate(x.shape) if k not in axes)
     kept = tuple(1 if k in axes else s for k, s in enumerate(x.shape))
     groups = np.broadcast_to(numbers(kept), x.shape).ravel()
-    count = int(np.prod(shape, dtype=int))
+    count = math.prod(shape)
     if not linear:
         depends = x.depends.merged(groups, count)
         return Trail(shape, depends, depends)
@@ -290,8 +291,8 @@ def _contract(trails: list[Trail], subscripts: str, ins: Instruction) -> Trail:
     letters = left.split(",")
     sizes = {c: s for word, t in zip(letters, trails, strict=True) for c, s in zip(word, t.shape, strict=True)}
     shape = tuple(sizes[c] for c in out)
-    count = int(np.prod(shape, dtype=int))
-    space = int(np.prod(list(sizes.values()), dtype=float))
+    count = math.prod(shape)
+    space = math.prod(sizes.values())
     # a matrix-vector product has no more terms than the matrix has entries
     expand = any(t.zero is not None for t in trails) and space <= max(EXPANSION, *(t.size for t in trails))
     if expand:
@@ -351,5 +352,5 @@ def _gathered(t: Trail, groups: np.ndarray, entries: np.ndarray, count: int) -> 
 def _linear_algebra(trails: list[Trail], ins: Instruction) -> Trail:
     """Everything, since the inverse of a sparse matrix is dense."""
     shape = ins.outputs[0].shape
-    whole = union_all([t.depends.everything(int(np.prod(shape, dtype=int))) for t in trails])
+    whole = union_all([t.depends.everything(math.prod(shape)) for t in trails])
     return Trail(shape, whole, whole)

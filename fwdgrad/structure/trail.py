@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +31,7 @@ class Trail:
     @property
     def size(self) -> int:
         """N."""
-        return int(np.prod(self.shape, dtype=int))
+        return math.prod(self.shape)
 
     @property
     def nonzero(self) -> np.ndarray:
@@ -62,7 +63,7 @@ def some(zero: np.ndarray | None) -> np.ndarray | None:
 
 def numbers(shape: tuple[int, ...]) -> np.ndarray:
     """The number of each entry, in the array's shape."""
-    return np.arange(int(np.prod(shape, dtype=int))).reshape(shape)
+    return np.arange(math.prod(shape)).reshape(shape)
 
 
 def broadcast(trail: Trail, shape: tuple[int, ...]) -> Trail:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 
 from fwdgrad.program import operations as ops
 from fwdgrad.program.lowering.registry import as_array, axis_of, lowers, static, unsupported
@@ -16,9 +17,26 @@ def _size(sizes: Sequence[int]) -> int:
     return int(np.prod(sizes, dtype=int))
 
 
-@lowers(np.matmul)
+@lowers(np.matmul, note="either factor may be a constant scipy.sparse matrix: only its entries are multiplied")
 def _matmul(a: Any, b: Any) -> Any:
+    if sp.issparse(b):
+        return np.transpose(_sparse_product(b.T, np.transpose(as_array(a))))
+    if sp.issparse(a):
+        return _sparse_product(a, as_array(b))
     return ops.matmul(as_array(a), as_array(b))
+
+
+def _sparse_product(matrix: Any, x: Any) -> Any:
+    """A constant sparse matrix times a vector or a matrix: entry by entry, each result the sum of its row's terms."""
+    matrix = sp.coo_array(matrix)
+    matrix.sum_duplicates()
+    if x.ndim not in (1, 2) or x.shape[0] != matrix.shape[1]:
+        refuse(f"A sparse matrix of shape {matrix.shape} is multiplied with shape {x.shape}", "Check these shapes.")
+    row, column = (c.astype(np.intp) for c in matrix.coords)
+    rest = (("slice", None, None, None),) * (x.ndim - 1)
+    terms = matrix.data.reshape(-1, *(1,) * (x.ndim - 1)) * x[column]
+    shape = (matrix.shape[0], *x.shape[1:])
+    return ops.scatter_add(terms, row, index=(("operand",), *rest), shape=shape)
 
 
 @lowers(np.vecdot)

@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any, Literal
 
 import numpy as np
+import scipy.sparse as sp
 import scipy.special
 
 from fwdgrad.program.array import Tracer
@@ -92,7 +93,9 @@ def lower_ufunc(ufunc: np.ufunc, method: str, inputs: Sequence[Any], kwargs: dic
             f"{display_name(ufunc)} is called with {', '.join(kwargs)}=",
             "Call it without: use x.astype(dtype) for dtype=, np.where(condition, …) for where=.",
         )
-    return entry.write(*[as_operand(i) for i in inputs])
+    if any(sp.issparse(i) for i in inputs) and ufunc is not np.matmul:
+        refuse(f"{display_name(ufunc)} is called with a sparse matrix", "Multiply with it, M @ h, or use M.toarray().")
+    return entry.write(*[i if sp.issparse(i) else as_operand(i) for i in inputs])
 
 
 _REDUCTIONS = {
