@@ -122,7 +122,7 @@ def _matplotlib(module: str) -> Any:
         return importlib.import_module(f"matplotlib.{module}")
     except ImportError as error:
         raise DeclarationError(
-            f"plot: matplotlib cannot be imported ({error}).\nMend: pip install matplotlib (the extra `plot`)."
+            f"plot: matplotlib cannot be imported ({error}).\nMend: pip install 'fwdgrad[plot]', or matplotlib itself."
         ) from error
 
 
