@@ -520,3 +520,15 @@ def test_any_system_can_be_analysed(seed):
     learner = fg.Learner(system, optimizer=fg.SGD(1e-3))
     assert learner.estimator == structure.choice
     assert np.isfinite(learner.step(np.ones(n), np.zeros(2)))
+
+
+def test_what_a_newcomer_tried():
+    one = fg.System(lambda h, x, t: np.tanh(t["W"] @ h), lambda h, x, t: t["W"] ** 2 @ h, np.ones(3), {"W": np.eye(3)})
+    assert fg.analyze(one).product_only == ()  # Y does not use it as a product
+    memoryless = fg.analyze(fg.System(lambda h, x, t: t["a"] * x, None, np.zeros(1), {"a": np.ones(1)}, np.ones(1)))
+    assert memoryless.delay == 1
+    assert {c.label: c.bias for c in memoryless.candidates}["TBPTT(1)"] == "none"
+    assert "1 step:" in str(memoryless)
+    for wrong in ((3,), (one, 5)):
+        with pytest.raises(fg.errors.DeclarationError, match="expected a fwdgrad"):
+            fg.analyze(*wrong)

@@ -114,7 +114,7 @@ def candidates_for(patterns: Patterns, products: Products, closed: int) -> tuple
             lambda: NoBackTrack(scale="mixed"),
             base + reduced + scales + coloured + 3.0 * entries_few + sum(cost for _, cost in many),
             8.0 * (n + p),
-            2 + rows_few,
+            1 + rows_few + bool(many),
             1,
             "none",
             f"{signs}, scales of sparse leaves",
@@ -156,7 +156,7 @@ def candidates_for(patterns: Patterns, products: Products, closed: int) -> tuple
             0.0,
             1,
             0,
-            "forgets the past" if p else "none",
+            "forgets the past" if p and S.nnz else "none",
             "none",
         ),
     )

@@ -42,7 +42,8 @@ def _head(s: Structure) -> list[str]:
         f"  model        {short(s.model_cost)} multiply-adds a step",
     ]
     if s.delay is not None:
-        lines.append(f"  delay line   forgets its past after {s.delay} steps: TBPTT({s.delay}) is exact at its end")
+        steps = f"{s.delay} step{'s' * (s.delay > 1)}"
+        lines.append(f"  delay line   forgets its past after {steps}: TBPTT({s.delay}) is exact at its end")
     return lines
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from fwdgrad.analysis.candidates import Candidate, candidates_for
 from fwdgrad.analysis.choice import Budget, choose
 from fwdgrad.analysis.products import Products
+from fwdgrad.errors import DeclarationError
 from fwdgrad.estimators import Estimator
 from fwdgrad.structure import Patterns
 from fwdgrad.structure.closure import closed_size, delay_length, strong_components
@@ -109,6 +110,7 @@ def analyze(system: System, budget: Budget | None = None) -> Structure:
 
     Raises:
         TracingError: F or Y is not a fixed sequence of known operations.
+        DeclarationError: it is given something else than a system and a budget.
 
     Example:
         >>> import numpy as np, fwdgrad as fg
@@ -119,11 +121,16 @@ def analyze(system: System, budget: Budget | None = None) -> Structure:
         >>> structure.choice.name
         'SparseRTRL'
     """
+    if not isinstance(system, System):
+        raise DeclarationError(f"analyze: expected a fwdgrad.System, got {system!r}. Declare one: fg.System(F, Y, …).")
+    if budget is not None and not isinstance(budget, Budget):
+        raise DeclarationError(f"analyze(budget=…): expected a fwdgrad.Budget, got {budget!r}. Write Budget(ratio=2).")
     programs = traced(system)
     patterns = programs.patterns
     S = patterns.transition.state
     closed = closed_size(S, patterns.parameter_kinds)
     products = Products.of(system)
+    elsewhere = {k for k in patterns.trainable if patterns.output.leaves[k].nnz}
     candidates = candidates_for(patterns, products, closed)
     choice, reason = choose(system, patterns, closed, candidates, budget or Budget())
     return Structure(
@@ -136,7 +143,10 @@ def analyze(system: System, budget: Budget | None = None) -> Structure:
         ),
         dead=dead_leaves(patterns),
         product_only=tuple(
-            k for k in product_leaves(programs.transition, programs.number) if k in patterns.influential
+            k
+            for k in product_leaves(programs.transition, programs.number)
+            if k in patterns.influential
+            and (k not in elsewhere or k in product_leaves(programs.output, programs.number))
         ),
         closed=closed,
         delay=delay_length(S),

@@ -60,7 +60,13 @@ def parser() -> argparse.ArgumentParser:
         type=float,
         help="exact gradients may cost R times one-step truncation (default: 4)",
     )
-    analyze.add_argument("--plot", metavar="FILE", help="draw the influence graph and the patterns; png, pdf or svg")
+    analyze.add_argument(
+        "--plot",
+        metavar="FILE",
+        nargs="?",
+        const="structure.png",
+        help="draw the influence graph and the patterns; png, pdf or svg (default: structure.png)",
+    )
     learn = commands.add_parser(
         "learn",
         parents=[debug],

@@ -39,8 +39,8 @@ class RankOne:
       product for each of their colours (see `fwdgrad.structure`), n of them if a parameter feeds every state variable.
       NoBackTrack.
     - "mixed": ρ_i = √‖b_i‖ over the leaves whose rows take few colours; the other leaves get one backward product.
-    - "probe": ρ_i from a running estimate of ‖b_i‖² that uses past steps only: (B z)_i² has mean ‖b_i‖² if z is made of
-      random signs. One forward and one backward product, whatever the system.
+    - "probe": ratios of the ρ_i from a running estimate of ‖b_i‖² over past steps; (B z)_i² has that mean for random
+      signs z. Their common size as in "common". One forward and one backward product, for any system.
 
     Args:
         scale: one of these.
@@ -139,10 +139,13 @@ def _mixed(state: RankOneState, lin: Any, signs: Any) -> tuple[Any, Leaves]:
 
 
 def _probe(state: RankOneState, lin: Any, signs: Any) -> tuple[Any, Leaves]:
-    """One scale per state variable, from past steps."""
-    rho, inverse = _positive(state.squares)
+    """One scale per state variable: ratios from past steps, the size from this one."""
+    ratio, inverse = _positive(state.squares)
     _, fresh = lin.vjp(signs * inverse)
-    return rho, fresh
+    # the past says how the rows compare; how large they are now, this step does (an even function of its signs)
+    scaled = ratio * signs
+    common, down = drop_zero(squared_norm(fresh), np.vdot(scaled, scaled))
+    return common * ratio, {k: down * f for k, f in fresh.items()}
 
 
 def _positive(squares: Any) -> tuple[Any, Any]:
