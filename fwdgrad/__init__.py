@@ -5,13 +5,15 @@ from fwdgrad._version import __version__
 from fwdgrad.analysis import Budget, Structure, analyze
 from fwdgrad.check import check
 from fwdgrad.errors import FwdgradError
-from fwdgrad.estimators import RTRL, TBPTT, UORO, Estimator, NoBackTrack, SnAp, SparseRTRL
+from fwdgrad.estimators import ARTBP, BPTT, RTRL, TBPTT, UORO, Estimator, Hybrid, NoBackTrack, SnAp, SparseRTRL
 from fwdgrad.history import History
 from fwdgrad.learner import Learner
 from fwdgrad.optimizers import SGD, AdaGrad, Adam, schedules
 from fwdgrad.system import System
 
 __all__ = [
+    "ARTBP",
+    "BPTT",
     "RTRL",
     "SGD",
     "TBPTT",
@@ -22,6 +24,7 @@ __all__ = [
     "Estimator",
     "FwdgradError",
     "History",
+    "Hybrid",
     "Learner",
     "NoBackTrack",
     "SnAp",

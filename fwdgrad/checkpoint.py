@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad import estimators, influence, losses, optimizers
+from fwdgrad import estimators, influence, losses, optimizers, windows
 from fwdgrad._version import __version__
 from fwdgrad.errors import CheckpointError
 from fwdgrad.optimizers import schedules
 
 __all__ = ["describe", "read", "rebuild", "write"]
 
-FORMAT = 1
+FORMAT = 2
 
 
 def write(path: str | os.PathLike[str], arrays: dict[str, np.ndarray], description: dict[str, Any]) -> None:
@@ -98,7 +98,7 @@ def _plain(value: Any) -> Any:
 
 _KNOWN = {
     name: value
-    for module in (estimators, influence, losses, optimizers, schedules)
+    for module in (estimators, influence, windows, losses, optimizers, schedules)
     for name, value in vars(module).items()
     if dataclasses.is_dataclass(value) and isinstance(value, type)
 }

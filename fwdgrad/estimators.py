@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from fwdgrad.errors import DeclarationError
 from fwdgrad.influence import Averaged, Exact, Influence, Masked, NoInfluence, RankOne
+from fwdgrad.windows import RandomEnd, Sliding, WholeSequence, window_of
 
-__all__ = ["RTRL", "TBPTT", "UORO", "Estimator", "NoBackTrack", "SnAp", "SparseRTRL", "estimator_named"]
+__all__ = [
+    "ARTBP",
+    "BPTT",
+    "RTRL",
+    "TBPTT",
+    "UORO",
+    "Estimator",
+    "Hybrid",
+    "NoBackTrack",
+    "SnAp",
+    "SparseRTRL",
+    "estimator_named",
+]
 
 
 @dataclass(frozen=True)
@@ -17,37 +31,46 @@ class Estimator:
 
     Args:
         influence: how the influence matrix is kept between windows; see `fwdgrad.influence`.
-        window: T, the number of consecutive steps that are treated as one map. Within a window gradients are exact;
-            the update is made at its end, from the sum of its losses. T states, inputs and targets are stored. Rate
-            schedules count updates, so they see one for every T steps.
+        window: T, the number of consecutive steps that are treated as one map, or one of the classes in
+            `fwdgrad.windows`. Within a window gradients are exact; the update is made at its end, from the sum of its
+            losses. T states, inputs and targets are stored. Rate schedules count updates, so they see one for every T
+            steps.
         rank: number of independent copies of a random influence that are averaged.
         name: what to call it in reports.
 
     Raises:
-        DeclarationError: `window` or `rank` is not a positive integer, or `rank` is above 1 for an influence that is
-            not random.
+        DeclarationError: `window` or `rank` is not a positive integer, or they do not go with the influence.
     """
 
     influence: Influence = field(default_factory=RankOne)
-    window: int = 1
+    window: Any = 1
     rank: int = 1
     name: str = "estimator"
 
     def __post_init__(self) -> None:
-        for label in ("window", "rank"):
-            value = getattr(self, label)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise DeclarationError(
-                    f"{self.name.partition('(')[0]}({label}=…): expected an integer of at least 1, got {value!r}.\n"
-                    "Write 1 for the plain algorithm."
-                )
+        label = self.name.partition("(")[0]
+        try:
+            object.__setattr__(self, "window", window_of(self.window))
+        except DeclarationError as error:
+            raise DeclarationError(f"{label}: {error} Write window=1 for the plain algorithm.") from None
+        if isinstance(self.rank, bool) or not isinstance(self.rank, int) or self.rank < 1:
+            raise DeclarationError(
+                f"{label}(rank=…): expected an integer of at least 1, got {self.rank!r}.\n"
+                "Write 1 for the plain algorithm."
+            )
         if self.rank > 1 and isinstance(self.influence, (Exact, Masked, NoInfluence)):
             raise DeclarationError(
                 f"{self.name}(rank={self.rank}): copies of what is not random are all the same. Use rank=1."
             )
-        if self.window > 1 and isinstance(self.influence, Masked):
+        if self.window != Sliding(1) and isinstance(self.influence, Masked):
             raise DeclarationError(
-                f"{self.name}(window={self.window}): the pattern is that of a single step. Use window=1, or RTRL."
+                f"{self.name}: the pattern is that of a single step, not of a window of {self.window}. Use window=1, "
+                "or Hybrid."
+            )
+        if not isinstance(self.window, Sliding) and not isinstance(self.influence, NoInfluence):
+            raise DeclarationError(
+                f"{self.name}: a window of {self.window} has nothing before it to keep an influence of.\n"
+                "Use NoInfluence(), or a window of a fixed number of steps."
             )
 
     @property
@@ -120,27 +143,73 @@ def _among(name: str, scale: str, allowed: tuple[str, ...]) -> None:
         raise DeclarationError(f"{name}(scale=…): expected one of {', '.join(allowed)}, got {scale!r}.")
 
 
-def TBPTT(window: int) -> Estimator:
-    """Truncated backpropagation through time over non-overlapping windows of `window` steps.
+def TBPTT(window: int, stride: int | None = None) -> Estimator:
+    """Truncated backpropagation through time over windows of `window` steps.
 
     Biased: influence from before the window is ignored (UORO paper, §1 and §6). `TBPTT(1)` is one-step truncation.
+
+    Args:
+        window: T, steps that are stored and gone back through.
+        stride: steps from one update to the next; windows overlap if it is less than `window`, and each loss counts
+            once, in the first window it is in. By default windows do not overlap.
     """
-    return Estimator(NoInfluence(), window, 1, f"TBPTT({window})")
+    return Estimator(NoInfluence(), Sliding(window, stride), 1, f"TBPTT({window}{_stride(stride)})")
 
 
-_NAMED: dict[str, Callable[..., Estimator]] = {
-    "rtrl": RTRL,
-    "sparse-rtrl": SparseRTRL,
-    "snap": SnAp,
-    "nobacktrack": NoBackTrack,
-    "uoro": UORO,
-    "tbptt": TBPTT,
+def BPTT(checkpoints: bool = False) -> Estimator:
+    """Backpropagation through time over the whole sequence: one exact gradient at its end.
+
+    A sequence ends with `Learner.run`, `Learner.finish` or `Learner.reset_state`. Memory O(T n) for T steps, besides
+    inputs and targets; time of about two runs forward and one product backward per step.
+
+    Args:
+        checkpoints: store O(√T) states and compute the others again: one more run forward.
+    """
+    return Estimator(NoInfluence(), WholeSequence(checkpoints), 1, "BPTT, checkpoints" if checkpoints else "BPTT")
+
+
+def ARTBP(probability: float) -> Estimator:
+    """Anticipated reweighted truncated backpropagation (Tallec & Ollivier 2017): windows that end at random.
+
+    After each step the window ends with `probability`; what flows back through a step where it did not end is divided
+    by 1 − probability. Unbiased for fixed θ, over a whole sequence: E Σ g = Σ ∂ℓ_t/∂θ. Its variance grows with the
+    length of the memory that matters, exponentially where 1/(1 − probability) outweighs the system's own forgetting.
+    Windows have 1/probability steps on average, with no bound.
+    """
+    return Estimator(NoInfluence(), RandomEnd(probability), 1, f"ARTBP({probability:g})")
+
+
+def Hybrid(window: int | None = None) -> Estimator:
+    """Exact influence over windows of T steps (Schmidhuber 1992): RTRL, once per window, with BPTT inside it.
+
+    Exact for fixed θ. The influence matrix is multiplied once per window, so a dense system of n state variables and
+    n² parameters costs O(n⁴/T + n³) a step; with T = n, the default, O(n³) in place of RTRL's O(n⁴). Memory n·p for G
+    and T states.
+    """
+    return Estimator(Exact(), Sliding(window), 1, f"Hybrid({window})" if window else "Hybrid")
+
+
+def _stride(stride: int | None) -> str:
+    return "" if stride is None else f", stride={stride}"
+
+
+_NAMED: dict[str, tuple[Callable[..., Estimator], Callable[[str], Any] | None]] = {
+    "rtrl": (RTRL, None),
+    "sparse-rtrl": (SparseRTRL, None),
+    "snap": (SnAp, int),
+    "nobacktrack": (lambda window=1: NoBackTrack(window=window), int),
+    "uoro": (lambda window=1: UORO(window=window), int),
+    "hybrid": (Hybrid, int),
+    "bptt": (BPTT, None),
+    "tbptt": (TBPTT, int),
+    "artbp": (ARTBP, float),
 }
-_NUMBER = {"snap": "order", "nobacktrack": "window", "uoro": "window", "tbptt": "window"}
+"""Name → the estimator, and what to read the number after a colon as."""
+_NUMBERED = {"tbptt": "a window: write tbptt:16 for 16 steps", "artbp": "a probability: write artbp:0.1"}
 
 
 def estimator_named(text: str, rank: int = 1) -> Estimator:
-    """An estimator from text: "uoro", "nobacktrack", "rtrl", "sparse-rtrl", "snap:2", "tbptt:16" (a window of 16).
+    """An estimator from text: "uoro", "rtrl", "bptt", "hybrid", "snap:2", "tbptt:16" (a window of 16), "artbp:0.1".
 
     Raises:
         DeclarationError: there is none of that name, or its number is missing, or not a number, or not allowed.
@@ -148,10 +217,14 @@ def estimator_named(text: str, rank: int = 1) -> Estimator:
     name, colon, number = text.lower().partition(":")
     if name not in _NAMED:
         raise DeclarationError(f"estimator {text!r} is not known. Choose one of {', '.join(_NAMED)}, or tbptt:16.")
-    if name == "tbptt" and not number:
-        raise DeclarationError("estimator 'tbptt' needs a window: write tbptt:16 for 16 steps.")
-    if colon and (name not in _NUMBER or not number.isdigit()):
-        raise DeclarationError(f"estimator {text!r}: expected {name}{' and a number' * (name in _NUMBER)}.")
-    options = {_NUMBER[name]: int(number)} if number else {}
-    made = _NAMED[name](**options)
-    return made if rank == 1 else Estimator(made.influence, made.window, rank, made.name)
+    make, read = _NAMED[name]
+    if name in _NUMBERED and not number:
+        raise DeclarationError(f"estimator {name!r} needs {_NUMBERED[name]}.")
+    try:
+        options = [] if not colon or read is None else [read(number)]
+        if colon and read is None:
+            raise ValueError
+    except ValueError:
+        raise DeclarationError(f"estimator {text!r}: expected {name}{' and a number' * (read is not None)}.") from None
+    made = make(*options)
+    return made if rank == 1 else replace(made, rank=rank)

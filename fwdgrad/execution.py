@@ -10,7 +10,7 @@ import numpy as np
 from fwdgrad.engines.numpy_engine import compile_program
 from fwdgrad.errors import DeclarationError
 from fwdgrad.estimators import Estimator
-from fwdgrad.linear import EagerModel, Model, TracedModel
+from fwdgrad.linear import EagerModel, Model, Segment, TracedModel
 from fwdgrad.optimizers import Optimizer
 from fwdgrad.program import Abstract, Program, trace
 from fwdgrad.step import Carry, Steps
@@ -42,23 +42,35 @@ class Execution:
         if engine not in ENGINES:
             raise DeclarationError(f"engine={engine!r}: expected one of {', '.join(ENGINES)}.")
         self.engine = "numpy" if engine == "auto" else engine
-        self.system = system
+        self.system, self.estimator = system, estimator
         self.model: Model = EagerModel(system) if self.engine == "eager" else TracedModel(system)
         self.steps = Steps(self.model, estimator, optimizer)
-        self.template = self.steps.init()
         self.specs = self.steps.influence.noise(self.steps.layout)
-        noise = [np.zeros(spec.shape, system.dtype) for spec in self.specs]
-        x, y = flatten(system.x), flatten(system.y)
-        self._carry, self._x, self._y, self._noise = flatten(self.template), x, y, noise
+        start, noise = (
+            tuple(np.zeros(spec.shape, system.dtype) for spec in self.specs if spec.when == when)
+            for when in ("start", "step")
+        )
+        self.template = self.steps.init(start)
+        self._noise = noise
         self._functions: dict[Any, Callable[..., Flat]] = {}
 
-    def initial(self) -> Flat:
-        """The carry before the first step."""
-        return tuple(np.array(leaf) for leaf in self._carry)
+    def initial(self, start: tuple[Any, ...] = ()) -> Flat:
+        """The carry before the first step, with the random numbers that are drawn once."""
+        return tuple(np.array(leaf) for leaf in flatten(self.steps.init(start)))
 
     def unpack(self, carry: Flat) -> Carry:
         """A flat carry in its containers."""
         return unflatten(self.template, carry)
+
+    @property
+    def has_influence(self) -> bool:
+        """Whether anything is kept of the time before a window."""
+        return bool(flatten(self.template.influence))
+
+    def with_influence(self, carry: Flat, influence: Sequence[Any]) -> Flat:
+        """A carry with another influence, given as its flat arrays."""
+        held = self.unpack(carry)
+        return self.pack(held._replace(influence=unflatten(held.influence, influence)))
 
     def pack(self, carry: Carry) -> Flat:
         """A carry as a flat tuple."""
@@ -82,12 +94,25 @@ class Execution:
         """(h', prediction)."""
         return self.function("predict")(*carry, *x)
 
-    def close(
-        self, carry: Flat, states: Any, x: Sequence[Any], y: Sequence[Any], observed: Any, noise: Sequence[Any]
-    ) -> Flat:
-        """(*carry, health): the end of a window."""
-        kind = "close" if np.any(observed) else "pass_over"
-        return self.function((kind, len(observed)))(*carry, states, *x, *y, observed, *noise)
+    def replay(self, carry: Flat, h: Any, x: Sequence[Any], alive: Any) -> Any:
+        """The states of a segment, again, from the one before it."""
+        return self.function(("replay", len(alive)))(h, *carry[1:], *x, alive)[0]
+
+    def backward(self, carry: Flat, segment: Sequence[Any], derivatives: Flat) -> Flat:
+        """Back through a segment, given as its flat arrays: (cotangent, *sums) before it from those behind it."""
+        return self.function(("backward", len(segment[0])))(*carry, *segment, *derivatives)
+
+    def no_derivatives(self) -> Flat:
+        """(cotangent, *sums) behind the last step."""
+        return tuple(np.zeros_like(leaf) for leaf in flatten(self._derivatives))
+
+    def apply(self, carry: Flat, derivatives: Flat) -> Flat:
+        """(*carry, health): the update at the end of a window."""
+        return self.function("apply")(*carry, *derivatives)
+
+    def advance(self, carry: Flat, states: Any, x: Sequence[Any], value: Any, noise: Sequence[Any]) -> Flat:
+        """(*influence, health) after consecutive steps."""
+        return self.function(("advance", len(states)))(*carry, states, *x, value, *noise)
 
     # ---- preparing them
 
@@ -109,56 +134,56 @@ class Execution:
         name = key if isinstance(key, str) else key[0]
         return trace(function, [Abstract.of(e) for e in examples], names=names, name=name)
 
+    @property
+    def _derivatives(self) -> tuple[Any, dict[str, Any]]:
+        """Examples of a cotangent and of sums of derivatives in θ."""
+        system = self.system
+        return np.zeros(system.size, system.dtype), {k: np.zeros_like(system.params[k]) for k in system.trainable}
+
     def _plain(self, key: Any) -> tuple[Callable[..., Flat], list[Any], list[str]]:
         """A kind of step as a function of flat arrays, with example arguments and their names."""
         steps, system = self.steps, self.system
-        kind, length = (key, None) if isinstance(key, str) else key
-        parts: dict[str, Any] = {
+        kind, length = (key, 1) if isinstance(key, str) else key
+        marks = np.zeros(length, system.dtype)
+        states = np.zeros((length, system.size), system.dtype)
+        inputs, targets = (
+            unflatten(like, [np.zeros((length, *leaf.shape), leaf.dtype) for leaf in flatten(like)])
+            for like in (system.x, system.y)
+        )
+        parts: dict[str, tuple[Any, list[str]]] = {
             "carry": (self.template, _carry_names(self.template)),
             "x": (system.x, leaf_names(system.x, "x")),
             "y": (system.y, leaf_names(system.y, "y")),
-            "noise": (tuple(self._noise), [f"noise{i}" for i in range(len(self._noise))]),
+            "noise": (self._noise, [f"noise{i}" for i in range(len(self._noise))]),
+            "states": (states, ["states"]),
+            "inputs": (inputs, leaf_names(system.x, "xs")),
+            "alive": (marks, ["alive"]),
+            "value": (system.initial, ["value"]),
+            "segment": (
+                Segment(states, inputs, targets, marks, marks, marks),
+                ["states", *leaf_names(system.x, "xs"), *leaf_names(system.y, "ys"), "counted", "factor", "alive"],
+            ),
+            "derivatives": (self._derivatives, ["cotangent", *(f"sum_{k}" for k in system.trainable)]),
         }
-        if length is not None:
-            parts["states"] = (np.zeros((length, system.size), system.dtype), ["states"])
-            parts["observed"] = (np.zeros(length, system.dtype), ["observed"])
-            for label, tree in (("x", system.x), ("y", system.y)):
-                rows = unflatten(tree, [np.zeros((length, *leaf.shape), leaf.dtype) for leaf in flatten(tree)])
-                parts[label] = (rows, parts[label][1])
-
-        def learn(a: dict[str, Any]) -> Any:
-            return steps.learn(a["carry"], a["x"], a["y"], a["noise"])
-
-        def transit(a: dict[str, Any]) -> Any:
-            return steps.transit(a["carry"], a["x"], a["noise"])
-
-        def forward(a: dict[str, Any]) -> Any:
-            return steps.forward(a["carry"].h, a["carry"].params, a["x"], a["y"])
-
-        def predict(a: dict[str, Any]) -> Any:
-            return steps.predict(a["carry"].h, a["carry"].params, a["x"])
-
-        def close(a: dict[str, Any]) -> Any:
-            return steps.close(a["carry"], a["states"], a["x"], a["y"], a["observed"], a["noise"])
-
-        def pass_over(a: dict[str, Any]) -> Any:
-            return steps.pass_over(a["carry"], a["states"], a["x"], a["y"], a["observed"], a["noise"])
-
-        kinds: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
-            "learn": (learn, "carry x y noise"),
-            "transit": (transit, "carry x noise"),
-            "forward": (forward, "carry x y"),
-            "predict": (predict, "carry x"),
-            "close": (close, "carry states x y observed noise"),
-            "pass_over": (pass_over, "carry states x y observed noise"),
+        kinds: dict[str, tuple[Callable[..., Any], str]] = {
+            "learn": (steps.learn, "carry x y noise"),
+            "transit": (steps.transit, "carry x noise"),
+            "forward": (lambda c, x, y: steps.forward(c.h, c.params, x, y), "carry x y"),
+            "predict": (lambda c, x: steps.predict(c.h, c.params, x), "carry x"),
+            "replay": (lambda c, xs, alive: steps.replay(c.h, c.params, xs, alive), "carry inputs alive"),
+            "backward": (lambda c, segment, d: steps.backward(c.params, segment, *d), "carry segment derivatives"),
+            "apply": (lambda c, d: steps.apply(c, *d), "carry derivatives"),
+            "advance": (
+                lambda c, states, xs, value, noise: steps.advance(c.influence, c.params, states, xs, value, noise),
+                "carry states inputs value noise",
+            ),
         }
         body, wanted = kinds[kind]
-        order = wanted.split()
-        like = {label: parts[label][0] for label in order}
-        names = [name for label in order for name in parts[label][1]]
+        like = tuple(parts[label][0] for label in wanted.split())
+        names = [name for label in wanted.split() for name in parts[label][1]]
 
         def function(*flat: Any) -> Flat:
-            return tuple(flatten(body(unflatten(like, flat))))
+            return tuple(flatten(body(*unflatten(like, flat))))
 
         return function, flatten(like), names
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -22,15 +21,16 @@ from fwdgrad.errors import (
     did_you_mean,
 )
 from fwdgrad.estimators import UORO, Estimator, estimator_named
-from fwdgrad.execution import Execution, Flat
+from fwdgrad.execution import Execution
 from fwdgrad.history import History, Progress, Recorder
 from fwdgrad.linear import check_repeatable
-from fwdgrad.noise import NoiseStream
+from fwdgrad.loops import Sample, loop_for
 from fwdgrad.optimizers import SGD, Optimizer
 from fwdgrad.samples import SampleReader
 from fwdgrad.step import Carry
 from fwdgrad.system import System
 from fwdgrad.trees import flatten, map_leaves
+from fwdgrad.windows import WholeSequence
 
 __all__ = ["Learner"]
 
@@ -47,7 +47,6 @@ class Learner:
         engine: "numpy", "eager", or "auto"; see `fwdgrad.execution`.
 
     Attributes:
-        steps: number of samples seen.
         note: a dict of your own, of what JSON can hold, saved and loaded with the learner.
 
     Example:
@@ -85,10 +84,7 @@ class Learner:
             check_repeatable(system)
         self._reader = SampleReader(self._execution.model)
         generator = seed if isinstance(seed, np.random.Generator) else np.random.default_rng(_checked_seed(seed))
-        self._noise = NoiseStream(generator, self._execution.specs, system.dtype)
-        self._carry: Flat = self._execution.initial()
-        self._pending: list[tuple[Any, list[Any], list[Any], bool]] = []
-        self.steps = 0
+        self._loop = loop_for(self._execution, generator)
         self.note: dict[str, Any] = {}
 
     def __repr__(self) -> str:
@@ -119,16 +115,21 @@ class Learner:
             if array.shape != np.shape(params[k]) or not np.all(np.isfinite(array)):
                 raise ShapeError(f"params[{k!r}]: expected finite numbers of shape {np.shape(params[k])}, got {v!r}.")
             params[k] = array
-        self._carry = self._execution.pack(self._unpacked._replace(params=params))
+        self._loop.carry = self._execution.pack(self._unpacked._replace(params=params))
 
     @property
     def state(self) -> Any:
         """The current state h, in the containers it was declared with: copies, read-only. `reset_state` sets it."""
-        return map_leaves(_frozen, self.system.unpack(np.array(self._carry[0])))
+        return map_leaves(_frozen, self.system.unpack(np.array(self._loop.carry[0])))
+
+    @property
+    def steps(self) -> int:
+        """Number of samples seen."""
+        return self._loop.steps
 
     @property
     def _unpacked(self) -> Carry:
-        return self._execution.unpack(self._carry)
+        return self._execution.unpack(self._loop.carry)
 
     def influence_matrix(self) -> np.ndarray:
         """G̃ = ∂h/∂θ as the estimator has it, dense, shape (n, p): for small systems.
@@ -153,7 +154,7 @@ class Learner:
         Raises:
             ShapeError, DataError: the input is not of the declared kind.
         """
-        return np.array(self._execution.predict(self._carry, self._reader.input(x, self.steps))[-1])
+        return np.array(self._execution.predict(self._loop.carry, self._reader.input(x, self.steps))[-1])
 
     def step(self, x: Any = None, y: Any = None) -> float:
         """One sample: transition with x, predict, compare with y, learn.
@@ -171,7 +172,7 @@ class Learner:
         """
         sample = self._reader.sample(x, y, self.steps)
         with np.errstate(all="ignore"):  # what is not finite is refused by name
-            return self._step(*sample)[0]
+            return self._loop.step(Sample(*sample))[0]
 
     def run(
         self,
@@ -216,11 +217,13 @@ class Learner:
         try:
             with Progress(progress, total) as shown, np.errstate(all="ignore"):
                 for x, y, observed in self._reader.samples(xs, ys, steps, self.steps):
-                    loss, prediction = self._step(x, y, observed)
+                    loss, prediction = self._loop.step(Sample(x, y, observed))
                     recorder.add(loss, prediction)
                     shown.update(loss)
                     if checkpoint is not None and checkpoint_every is not None and self.steps % checkpoint_every == 0:
                         self.save(checkpoint)
+                if isinstance(self.estimator.window, WholeSequence):
+                    self._loop.finish()
         except NonFiniteError as error:
             error.history = recorder.history()
             raise
@@ -228,85 +231,33 @@ class Learner:
             self.save(checkpoint)
         return recorder.history()
 
-    def _step(self, x: list[Any], y: list[Any], observed: bool) -> tuple[float, Any]:
-        if self.estimator.window > 1:
-            return self._step_in_window(x, y, observed)
-        noise = self._noise.peek()
-        if observed:
-            *carry, loss, prediction, health = self._execution.learn(self._carry, x, y, noise)
-        else:
-            *carry, loss, prediction, health = self._execution.transit(self._carry, x, noise)
-        if not math.isfinite(health):
-            self._refuse(carry, loss, observed)
-        self._carry = tuple(carry)
-        self._noise.advance()
-        self.steps += 1
-        return float(loss), prediction
+    def finish(self) -> None:
+        """The trajectory ends here: learn from what is still open.
 
-    def _step_in_window(self, x: list[Any], y: list[Any], observed: bool) -> tuple[float, Any]:
-        """Go forward; at the end of the window, learn from all of it."""
-        h, loss, prediction, health = self._execution.forward(self._carry, x, y)
-        loss = loss if observed else math.nan
-        if not math.isfinite(health):
-            self._refuse([h, *self._carry[1:]], loss, observed)
-        pending = [*self._pending, (self._carry[0], x, y, observed)]
-        carry: Flat = (h, *self._carry[1:])
-        if len(pending) == self.estimator.window:
-            carry = self._close(carry, pending, loss)
-            pending = []
-            self._noise.advance()
-        self._carry, self._pending = carry, pending
-        self.steps += 1
-        return float(loss), prediction
+        With a window, that is from the losses since the last update; with `BPTT`, from the whole sequence. Without
+        either there is nothing to do. The state stays as it is; what follows starts a new window.
 
-    def _close(self, carry: Flat, pending: list[Any], loss: Any) -> Flat:
-        states, xs, ys, observed = zip(*pending, strict=True)
-        *new, health = self._execution.close(
-            carry,
-            np.stack(states),
-            [np.stack(column) for column in zip(*xs, strict=True)],
-            [np.stack(column) for column in zip(*ys, strict=True)],
-            np.array(observed, dtype=self.system.dtype),
-            self._noise.peek(),
-        )
-        if not math.isfinite(health):
-            self._refuse(new, loss, any(observed))
-        return tuple(new)
+        Raises:
+            NonFiniteError: the update would not be finite. The learner stays as it was.
+        """
+        with np.errstate(all="ignore"):
+            self._loop.finish()
 
-    def _refuse(self, carry: list[Any], loss: Any, observed: bool) -> None:
-        """Say what stopped being finite. The new carry is dropped."""
-        made = self._execution.unpack(tuple(carry))
-        found = "a number too large to square (state, parameter or influence)"
-        if not np.all(np.isfinite(made.h)):
-            found = "the state"
-        elif observed and not math.isfinite(loss):
-            found = "the loss"
-        else:
-            for k in self.system.trainable:
-                if not np.all(np.isfinite(made.params[k])):
-                    found = f"the gradient of {k}"
-                    break
-            else:
-                if not all(np.all(np.isfinite(leaf)) for leaf in flatten(made.influence)):
-                    found = "the influence"
-        raise NonFiniteError(
-            f"{found} is not finite at step {self.steps}.\n"
-            "The learner is left as it was before that step. Usual causes: a learning rate that is too large, a state\n"
-            "that diverges, or a function outside its domain (log or sqrt of a negative number, a division by zero).",
-            step=self.steps,
-            quantity=found,
-        )
-
-    def reset_state(self, state: Any = None) -> None:
+    def reset_state(self, state: Any = None, *, finish: bool = True) -> None:
         """Start a new trajectory: the given state, or the declared one, with no influence yet. θ is kept.
+
+        Args:
+            state: in the containers it was declared with.
+            finish: first `finish` the old trajectory; False drops what is still open.
 
         Raises:
             ShapeError: the state is not of the declared shape.
+            NonFiniteError: as `finish`. The learner stays as it was.
         """
         h = self.system.initial if state is None else np.asarray(self.system.pack(state), self.system.dtype)
-        fresh = self._execution.steps.influence.init(self._execution.steps.layout)
-        self._carry = self._execution.pack(self._unpacked._replace(h=np.array(h), influence=fresh))
-        self._pending = []
+        if finish:
+            self.finish()
+        self._loop.restart(np.array(h))
 
     # ---- saving
 
@@ -318,12 +269,8 @@ class Learner:
         Raises:
             CheckpointError: the file cannot be written.
         """
-        arrays = {f"carry{k}": np.asarray(leaf) for k, leaf in enumerate(self._carry)}
-        if self._pending:
-            states, xs, ys, observed = zip(*self._pending, strict=True)
-            arrays |= {"window_h": np.stack(states), "window_observed": np.array(observed)}
-            arrays |= {f"window_x{k}": np.stack(c) for k, c in enumerate(zip(*xs, strict=True))}
-            arrays |= {f"window_y{k}": np.stack(c) for k, c in enumerate(zip(*ys, strict=True))}
+        arrays = {f"carry{k}": np.asarray(leaf) for k, leaf in enumerate(self._loop.carry)}
+        arrays |= {f"loop_{k}": v for k, v in self._loop.arrays().items()}
         checkpoint.write(
             path,
             arrays,
@@ -333,7 +280,7 @@ class Learner:
                 "optimizer": checkpoint.describe(self.optimizer),
                 "engine": self.engine,
                 "steps": self.steps,
-                "noise": self._noise.state(),
+                "noise": self._loop.noise.state(),
                 "note": self.note,
             },
         )
@@ -387,22 +334,15 @@ class Learner:
         return learner
 
     def _restore(self, arrays: dict[str, np.ndarray], description: dict[str, Any]) -> None:
-        carry = tuple(arrays[f"carry{k}"] for k in range(len(self._carry)))
-        for k, (mine, read) in enumerate(zip(self._carry, carry, strict=True)):
+        loop = self._loop
+        carry = tuple(arrays[f"carry{k}"] for k in range(len(loop.carry)))
+        for k, (mine, read) in enumerate(zip(loop.carry, carry, strict=True)):
             if np.shape(mine) != read.shape or np.asarray(mine).dtype != read.dtype:
                 raise ValueError(f"array {k} has shape {read.shape}, expected {np.shape(mine)}")
-        self._carry = carry
-        self.steps = int(description["steps"])
-        self._noise.restore(description["noise"])
+        loop.carry, loop.steps = carry, int(description["steps"])
+        loop.noise.restore(description["noise"])
+        loop.restore({k.removeprefix("loop_"): v for k, v in arrays.items() if k.startswith("loop_")})
         self.note = description["note"]
-        if "window_h" in arrays:
-            count = len(arrays["window_observed"])
-            xs = [arrays[f"window_x{k}"] for k in range(len(flatten(self.system.x)))]
-            ys = [arrays[f"window_y{k}"] for k in range(len(flatten(self.system.y)))]
-            self._pending = [
-                (arrays["window_h"][t], [a[t] for a in xs], [a[t] for a in ys], bool(arrays["window_observed"][t]))
-                for t in range(count)
-            ]
 
 
 def _fingerprint(system: System, execution: Execution) -> dict[str, Any]:

@@ -20,19 +20,28 @@ BLOCK = 64
 
 
 class NoiseStream:
-    """Rows of noise for consecutive steps.
+    """Rows of noise for consecutive steps, and what is drawn once when a trajectory starts.
 
     Args:
         generator: where the randomness comes from.
-        specs: what each row consists of.
+        specs: what is to be drawn.
         dtype: float64 or float32.
     """
 
     def __init__(self, generator: np.random.Generator, specs: Sequence[NoiseSpec], dtype: np.dtype) -> None:
-        self._generator, self._specs, self._dtype = generator, tuple(specs), np.dtype(dtype)
+        self._generator, self._dtype = generator, np.dtype(dtype)
+        self._specs = tuple(s for s in specs if s.when == "step")
+        self._start = tuple(s for s in specs if s.when == "start")
         self._before = generator.bit_generator.state
         self._block: list[np.ndarray] = []
         self._next = BLOCK
+
+    def start(self) -> tuple[np.ndarray, ...]:
+        """What is drawn when a trajectory starts. The rows after it come from a new block."""
+        drawn = tuple(self._array(spec, spec.shape) for spec in self._start)
+        if drawn:
+            self._next = BLOCK
+        return drawn
 
     def peek(self) -> tuple[np.ndarray, ...]:
         """The next row."""
@@ -47,16 +56,17 @@ class NoiseStream:
 
     def _draw(self) -> None:
         self._before = self._generator.bit_generator.state
-        self._block = [self._array(spec) for spec in self._specs]
+        self._block = [self._array(spec, (BLOCK, *spec.shape)) for spec in self._specs]
         self._next = 0
 
-    def _array(self, spec: NoiseSpec) -> np.ndarray:
-        shape = (BLOCK, *spec.shape)
+    def _array(self, spec: NoiseSpec, shape: tuple[int, ...]) -> np.ndarray:
         if spec.kind == "signs":
             return np.where(self._generator.random(shape) < 0.5, -1.0, 1.0).astype(self._dtype)
         if spec.kind == "normal":
             return self._generator.standard_normal(shape).astype(self._dtype)
-        raise DeclarationError(f"noise: expected kind 'signs' or 'normal', got {spec.kind!r}.")
+        if spec.kind == "uniform":
+            return self._generator.random(shape).astype(self._dtype)
+        raise DeclarationError(f"noise: expected kind 'signs', 'normal' or 'uniform', got {spec.kind!r}.")
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs to go on with exactly the same rows."""

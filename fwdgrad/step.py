@@ -1,7 +1,6 @@
-"""One online step as pure functions of arrays: what the learner runs and the engines compile.
+"""One online step as pure functions of arrays: what the loops call and the engines compile.
 
-`update` is the order of events for a window of steps that has just been observed: gradient, parameters, influence.
-Everything it needs comes in as arguments, random numbers included, and everything it changes goes out.
+Everything a step needs comes in as arguments, random numbers included, and everything it changes goes out.
 """
 
 from __future__ import annotations
@@ -11,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fwdgrad.estimators import Estimator
-from fwdgrad.influence import Influence, Layout, NoInfluence
-from fwdgrad.linear import Model, Window
+from fwdgrad.influence import Coordinates, Influence, Layout, NoInfluence, Row
+from fwdgrad.linear import Model, Segment, Window, backpropagate, replay
 from fwdgrad.optimizers import Optimizer
 
 __all__ = ["Carry", "Outcome", "Steps"]
@@ -54,16 +53,17 @@ class Steps:
         # parameters that the transition does not use have no influence to keep
         self.influence: Influence = estimator.kept if self.layout.leaves else NoInfluence()
 
-    def init(self) -> Carry:
+    def init(self, start: tuple[Any, ...]) -> Carry:
         """The carry before the first step."""
         system = self.model.system
         trained = {k: system.params[k] for k in system.trainable}
-        return Carry(
-            system.initial, dict(system.params), self.influence.init(self.layout), self.optimizer.init(trained)
-        )
+        influence = self.influence.init(self.layout, start)
+        return Carry(system.initial, dict(system.params), influence, self.optimizer.init(trained))
+
+    # ---- a window of one step
 
     def learn(self, carry: Carry, x: Any, y: Any, noise: tuple[Any, ...]) -> tuple[Carry, Outcome]:
-        """Transition, prediction, loss, gradient, update, reduction (UORO paper, Algorithm 1): a window of one step.
+        """Transition, prediction, loss, gradient, update, reduction (UORO paper, Algorithm 1).
 
         g = (c A) G̃ + c B + d, with c = ∂ℓ/∂h' and d the direct term: the last step is exact, and G̃ is used before
         it is reduced.
@@ -71,9 +71,12 @@ class Steps:
         lin = self.model.linearize(carry.h, x, carry.params)
         seen = self.model.observe(lin.value, x, y, carry.params)
         c, direct = seen.gradient()
-        pulled, through = lin.vjp(c)
-        carry, health = self._update(carry, lin, noise, _plus(direct, through), pulled)
-        return carry, Outcome(seen.loss, seen.prediction, seen.loss + health)
+        row, through = lin.pull(c)
+        params, optimizer, health = self._update(carry, row, _plus(direct, through))
+        state = self.influence.advance(carry.influence, lin, noise)
+        health = health + np.vdot(lin.value, lin.value) + self.influence.magnitude(state)
+        made = Carry(lin.value, params, state, optimizer)
+        return made, Outcome(seen.loss, seen.prediction, seen.loss + health)
 
     def transit(self, carry: Carry, x: Any, noise: tuple[Any, ...]) -> tuple[Carry, Outcome]:
         """A step without a target: state and influence go on, nothing is learned."""
@@ -83,47 +86,53 @@ class Steps:
         health = np.vdot(lin.value, lin.value) + self.influence.magnitude(state)
         return carry._replace(h=lin.value, influence=state), Outcome(np.nan, prediction, health)
 
-    def forward(self, h: Any, params: Leaves, x: Any, y: Any) -> tuple[Any, Outcome]:
-        """Inside a window: transition, prediction and loss, nothing learned yet."""
-        after, prediction = self.model.advance(h, x, params)
-        loss = self.model.observe(after, x, y, params).loss
-        return after, Outcome(loss, prediction, np.vdot(after, after) + loss)
-
     def predict(self, h: Any, params: Leaves, x: Any) -> tuple[Any, Any]:
         """(h', ŷ) and nothing else."""
         return self.model.advance(h, x, params)
 
-    def close(
-        self, carry: Carry, states: Any, inputs: Any, targets: Any, observed: Any, noise: tuple[Any, ...]
-    ) -> tuple[Carry, Any]:
-        """The end of a window of T steps: one update from the sum of its losses, one reduction.
+    # ---- longer windows: forward step by step, then back in segments, then one update
 
-        `carry.h` is the state after the window; `states` are those before each of its steps.
+    def forward(self, h: Any, params: Leaves, x: Any, y: Any) -> tuple[Any, Outcome]:
+        """Transition, prediction and loss, nothing learned yet. The health is that of the state alone."""
+        after, prediction = self.model.advance(h, x, params)
+        loss = self.model.observe(after, x, y, params).loss
+        return after, Outcome(loss, prediction, np.vdot(after, after))
+
+    def replay(self, h: Any, params: Leaves, inputs: Any, alive: Any) -> Any:
+        """The states of a segment, again."""
+        return replay(self.model, params, h, inputs, alive)
+
+    def backward(self, params: Leaves, segment: Segment, cotangent: Any, sums: Leaves) -> tuple[Any, Leaves]:
+        """Back through a segment, from the derivatives behind it to those before it."""
+        return backpropagate(self.model, params, segment, cotangent, sums)
+
+    def apply(self, carry: Carry, cotangent: Any, sums: Leaves) -> tuple[Carry, Any]:
+        """One update, from the derivatives of a window's losses in the state it starts from, and in θ from there on.
+
+        `carry.influence` is that of the state the window starts from.
         """
-        lin = Window(self.model, states, inputs, targets, observed, carry.h, carry.params)
-        pulled, direct = lin.loss_gradient()
-        return self._update(carry, lin, noise, direct, pulled)
+        params, optimizer, health = self._update(carry, Coordinates(cotangent), sums)
+        return carry._replace(params=params, optimizer=optimizer), health
 
-    def pass_over(
-        self, carry: Carry, states: Any, inputs: Any, targets: Any, observed: Any, noise: tuple[Any, ...]
-    ) -> tuple[Carry, Any]:
-        """The end of a window without any target: one reduction, no update."""
-        lin = Window(self.model, states, inputs, targets, observed, carry.h, carry.params)
-        state = self.influence.advance(carry.influence, lin, noise)
-        return carry._replace(influence=state), np.vdot(carry.h, carry.h) + self.influence.magnitude(state)
+    def advance(
+        self, influence: Any, params: Leaves, states: Any, inputs: Any, value: Any, noise: tuple[Any, ...]
+    ) -> tuple[Any, Any]:
+        """The influence after consecutive steps, taken as one map that ends in the state `value`."""
+        lin = Window(self.model, states, inputs, value, params)
+        state = self.influence.advance(influence, lin, noise)
+        return state, self.influence.magnitude(state)
 
-    def _update(self, carry: Carry, lin: Any, noise: tuple[Any, ...], direct: Leaves, pulled: Any) -> tuple[Carry, Any]:
-        """Optimizer and influence, from the exact part of the gradient and the row that pulls at G̃."""
+    def _update(self, carry: Carry, row: Row, direct: Leaves) -> tuple[Leaves, Any, Any]:
+        """θ and the optimizer's state after a step with the gradient c·G̃ + direct, and a sum of squares of θ."""
         trained = {k: carry.params[k] for k in self.model.system.trainable}
-        past = self.influence.pull(carry.influence, pulled, self.layout)
+        past = self.influence.pull(carry.influence, row, self.layout)
         gradient = {k: _sum(direct.get(k), past.get(k), trained[k]) for k in trained}
         updates, optimizer = self.optimizer.update(gradient, carry.optimizer, trained)
         params = {k: v + updates[k] if k in updates else v for k, v in carry.params.items()}
-        state = self.influence.advance(carry.influence, lin, noise)
-        health = np.vdot(lin.value, lin.value) + self.influence.magnitude(state)
+        health: Any = 0.0
         for k in trained:
             health = health + np.vdot(params[k], params[k])
-        return Carry(lin.value, params, state, optimizer), health
+        return params, optimizer, health
 
 
 def _plus(a: Leaves, b: Leaves) -> Leaves:

@@ -221,26 +221,37 @@ class Runner:
         reader = SampleReader(self.execution.model)
         self.samples = [reader.sample(x, y, t) for t, (x, y) in enumerate(zip(case.xs, case.ys, strict=True))]
 
+    @property
+    def length(self) -> int:
+        """Steps of a window."""
+        return self.estimator.window.length or self.case.system.size
+
     def initial(self) -> Any:
         return self.execution.initial()
 
     def run(self, carry: Any, t: int, *noise: Any) -> Any:
         """The carry after step t; with a window, after the window that starts at step t."""
-        if self.estimator.window > 1:
+        if self.length > 1:
             return self._window(carry, t, noise)
         x, y, observed = self.samples[t]
         made = self.execution.learn(carry, x, y, noise) if observed else self.execution.transit(carry, x, noise)
         return tuple(made[:-3])
 
     def _window(self, carry: Any, t: int, noise: Any) -> Any:
-        rows = self.samples[t : t + self.estimator.window]
+        rows = self.samples[t : t + self.length]
         states, h = [], carry[0]
         for x, y, _ in rows:
             states.append(h)
             h = self.execution.forward((h, *carry[1:]), x, y)[0]
         columns = [[np.stack(c) for c in zip(*(row[k] for row in rows), strict=True)] for k in (0, 1)]
-        observed = np.array([row[2] for row in rows], dtype=float)
-        return tuple(self.execution.close((h, *carry[1:]), np.stack(states), *columns, observed, noise)[:-1])
+        observed = np.array([row[2] for row in rows], dtype=self.dtype)
+        ones = np.ones(len(rows), self.dtype)
+        carry, run = (h, *carry[1:]), self.execution
+        states = np.stack(states)
+        behind = run.backward(carry, (states, *columns[0], *columns[1], observed, ones, ones), run.no_derivatives())
+        made = run.apply(carry, behind)[:-1] if observed.any() else carry
+        after = run.advance(carry, states, columns[0], h, noise)[:-1]
+        return run.with_influence(made, after)
 
     def gradient(self, carry: Any) -> Leaves:
         """The last thing in a carry is the optimizer's state: the gradient of the last step with a target."""
@@ -307,7 +318,7 @@ def enumerated(runner: Runner, steps: int, noise: Weighted | None = None) -> lis
     for t in range(steps):
         after, gradients = [], []
         for carry in carries:
-            branches = [runner.run(carry, t * runner.estimator.window, *p) for p in runner.noises(t, patterns)]
+            branches = [runner.run(carry, t * runner.length, *p) for p in runner.noises(t, patterns)]
             own = runner.gradient(branches[0])
             for branch in branches:
                 assert all(map(np.array_equal, runner.gradient(branch).values(), own.values())), "g sees its own noise"
@@ -331,7 +342,7 @@ def assert_unbiased(runner: Runner, steps: int, tolerance: float = 1e-12, noise:
     Returns:
         The worst gap.
     """
-    case, window = runner.case, runner.estimator.window
+    case, window = runner.case, runner.length
     length = steps * window
     short = replace(case, xs=case.xs[:length], ys=case.ys[:length])
     gradients, matrices = total_gradients(short), influence_matrices(short)

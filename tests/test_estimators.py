@@ -15,7 +15,7 @@ from oracles import Runner, assert_close, assert_unbiased, gap
 
 import fwdgrad as fg
 from fwdgrad.errors import DeclarationError
-from fwdgrad.influence import Exact, Layout, NoiseSpec, RankOne
+from fwdgrad.influence import Coordinates, Exact, Layout, NoiseSpec, RankOne
 from fwdgrad.influence.base import drop_zero, squared_norm
 from fwdgrad.noise import BLOCK, NoiseStream
 
@@ -379,7 +379,7 @@ class Later:
         after = self._model.linearize(lin.value, x, params)
 
         class Stale:
-            value, vjp, rows, jvp = lin.value, lin.vjp, lin.rows, after.jvp
+            value, pull, vjp, rows, jvp = lin.value, lin.pull, lin.vjp, lin.rows, after.jvp
 
         return Stale()
 
@@ -437,11 +437,11 @@ def test_the_influence_is_used_before_it_is_reduced(estimator):
     lin = runner.execution.model.linearize(inner.h, x[0], inner.params)
     c, _ = runner.execution.model.observe(lin.value, x[0], y[0], inner.params).gradient()
     row, fresh = lin.vjp(c)
-    past = influence.pull(inner.influence, row, layout)
+    past = influence.pull(inner.influence, Coordinates(row), layout)
     before = {k: past[k] + fresh[k] for k in past}
     after = []
     for noise in oracles.all_signs(runner.noise_shape)[1]:
-        after.append(influence.pull(influence.advance(inner.influence, lin, (noise,)), c, layout))
+        after.append(influence.pull(influence.advance(inner.influence, lin, (noise,)), Coordinates(c), layout))
         used = runner.gradient(runner.run(carry, 2, noise))
         assert_close({k: used[k] for k in before}, before, 1e-14)
         assert gap(after[-1], before) > 1e-3

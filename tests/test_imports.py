@@ -35,32 +35,34 @@ LAYERS = {
     "structure": 3,
     "declare": 4,
     "tracing": 4,
-    # the linearised step; how ∂h/∂θ is represented; how gradients change parameters
+    # the linearised step; how ∂h/∂θ is represented; how gradients change parameters, and when
     "linear": 5,
-    "influence": 5,
-    "optimizers": 5,
+    "influence": 6,
+    "optimizers": 6,
+    "windows": 6,
     # named algorithms; reading samples; drawing noise
-    "estimators": 6,
-    "samples": 6,
-    "noise": 6,
+    "estimators": 7,
+    "samples": 7,
+    "noise": 7,
     # the choice of an algorithm; one online step, and running it on an engine
-    "analysis": 7,
-    "step": 7,
-    "checkpoint": 7,
-    "execution": 8,
-    # the online loop
-    "learner": 9,
+    "analysis": 8,
+    "step": 8,
+    "checkpoint": 8,
+    "execution": 9,
+    # ways of going through a stream; the online loop
+    "loops": 10,
+    "learner": 11,
     # what is done with learners
-    "check": 10,
-    "compare": 10,
-    "data": 10,
-    "limits": 10,
-    "testing": 10,
+    "check": 12,
+    "compare": 12,
+    "data": 12,
+    "limits": 12,
+    "testing": 12,
     # the public names, and the catalogue that is written with them alone
-    "__init__": 11,
-    "systems": 11,
+    "__init__": 13,
+    "systems": 13,
     # the command line
-    "cli": 12,
+    "cli": 14,
 }
 
 # (importer, imported), both of one layer.

@@ -15,7 +15,7 @@ from fwdgrad.check.report import CheckReport, CheckRow
 from fwdgrad.errors import DeclarationError, FwdgradError, TracingError
 from fwdgrad.estimators import RTRL, UORO, Estimator, NoBackTrack
 from fwdgrad.execution import Execution
-from fwdgrad.linear import EagerModel, Model, TracedModel
+from fwdgrad.linear import Coordinates, EagerModel, Model, TracedModel
 from fwdgrad.program import Linearized
 from fwdgrad.system import System
 from fwdgrad.tracing import check_against_plain
@@ -397,12 +397,12 @@ class _Check:
         before = execution.unpack(carry)
         c = self.rng.normal(size=n).astype(self.system.dtype)
         row, fresh = self.model.linearize(before.h, q.x, before.params).vjp(c)
-        carried = influence.pull(before.influence, row, layout)
+        carried = influence.pull(before.influence, Coordinates(row), layout)
         total: Leaves = {k: 0.0 for k in layout.leaves}
         size = 0.0
         for noise in signs:
             after = execution.unpack(tuple(execution.transit(carry, flatten(q.x), (noise,))[:-3]))
-            pulled = influence.pull(after.influence, c, layout)
+            pulled = influence.pull(after.influence, Coordinates(c), layout)
             total = {k: total[k] + np.asarray(pulled[k], float) for k in total}
             size = max(size, *map(largest, pulled.values()))
         for k in layout.leaves:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -195,7 +196,8 @@ def _rate(text: bool, optimizer: str, estimator: Estimator | str) -> float:
         return 1e-2
     if isinstance(estimator, str):  # "auto", which for a network is a random estimate
         return 3e-4
-    return 3e-4 if estimator.name in ("UORO", "NoBackTrack") and estimator.window < 8 else 2e-3
+    steps = getattr(estimator.window, "length", None) or math.inf
+    return 3e-4 if estimator.name in ("UORO", "NoBackTrack") and steps < 8 else 2e-3
 
 
 def _optimizer(settings: dict[str, Any]) -> Optimizer:

@@ -9,6 +9,7 @@ import numpy as np
 from fwdgrad.cli.curve import Curve
 from fwdgrad.cli.jobs import Job, TextJob
 from fwdgrad.learner import Learner
+from fwdgrad.windows import Sliding
 
 __all__ = ["generate", "heading", "losses", "parameters", "sample", "table"]
 
@@ -43,7 +44,8 @@ def heading(learner: Learner, job: Job, seed: int, steps: int) -> str:
     things = "characters" if isinstance(job, TextJob) else "samples"
     through = f"{steps / len(job):.3g} times through the " * (steps > len(job))
     through += f"the first {steps} of " * (steps < len(job))
-    extras = [f"window {estimator.window}"] * (estimator.window > 1) + [f"rank {estimator.rank}"] * (estimator.rank > 1)
+    extras = [f"window {estimator.window}"] * (estimator.window != Sliding(1))
+    extras += [f"rank {estimator.rank}"] * (estimator.rank > 1)
     rows = [
         ("system", f"{system.name}: state {system.size}, parameters {count}"),
         (things, f"{through}{len(job)} in {job.source}"),

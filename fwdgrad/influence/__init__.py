@@ -1,10 +1,21 @@
 """Ways to keep the influence matrix G = ∂h/∂θ from one step to the next."""
 
 from fwdgrad.influence.averaged import Averaged
-from fwdgrad.influence.base import Influence, Layout, NoiseSpec
+from fwdgrad.influence.base import Coordinates, Influence, Layout, NoiseSpec, Row
 from fwdgrad.influence.exact import Exact
 from fwdgrad.influence.masked import Masked
 from fwdgrad.influence.none import NoInfluence
 from fwdgrad.influence.rank_one import RankOne
 
-__all__ = ["Averaged", "Exact", "Influence", "Layout", "Masked", "NoInfluence", "NoiseSpec", "RankOne"]
+__all__ = [
+    "Averaged",
+    "Coordinates",
+    "Exact",
+    "Influence",
+    "Layout",
+    "Masked",
+    "NoInfluence",
+    "NoiseSpec",
+    "RankOne",
+    "Row",
+]

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.influence.base import Influence, Layout, Leaves, NoiseSpec
+from fwdgrad.influence.base import Coordinates, Influence, Layout, Leaves, NoiseSpec, Row
 from fwdgrad.program import scan
-from fwdgrad.trees import flatten, map_leaves, unflatten
+from fwdgrad.trees import flatten, unflatten
 
 __all__ = ["Averaged"]
 
@@ -25,21 +25,22 @@ class Averaged:
     influence: Influence
     copies: int
 
-    def init(self, layout: Layout) -> Any:
-        """All copies alike."""
-        one = self.influence.init(layout)
-        return map_leaves(lambda a: np.zeros((self.copies, *np.shape(a)), a.dtype) + a, one)
+    def init(self, layout: Layout, start: tuple[Any, ...] = ()) -> Any:
+        """Each copy with its own start."""
+        copies = [self.influence.init(layout, tuple(a[k] for a in start)) for k in range(self.copies)]
+        return unflatten(copies[0], [np.stack(leaf) for leaf in zip(*map(flatten, copies), strict=True)])
 
     def noise(self, layout: Layout) -> tuple[NoiseSpec, ...]:
         """Independent noise for each copy."""
-        return tuple(NoiseSpec(s.kind, (self.copies, *s.shape)) for s in self.influence.noise(layout))
+        return tuple(s._replace(shape=(self.copies, *s.shape)) for s in self.influence.noise(layout))
 
-    def pull(self, state: Any, cotangent: Any, layout: Layout) -> Leaves:
+    def pull(self, state: Any, row: Row, layout: Layout) -> Leaves:
         """Mean of the copies' c·G̃."""
         names: list[str] = []
+        c = Coordinates(row.array)  # one product backward serves all copies
 
-        def turn(_: tuple[Any, ...], row: tuple[Any, ...]) -> tuple[Any, Any]:
-            leaves = self.influence.pull(unflatten(state, row), cotangent, layout)
+        def turn(_: tuple[Any, ...], copy: tuple[Any, ...]) -> tuple[Any, Any]:
+            leaves = self.influence.pull(unflatten(state, copy), c, layout)
             names[:] = list(leaves)
             return (), tuple(leaves.values())
 

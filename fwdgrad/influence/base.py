@@ -5,9 +5,9 @@ Zipser 1989). An influence represents G, or a random matrix whose mean is G, and
 
 1. `layout` tells it how many state variables and which parameter leaves there are;
 2. `init` gives the representation of G = 0;
-3. `pull` multiplies it by a row vector from the left, which is all a gradient needs;
+3. `pull` multiplies it by a row from the left, which is all a gradient needs;
 4. `advance` replaces it by a representation of A G + B, using only the products in a `Linearization`;
-5. whatever randomness it needs it asks for in `noise`, and receives as arrays.
+5. whatever randomness it needs it asks for in `noise`, and receives as arrays, at every step or once per trajectory.
 
 All five are pure NumPy functions of arrays, so that any engine can trace and compile them.
 """
@@ -21,9 +21,10 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from fwdgrad.linear import Coordinates, Linearization, Row
 from fwdgrad.structure import Patterns
 
-__all__ = ["Influence", "Layout", "Leaves", "NoiseSpec", "drop_zero", "squared_norm"]
+__all__ = ["Coordinates", "Influence", "Layout", "Leaves", "NoiseSpec", "Row", "drop_zero", "squared_norm"]
 
 Leaves = dict[str, Any]
 
@@ -52,25 +53,35 @@ class Layout:
 
 
 class NoiseSpec(NamedTuple):
-    """An array of independent numbers to draw each time: kind "signs" (±1) or "normal" (standard Gaussian)."""
+    """An array of independent random numbers that an influence asks for."""
 
     kind: str
+    """"signs" (±1), "normal" (standard Gaussian) or "uniform" (in [0, 1))."""
     shape: tuple[int, ...]
+    when: str = "step"
+    """"step": drawn afresh for every `advance`; "start": drawn once, for `init`, when a trajectory starts."""
 
 
 class Influence(Protocol):
     """The contract; see the module's text."""
 
-    def init(self, layout: Layout) -> Any:
-        """The representation of G = 0: a NamedTuple of arrays and dicts of arrays."""
+    def init(self, layout: Layout, start: tuple[Any, ...] = ()) -> Any:
+        """The representation of G = 0: a NamedTuple of arrays and dicts of arrays.
+
+        `start` holds what `noise` asks for with when="start".
+        """
 
     def noise(self, layout: Layout) -> tuple[NoiseSpec, ...]:
-        """What `advance` is to be given in `noise`."""
+        """What `init` and `advance` are to be given as randomness."""
 
-    def pull(self, state: Any, cotangent: Any, layout: Layout) -> Leaves:
-        """c·G for a row c of shape (n,): one array per leaf; a leaf left out is zero."""
+    def pull(self, state: Any, row: Row, layout: Layout) -> Leaves:
+        """c·G for a row c: one array per leaf; a leaf left out is zero.
 
-    def advance(self, state: Any, lin: Any, noise: tuple[Any, ...]) -> Any:
+        Take `row(direction)` if few directions are enough, `row.array` else. Of a single step, the former costs a
+        product forward (often one that `advance` needs as well), the latter a product backward.
+        """
+
+    def advance(self, state: Any, lin: Linearization, noise: tuple[Any, ...]) -> Any:
         """The representation of A G + B."""
 
     def magnitude(self, state: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fwdgrad.influence.base import Layout, Leaves, NoiseSpec, squared_norm
+from fwdgrad.influence.base import Layout, Leaves, NoiseSpec, Row, squared_norm
 from fwdgrad.program import scan
 
 __all__ = ["Exact", "ExactState"]
@@ -27,7 +27,7 @@ class Exact:
     Exact for fixed θ; while θ is being learned, G mixes derivatives at past values of θ, as for every forward method.
     """
 
-    def init(self, layout: Layout) -> ExactState:
+    def init(self, layout: Layout, start: tuple[Any, ...] = ()) -> ExactState:
         """Zeros."""
         return ExactState({k: np.zeros((layout.size, *s), layout.dtype) for k, s in layout.leaves.items()})
 
@@ -35,9 +35,9 @@ class Exact:
         """None."""
         return ()
 
-    def pull(self, state: ExactState, cotangent: Any, layout: Layout) -> Leaves:
+    def pull(self, state: ExactState, row: Row, layout: Layout) -> Leaves:
         """c·G."""
-        return {k: np.tensordot(cotangent, g, axes=1) for k, g in state.G.items()}
+        return {k: np.tensordot(row.array, g, axes=1) for k, g in state.G.items()}
 
     def advance(self, state: ExactState, lin: Any, noise: tuple[Any, ...]) -> ExactState:
         """A G + B: column by column if there are fewer parameters than state variables, else row by row."""

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fwdgrad.errors import DeclarationError
-from fwdgrad.influence.base import Layout, Leaves, NoiseSpec, squared_norm
+from fwdgrad.influence.base import Layout, Leaves, NoiseSpec, Row, squared_norm
 from fwdgrad.program import operations as ops
 from fwdgrad.structure import Patterns
 from fwdgrad.structure.closure import closed_pattern, reached_pattern
@@ -60,7 +60,7 @@ class Masked:
         if order is not None and (isinstance(order, bool) or not isinstance(order, int) or order < 1):
             raise DeclarationError(f"Masked(order=…): expected an integer of at least 1 or None, got {self.order!r}.")
 
-    def init(self, layout: Layout) -> MaskedState:
+    def init(self, layout: Layout, start: tuple[Any, ...] = ()) -> MaskedState:
         """Zeros."""
         plan = _plan(_patterns(layout.patterns), self.order)
         return MaskedState({k: np.zeros(len(leaf.row), layout.dtype) for k, leaf in plan.items()})
@@ -69,12 +69,12 @@ class Masked:
         """None."""
         return ()
 
-    def pull(self, state: MaskedState, cotangent: Any, layout: Layout) -> Leaves:
+    def pull(self, state: MaskedState, row: Row, layout: Layout) -> Leaves:
         """c·G: every entry times the c of its row, summed over each column."""
-        plan = _plan(_patterns(layout.patterns), self.order)
+        plan, c = _plan(_patterns(layout.patterns), self.order), row.array
         made = {}
         for k, leaf in plan.items():
-            terms = cotangent[leaf.row] * state.G[k]
+            terms = c[leaf.row] * state.G[k]
             if not (len(leaf.column) == leaf.width and np.array_equal(leaf.column, np.arange(leaf.width))):
                 terms = _sum_at(terms, leaf.column, leaf.width)
             made[k] = np.reshape(terms, layout.leaves[k])

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fwdgrad.influence.base import Layout, Leaves, NoiseSpec
+from fwdgrad.influence.base import Layout, Leaves, NoiseSpec, Row
 
 __all__ = ["NoInfluence", "NoInfluenceState"]
 
@@ -23,7 +23,7 @@ class NoInfluence:
     With a window of T steps this is T-truncated backpropagation through time.
     """
 
-    def init(self, layout: Layout) -> NoInfluenceState:
+    def init(self, layout: Layout, start: tuple[Any, ...] = ()) -> NoInfluenceState:
         """Nothing."""
         return NoInfluenceState()
 
@@ -31,7 +31,7 @@ class NoInfluence:
         """None."""
         return ()
 
-    def pull(self, state: NoInfluenceState, cotangent: Any, layout: Layout) -> Leaves:
+    def pull(self, state: NoInfluenceState, row: Row, layout: Layout) -> Leaves:
         """Nothing: an absent leaf is zero."""
         return {}
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fwdgrad.errors import DeclarationError
-from fwdgrad.influence.base import Layout, Leaves, NoiseSpec, drop_zero, squared_norm
+from fwdgrad.influence.base import Layout, Leaves, NoiseSpec, Row, drop_zero, squared_norm
 
 __all__ = ["RankOne", "RankOneState"]
 
@@ -64,7 +64,7 @@ class RankOne:
         if not (isinstance(self.memory, (int, float)) and 0 <= self.memory < 1):
             raise DeclarationError(f"RankOne(memory=…): expected a number in [0, 1), got {self.memory!r}.")
 
-    def init(self, layout: Layout) -> RankOneState:
+    def init(self, layout: Layout, start: tuple[Any, ...] = ()) -> RankOneState:
         """Zeros."""
         w = {k: np.zeros(shape, layout.dtype) for k, shape in layout.leaves.items()}
         squares = np.zeros(layout.size if self.scale == "probe" else 0, layout.dtype)
@@ -77,9 +77,9 @@ class RankOne:
             return (signs,)
         return (signs, *(NoiseSpec("signs", (max(sum(s), 1),)) for s in layout.leaves.values()))
 
-    def pull(self, state: RankOneState, cotangent: Any, layout: Layout) -> Leaves:
+    def pull(self, state: RankOneState, row: Row, layout: Layout) -> Leaves:
         """(c·v) wᵀ."""
-        along = np.dot(cotangent, state.v)
+        along = row(state.v)
         return {k: along * w for k, w in state.w.items()}
 
     def advance(self, state: RankOneState, lin: Any, noise: tuple[Any, ...]) -> RankOneState:

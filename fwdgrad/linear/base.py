@@ -8,6 +8,7 @@ Shapes: state vectors (n,), parameter-shaped things a dict leaf → array of the
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +18,18 @@ from fwdgrad.program import scan
 from fwdgrad.structure import Patterns
 from fwdgrad.system import System
 
-__all__ = ["DenseRows", "Leaves", "Linearization", "MaterialisedJacobians", "Model", "Observation", "Rows", "known"]
+__all__ = [
+    "Coordinates",
+    "DenseRows",
+    "Leaves",
+    "Linearization",
+    "MaterialisedJacobians",
+    "Model",
+    "Observation",
+    "Row",
+    "Rows",
+    "known",
+]
 
 Leaves = dict[str, Any]
 
@@ -36,6 +48,9 @@ class Linearization(Protocol):
 
     def vjp(self, cotangent: Any) -> tuple[Any, Leaves]:
         """(c·A, c·B) for a cotangent c of shape (n,)."""
+
+    def pull(self, cotangent: Any) -> tuple[Row, Leaves]:
+        """The row c·A as a linear form, of which only what is asked for is computed, and c·B."""
 
     @property
     def patterns(self) -> Patterns | None:
@@ -78,6 +93,28 @@ class DenseRows:
     def combine(self, weights: Any) -> Leaves:
         """One vector-matrix product per leaf."""
         return {k: np.tensordot(weights, r, axes=1) for k, r in self.rows.items()}
+
+
+class Row(Protocol):
+    """A linear form on states, c."""
+
+    def __call__(self, direction: Any) -> Any:
+        """c·direction, for a direction of shape (n,)."""
+
+    @property
+    def array(self) -> Any:
+        """Its coordinates, shape (n,)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Coordinates:
+    """A row given by its coordinates."""
+
+    array: Any
+
+    def __call__(self, direction: Any) -> Any:
+        """Their product."""
+        return np.dot(self.array, direction)
 
 
 class Observation(Protocol):
@@ -145,6 +182,11 @@ class MaterialisedJacobians:
     def vjp(self, cotangent: Any) -> tuple[Any, Leaves]:
         """(c·A, c·B)."""
         raise NotImplementedError
+
+    def pull(self, cotangent: Any) -> tuple[Row, Leaves]:
+        """The row c·A by its coordinates, and c·B: one product backward."""
+        row, leaves = self.vjp(cotangent)
+        return Coordinates(row), leaves
 
     def jacobians(self) -> tuple[Any, Leaves]:
         """A and B, row by row: n vector-Jacobian products."""

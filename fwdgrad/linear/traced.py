@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from fwdgrad.linear.base import Leaves, MaterialisedJacobians, Rows
+from fwdgrad.linear.base import Leaves, MaterialisedJacobians, Row, Rows
 from fwdgrad.program import Linearized, scan
 from fwdgrad.program import operations as ops
 from fwdgrad.structure import MOST, Owners, Patterns
@@ -80,6 +81,11 @@ class TracedLinearization(MaterialisedJacobians):
     def rows(self, sparse_only: bool = False) -> Rows:
         """The rows of B, by one backward product for each colour of each family of leaves."""
         return ColouredRows(self.value.shape[0], self._products(sparse_only))
+
+    def pull(self, cotangent: Any) -> tuple[Row, Leaves]:
+        """The row c·A, and c·B. Of the product backward only what is used ends up in the program."""
+        row, leaves = self.vjp(cotangent)
+        return _Through(self, cotangent, row), leaves
 
     def _products(self, sparse_only: bool) -> dict[str, list[tuple[Any, Owners | None]]]:
         """For each leaf its rows, one array per colour with its owners, or all rows in full (owners None)."""
@@ -194,6 +200,19 @@ class ColouredRows:
         length = shape[owners.axis]
         mine = weights[owners.offset : owners.offset + length]
         return np.reshape(mine, tuple(length if k == owners.axis else 1 for k in range(len(shape))))
+
+
+@dataclass(frozen=True, eq=False)
+class _Through:
+    """The row c·A of a linearization."""
+
+    lin: TracedLinearization
+    cotangent: Any
+    array: Any
+
+    def __call__(self, direction: Any) -> Any:
+        """c·(A direction)."""
+        return np.dot(self.cotangent, self.lin.jvp(direction))
 
 
 class TracedObservation:

@@ -1,0 +1,115 @@
+"""What all loops share: the carry, the noise, and the refusal of a step that is not finite."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fwdgrad.errors import NonFiniteError
+from fwdgrad.execution import Execution, Flat
+from fwdgrad.influence import NoiseSpec
+from fwdgrad.noise import NoiseStream
+from fwdgrad.trees import flatten
+
+__all__ = ["Loop", "Sample"]
+
+
+class Sample(NamedTuple):
+    """One sample, as flat lists of arrays."""
+
+    x: list[Any]
+    y: list[Any]
+    observed: bool
+
+
+class Loop(ABC):
+    """Goes through a stream sample by sample.
+
+    A step that fails changes nothing: implementations assign to `carry`, `steps` and their own fields only when all is
+    computed and found finite.
+
+    Args:
+        execution: the steps, on an engine.
+        generator: where the randomness comes from.
+
+    Attributes:
+        carry: all that is learned and remembered, flat.
+        noise: the random numbers to come.
+        steps: number of samples seen.
+    """
+
+    def __init__(self, execution: Execution, generator: np.random.Generator) -> None:
+        self.execution = execution
+        self.noise = NoiseStream(generator, self.specs(), execution.system.dtype)
+        self.carry: Flat = execution.initial(self.noise.start())
+        self.steps = 0
+
+    def specs(self) -> Sequence[NoiseSpec]:
+        """The random numbers that are needed."""
+        return self.execution.specs
+
+    @abstractmethod
+    def step(self, sample: Sample) -> tuple[float, Any]:
+        """One sample; the loss before learning from it (NaN without a target), and the prediction.
+
+        Raises:
+            NonFiniteError: something would stop being finite. Nothing has changed.
+        """
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Learn from what is still open: the trajectory ends here.
+
+        Raises:
+            NonFiniteError: as `step`.
+        """
+
+    @abstractmethod
+    def discard(self) -> None:
+        """Drop what is still open."""
+
+    @abstractmethod
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What a checkpoint has to hold besides carry, noise and count."""
+
+    @abstractmethod
+    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """Take up what `arrays` gave."""
+
+    def restart(self, h: Any) -> None:
+        """A new trajectory from the state h: nothing is open and nothing has an influence yet. θ is kept."""
+        execution = self.execution
+        fresh = execution.unpack(execution.initial(self.noise.start()))
+        self.carry = execution.pack(execution.unpack(self.carry)._replace(h=h, influence=fresh.influence))
+        self.discard()
+
+    def check(self, health: Any, carry: Sequence[Any], loss: Any, observed: bool) -> None:
+        """Say what stopped being finite, if anything did, in the carry that was going to be the next one."""
+        if math.isfinite(health):
+            return
+        system = self.execution.system
+        made = self.execution.unpack(tuple(carry))
+        found = "a number too large to square (state, parameter or influence)"
+        if not np.all(np.isfinite(made.h)):
+            found = "the state"
+        elif observed and not math.isfinite(loss):
+            found = "the loss"
+        else:
+            for k in system.trainable:
+                if not np.all(np.isfinite(made.params[k])):
+                    found = f"the gradient of {k}"
+                    break
+            else:
+                if not all(np.all(np.isfinite(leaf)) for leaf in flatten(made.influence)):
+                    found = "the influence"
+        raise NonFiniteError(
+            f"{found} is not finite at step {self.steps}.\n"
+            "The learner is left as it was before that step. Usual causes: a learning rate that is too large, a state\n"
+            "that diverges, or a function outside its domain (log or sqrt of a negative number, a division by zero).",
+            step=self.steps,
+            quantity=found,
+        )
