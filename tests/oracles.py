@@ -125,7 +125,8 @@ def window_gradient(case: Case, first: int, length: int) -> Leaves:
         start = h
 
     def loss(theta: Leaves) -> Any:
-        return sum(value for _, _, value in case.unroll([theta] * length, first, start) if value is not None)
+        none = 0.0 * anp.sum(next(iter(theta.values())))  # something to differentiate where there is no target
+        return sum((value for _, _, value in case.unroll([theta] * length, first, start) if value is not None), none)
 
     return autograd.grad(loss)(case.trained())
 

@@ -25,7 +25,7 @@ class Unbounded(Loop):
 
     With checkpoints, only the states at multiples of a spacing are stored. Whenever there are twice as many of them as
     steps between them, every other one is dropped and the spacing doubles: of T steps at most 2√T + 2 states are held,
-    and another √(2T) while a segment between two of them is computed again.
+    and another √(2T) + 1 while a segment between two of them is computed again.
     """
 
     def __init__(self, execution: Execution, generator: np.random.Generator) -> None:
