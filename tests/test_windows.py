@@ -127,7 +127,7 @@ def test_checkpoints_hold_the_square_root_of_the_states():
         assert held <= 2 * math.sqrt(t + 1) + 2
         assert spacing <= math.sqrt(2 * (t + 1)) + 1
     plain = fg.Learner(case.system, fg.BPTT(), Collect())
-    plain.run(case.xs * 5, case.ys * 5)
+    plain.run(iter(zip(case.xs * 5, case.ys * 5, strict=True)))
     assert len(plain._loop._states) == 0, "what is finished is not kept"
 
 
