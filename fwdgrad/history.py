@@ -49,29 +49,32 @@ class Recorder:
 
     def __init__(self, first: int, every: int, keep_predictions: bool) -> None:
         self._first, self._every = first, every
-        self._losses: list[float] = []
-        self._block: list[float] = []
-        self._predictions: list[Any] | None = [] if keep_predictions else None
+        self._means: list[np.ndarray] = []
+        self._rest = np.zeros(0)
+        self._predictions: list[np.ndarray] | None = [] if keep_predictions else None
 
-    def add(self, loss: float, prediction: Any) -> None:
-        """One more step."""
+    def extend(self, losses: np.ndarray, predictions: np.ndarray) -> None:
+        """Some more steps: their losses, shape (L,), and predictions, shape (L, …)."""
         if self._predictions is not None:
-            self._predictions.append(np.array(prediction))
-        self._block.append(loss)
-        if len(self._block) == self._every:
-            self._flush()
-
-    def _flush(self) -> None:
-        seen = [v for v in self._block if v == v]
-        self._losses.append(sum(seen) / len(seen) if seen else math.nan)
-        self._block = []
+            self._predictions.append(np.array(predictions))
+        losses = np.concatenate([self._rest, losses])
+        whole = len(losses) // self._every * self._every
+        self._means.append(_means(losses[:whole].reshape(-1, self._every)))
+        self._rest = losses[whole:]
 
     def history(self) -> History:
         """What was collected."""
-        if self._block:
-            self._flush()
-        predictions = None if self._predictions is None else np.array(self._predictions)
-        return History(np.array(self._losses), self._first, self._every, predictions)
+        rest = [_means(self._rest[None])] if len(self._rest) else []
+        losses = np.concatenate([np.zeros(0), *self._means, *rest])
+        predictions = None if self._predictions is None else np.concatenate([*self._predictions] or [np.zeros(0)])
+        return History(losses, self._first, self._every, predictions)
+
+
+def _means(rows: np.ndarray) -> np.ndarray:
+    """Mean of each row over what is not NaN; NaN if all is."""
+    seen = ~np.isnan(rows)
+    count = np.sum(seen, axis=1)
+    return np.where(count > 0, np.sum(np.where(seen, rows, 0.0), axis=1) / np.maximum(count, 1), math.nan)
 
 
 class Progress:
@@ -94,12 +97,12 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
-    def update(self, loss: float) -> None:
-        """One more step."""
-        self._done += 1
-        if loss == loss:
-            self._seen += 1
-            self._sum += loss
+    def update(self, losses: np.ndarray) -> None:
+        """Some more steps."""
+        seen = losses[~np.isnan(losses)]
+        self._done += len(losses)
+        self._seen += len(seen)
+        self._sum += float(np.sum(seen))
         if self._done - self._shown >= 256:
             self._show()
 

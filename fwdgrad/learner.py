@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -24,9 +24,9 @@ from fwdgrad.estimators import UORO, Estimator, estimator_named
 from fwdgrad.execution import Execution
 from fwdgrad.history import History, Progress, Recorder
 from fwdgrad.linear import check_repeatable
-from fwdgrad.loops import Sample, loop_for
+from fwdgrad.loops import loop_for
 from fwdgrad.optimizers import SGD, Optimizer
-from fwdgrad.samples import SampleReader
+from fwdgrad.samples import Chunk
 from fwdgrad.step import Carry
 from fwdgrad.system import System
 from fwdgrad.trees import flatten, map_leaves
@@ -82,7 +82,6 @@ class Learner:
         self.engine = self._execution.engine
         if self.engine == "eager":  # tracing finds this out by itself
             check_repeatable(system)
-        self._reader = SampleReader(self._execution.model)
         generator = seed if isinstance(seed, np.random.Generator) else np.random.default_rng(_checked_seed(seed))
         self._loop = loop_for(self._execution, generator)
         self.note: dict[str, Any] = {}
@@ -154,7 +153,7 @@ class Learner:
         Raises:
             ShapeError, DataError: the input is not of the declared kind.
         """
-        return np.array(self._execution.predict(self._loop.carry, self._reader.input(x, self.steps))[-1])
+        return np.array(self._execution.predict(self._loop.carry, self._loop.reader.input(x, self.steps))[-1])
 
     def step(self, x: Any = None, y: Any = None) -> float:
         """One sample: transition with x, predict, compare with y, learn.
@@ -170,9 +169,7 @@ class Learner:
             ShapeError, DataError: the sample is not of the declared kind.
             NonFiniteError: loss, state, parameters or influence would stop being finite. The learner stays as it was.
         """
-        sample = self._reader.sample(x, y, self.steps)
-        with np.errstate(all="ignore"):  # what is not finite is refused by name
-            return self._loop.step(Sample(*sample))[0]
+        return self._loop.step(x, y)
 
     def run(
         self,
@@ -215,21 +212,34 @@ class Learner:
         recorder = Recorder(self.steps, record, keep_predictions)
         total = steps if steps is not None else _length_hint(xs, ys)
         try:
-            with Progress(progress, total) as shown, np.errstate(all="ignore"):
-                for x, y, observed in self._reader.samples(xs, ys, steps, self.steps):
-                    loss, prediction = self._loop.step(Sample(x, y, observed))
-                    recorder.add(loss, prediction)
-                    shown.update(loss)
-                    if checkpoint is not None and checkpoint_every is not None and self.steps % checkpoint_every == 0:
-                        self.save(checkpoint)
+            with Progress(progress, total) as shown:
+                for chunk in self._loop.reader.chunks(xs, ys, steps, self.steps):
+                    for piece in self._pieces(chunk, checkpoint_every):
+                        losses, predictions, error = self._loop.run(piece)
+                        recorder.extend(losses, predictions)
+                        shown.update(losses)
+                        if error is not None:
+                            raise error
+                        if checkpoint is not None and checkpoint_every and self.steps % checkpoint_every == 0:
+                            self.save(checkpoint)
                 if isinstance(self.estimator.window, WholeSequence):
-                    self._loop.finish()
+                    self.finish()
         except NonFiniteError as error:
             error.history = recorder.history()
             raise
         if checkpoint is not None:
             self.save(checkpoint)
         return recorder.history()
+
+    def _pieces(self, chunk: Chunk, every: int | None) -> Iterator[Chunk]:
+        """Parts of a chunk, of the size that suits the loop, which end where a checkpoint is due."""
+        start, length = 0, len(chunk.observed)
+        while start < length:
+            stop = min(start + self._loop.grain, length)
+            if every is not None:
+                stop = min(stop, start + every - self.steps % every)
+            yield Chunk([a[start:stop] for a in chunk.x], [a[start:stop] for a in chunk.y], chunk.observed[start:stop])
+            start = stop
 
     def finish(self) -> None:
         """The trajectory ends here: learn from what is still open.

@@ -6,6 +6,7 @@ draws as one run of a thousand, and a checkpoint needs only the generator's stat
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from fwdgrad.influence import NoiseSpec
 __all__ = ["NoiseStream"]
 
 BLOCK = 64
+
+_SIGNS = {np.dtype(t).char: np.array([-1, 1], t) for t in (np.float32, np.float64)}
 
 
 class NoiseStream:
@@ -45,14 +48,36 @@ class NoiseStream:
 
     def peek(self) -> tuple[np.ndarray, ...]:
         """The next row."""
+        arrays, k = self.block()
+        return tuple(array[k] for array in arrays)
+
+    def block(self) -> tuple[list[np.ndarray], int]:
+        """The rows around the next one, and its place among them."""
         if self._next == BLOCK and self._specs:
             self._draw()
-        return tuple(array[self._next] for array in self._block)
+        return self._block, self._next
 
     def advance(self) -> None:
         """Go on to the row after."""
         if self._specs:
             self._next += 1
+
+    def take(self, count: int) -> list[np.ndarray]:
+        """The next `count` rows, each array with a leading axis; go on to the row after them."""
+        parts: list[list[np.ndarray]] = []
+        while count and self._specs:
+            if self._next == BLOCK and count >= BLOCK and len(self._specs) == 1:
+                # whole blocks of one array follow each other in the generator: draw them at once
+                whole = count // BLOCK * BLOCK
+                parts.append([self._array(self._specs[0], (whole, *self._specs[0].shape))])
+                count -= whole
+                continue
+            arrays, k = self.block()
+            used = min(count, BLOCK - k)
+            parts.append([array[k : k + used] for array in arrays])
+            self._next += used
+            count -= used
+        return [column[0] if len(column) == 1 else np.concatenate(column) for column in zip(*parts, strict=True)]
 
     def _draw(self) -> None:
         self._before = self._generator.bit_generator.state
@@ -61,7 +86,9 @@ class NoiseStream:
 
     def _array(self, spec: NoiseSpec, shape: tuple[int, ...]) -> np.ndarray:
         if spec.kind == "signs":
-            return np.where(self._generator.random(shape) < 0.5, -1.0, 1.0).astype(self._dtype)
+            size = math.prod(shape)
+            bits = np.unpackbits(np.frombuffer(self._generator.bytes(-(-size // 8)), np.uint8), count=size)
+            return _SIGNS[self._dtype.char][bits].reshape(shape)
         if spec.kind == "normal":
             return self._generator.standard_normal(shape).astype(self._dtype)
         if spec.kind == "uniform":

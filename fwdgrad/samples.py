@@ -14,7 +14,7 @@ from fwdgrad.trees import flatten, leaf_names
 
 __all__ = ["Chunk", "SampleReader"]
 
-CHUNK = 1024
+CHUNK = 8192
 
 
 class Chunk(NamedTuple):
@@ -66,14 +66,6 @@ class SampleReader:
         if value is None:
             raise DataError(f"{what}: expected an array of shape {like.shape}, got None. Inputs cannot be missing.")
         return np.ma.asanyarray(value)[None] if np.ma.isMaskedArray(value) else np.asarray(value)[None]
-
-    def samples(
-        self, xs: Any, ys: Any, steps: int | None, start: int
-    ) -> Iterator[tuple[list[np.ndarray], list[np.ndarray], bool]]:
-        """Samples one by one; see `chunks`."""
-        for chunk in self.chunks(xs, ys, steps, start):
-            for k, observed in enumerate(chunk.observed.tolist()):
-                yield [a[k] for a in chunk.x], [a[k] for a in chunk.y], observed
 
     def chunks(self, xs: Any, ys: Any, steps: int | None, start: int) -> Iterator[Chunk]:
         """Samples chunk by chunk, from arrays with time along axis 0 or from any iterable.

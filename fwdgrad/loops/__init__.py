@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from fwdgrad.execution import Execution
-from fwdgrad.loops.base import Loop, Sample
+from fwdgrad.loops.base import Loop
 from fwdgrad.loops.online import Online
 from fwdgrad.loops.sliding import Windowed
 from fwdgrad.loops.unbounded import Unbounded
 from fwdgrad.windows import Sliding
 
-__all__ = ["Loop", "Sample", "loop_for"]
+__all__ = ["Loop", "loop_for"]
 
 
 def loop_for(execution: Execution, generator: np.random.Generator) -> Loop:

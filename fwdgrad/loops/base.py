@@ -13,9 +13,13 @@ from fwdgrad.errors import NonFiniteError
 from fwdgrad.execution import Execution, Flat
 from fwdgrad.influence import NoiseSpec
 from fwdgrad.noise import NoiseStream
+from fwdgrad.samples import Chunk, SampleReader
 from fwdgrad.trees import flatten
 
-__all__ = ["Loop", "Sample"]
+__all__ = ["Loop", "Ran", "Sample"]
+
+GRAIN = 64
+"""Steps that are made between two looks at the progress bar, where Python makes every step."""
 
 
 class Sample(NamedTuple):
@@ -26,8 +30,18 @@ class Sample(NamedTuple):
     observed: bool
 
 
+class Ran(NamedTuple):
+    """What came of consecutive steps."""
+
+    losses: np.ndarray
+    """Of the steps made, before learning from each; NaN without a target."""
+    predictions: np.ndarray
+    error: NonFiniteError | None
+    """Why there are fewer of them than samples."""
+
+
 class Loop(ABC):
-    """Goes through a stream sample by sample.
+    """Goes through a stream.
 
     A step that fails changes nothing: implementations assign to `carry`, `steps` and their own fields only when all is
     computed and found finite.
@@ -38,12 +52,15 @@ class Loop(ABC):
 
     Attributes:
         carry: all that is learned and remembered, flat.
+        reader: turns samples into arrays.
+        grain: how many samples `run` had best be given at a time.
         noise: the random numbers to come.
         steps: number of samples seen.
     """
 
     def __init__(self, execution: Execution, generator: np.random.Generator) -> None:
-        self.execution = execution
+        self.execution, self.grain = execution, GRAIN
+        self.reader = SampleReader(execution.model)
         self.noise = NoiseStream(generator, self.specs(), execution.system.dtype)
         self.carry: Flat = execution.initial(self.noise.start())
         self.steps = 0
@@ -52,8 +69,35 @@ class Loop(ABC):
         """The random numbers that are needed."""
         return self.execution.specs
 
+    def step(self, x: Any, y: Any) -> float:
+        """One sample as the user gives it; the loss before learning from it.
+
+        Raises:
+            ShapeError, DataError: it is not of the declared kind. Nothing has changed.
+            NonFiniteError: as `learn`.
+        """
+        sample = Sample(*self.reader.sample(x, y, self.steps))
+        with np.errstate(all="ignore"):  # what is not finite is refused by name
+            return self.learn(sample)[0]
+
+    def run(self, chunk: Chunk) -> Ran:
+        """Consecutive samples, up to the first that is refused."""
+        losses, predictions, error = [], [], None
+        with np.errstate(all="ignore"):
+            for k, observed in enumerate(chunk.observed.tolist()):
+                try:
+                    sample = Sample([a[k] for a in chunk.x], [a[k] for a in chunk.y], observed)
+                    loss, prediction = self.learn(sample)
+                except NonFiniteError as refusal:
+                    error = refusal
+                    break
+                losses.append(loss)
+                predictions.append(prediction)
+        like = self.execution.system.prediction
+        return Ran(np.array(losses), np.array(predictions, like.dtype).reshape(len(losses), *like.shape), error)
+
     @abstractmethod
-    def step(self, sample: Sample) -> tuple[float, Any]:
+    def learn(self, sample: Sample) -> tuple[float, Any]:
         """One sample; the loss before learning from it (NaN without a target), and the prediction.
 
         Raises:

@@ -14,7 +14,7 @@ __all__ = ["Online"]
 class Online(Loop):
     """Windows of one step: nothing is ever open."""
 
-    def step(self, sample: Sample) -> tuple[float, Any]:
+    def learn(self, sample: Sample) -> tuple[float, Any]:
         """Transition, prediction, and, with a target, learning."""
         noise = self.noise.peek()
         if sample.observed:

@@ -31,7 +31,7 @@ class Windowed(Loop):
         self._new = 0
         super().__init__(execution, generator)
 
-    def step(self, sample: Sample) -> tuple[float, Any]:
+    def learn(self, sample: Sample) -> tuple[float, Any]:
         """Forward; after s steps, learn."""
         h, loss, prediction, health = self.execution.forward(self.carry, sample.x, sample.y)
         loss = float(loss) if sample.observed else math.nan

@@ -41,7 +41,7 @@ class Unbounded(Loop):
         """One number a step decides whether the window ends there."""
         return [NoiseSpec("uniform", ())] if self._probability else []
 
-    def step(self, sample: Sample) -> tuple[float, Any]:
+    def learn(self, sample: Sample) -> tuple[float, Any]:
         """Forward; if the window ends here, learn."""
         h, loss, prediction, health = self.execution.forward(self.carry, sample.x, sample.y)
         loss = float(loss) if sample.observed else math.nan
