@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,15 +12,18 @@ from fwdgrad.engines.numpy_engine import compile_program
 from fwdgrad.errors import DeclarationError
 from fwdgrad.estimators import Estimator
 from fwdgrad.linear import EagerModel, Model, Segment, TracedModel
+from fwdgrad.notice import slow
 from fwdgrad.optimizers import Optimizer
 from fwdgrad.program import Abstract, Program, trace
 from fwdgrad.step import Carry, Steps
+from fwdgrad.structure.costs import multiply_adds
 from fwdgrad.system import System
 from fwdgrad.trees import flatten, leaf_names, unflatten
+from fwdgrad.windows import Sliding
 
-__all__ = ["ENGINES", "Execution"]
+__all__ = ["ENGINES", "Execution", "predicted_seconds"]
 
-ENGINES = ("auto", "numpy", "eager")
+ENGINES = ("auto", "numpy", "numba", "eager")
 
 Flat = tuple[Any, ...]
 
@@ -34,8 +38,12 @@ class Execution:
         system: the declared system.
         estimator: influence, window, rank.
         optimizer: any object with `init` and `update`.
-        engine: "numpy" traces the step and runs it as plain NumPy calls; "eager" runs the user's functions as they are
-            and differentiates them with autograd each time; "auto" is "numpy".
+        engine: "numpy" traces the step and runs it as plain NumPy calls; "numba" compiles it; "eager" runs the user's
+            functions as they are and differentiates them with autograd each time; "auto" is "numpy" (and the learner
+            changes to "numba" where that pays).
+
+    Attributes:
+        engine: the engine it runs on. A step that cannot be compiled runs on "numpy", with a warning.
     """
 
     def __init__(self, system: System, estimator: Estimator, optimizer: Optimizer, engine: str) -> None:
@@ -53,6 +61,10 @@ class Execution:
         self.template = self.steps.init(start)
         self._noise = noise
         self._functions: dict[Any, Callable[..., Flat]] = {}
+        self._programs: dict[Any, Program] = {}
+        self._streams: dict[str, Any] = {}
+        if self.engine == "numba":
+            self.engine = self._compilable()
 
     def initial(self, start: tuple[Any, ...] = ()) -> Flat:
         """The carry before the first step, with the random numbers that are drawn once."""
@@ -119,20 +131,71 @@ class Execution:
     def function(self, key: Any) -> Callable[..., Flat]:
         """The prepared function for a kind of step (with its window length, where it has one)."""
         if key not in self._functions:
-            function, examples, names = self._plain(key)
             if self.engine == "eager":
-                self._functions[key] = function
+                self._functions[key] = self._plain(key)[0]
+            elif self.engine == "numba" and key != "predict":
+                self._functions[key] = self._compiled(self.program(key))
             else:
-                self._functions[key] = compile_program(self._trace(function, examples, names, key))
+                self._functions[key] = compile_program(self.program(key))
         return self._functions[key]
 
-    def program(self, key: Any) -> Program:
-        """The traced program of a kind of step, for reading."""
-        return self._trace(*self._plain(key), key)
+    def reference(self, key: Any) -> Callable[..., Flat]:
+        """The same on the NumPy engine, whatever the engine is."""
+        if self.engine != "numba":
+            return self.function(key)
+        if ("reference", key) not in self._functions:
+            self._functions["reference", key] = compile_program(self.program(key))
+        return self._functions["reference", key]
 
-    def _trace(self, function: Callable[..., Flat], examples: Sequence[Any], names: Sequence[str], key: Any) -> Program:
-        name = key if isinstance(key, str) else key[0]
-        return trace(function, [Abstract.of(e) for e in examples], names=names, name=name)
+    def _compiled(self, program: Program) -> Callable[..., Flat]:
+        """A program on the numba engine, or on the NumPy engine if it cannot be compiled."""
+        from fwdgrad.engines import numba_engine
+
+        try:
+            with slow(f"compiling {program.name} of {self.system.name} ({self.estimator.name})"):
+                return numba_engine.compile_program(program)
+        except numba_engine.UnsupportedOperation as error:
+            warnings.warn(f"engine='numba': {program.name} runs on the NumPy engine. {error}", stacklevel=2)
+            return compile_program(program)
+
+    @property
+    def streams(self) -> bool:
+        """Whether many steps can be made in one call."""
+        return self.engine == "numba"
+
+    def stream(self, kind: str) -> Any:
+        """The compiled loop over "learn" or "transit" steps; see `fwdgrad.engines.numba_engine.Stream`."""
+        if kind not in self._streams:
+            from fwdgrad.engines import numba_engine
+
+            with slow(f"compiling the step of {self.system.name} ({self.estimator.name}, {kind})"):
+                self._streams[kind] = numba_engine.compile_stream(self.program(kind), len(flatten(self.template)))
+        return self._streams[kind]
+
+    def _compilable(self) -> str:
+        """The engine: numba if every operation of a step can be compiled, else NumPy."""
+        try:
+            from fwdgrad.engines import numba_engine
+        except ImportError as error:
+            raise DeclarationError(
+                f"engine='numba' needs numba ({error}). Install it: pip install 'fwdgrad[fast]'; or use engine='numpy'."
+            ) from error
+        try:
+            numba_engine.source(self.program("learn"), len(flatten(self.template)))
+        except numba_engine.UnsupportedOperation as error:
+            warnings.warn(
+                f"engine='numba' cannot compile this step: {error}\nIt runs on the NumPy engine instead.", stacklevel=4
+            )
+            return "numpy"
+        return "numba"
+
+    def program(self, key: Any) -> Program:
+        """The traced program of a kind of step."""
+        if key not in self._programs:
+            function, examples, names = self._plain(key)
+            name = key if isinstance(key, str) else key[0]
+            self._programs[key] = trace(function, [Abstract.of(e) for e in examples], names=names, name=name)
+        return self._programs[key]
 
     @property
     def _derivatives(self) -> tuple[Any, dict[str, Any]]:
@@ -186,6 +249,15 @@ class Execution:
             return tuple(flatten(body(*unflatten(like, flat))))
 
         return function, flatten(like), names
+
+
+def predicted_seconds(execution: Execution) -> float:
+    """What a step takes on the NumPy engine, roughly: its calls, and its multiply-adds."""
+    kind = "learn" if execution.estimator.window == Sliding(1) else "forward"
+    program = execution.program(kind)
+    passes = 1 if kind == "learn" else 4  # forward, and back through the window
+    work = multiply_adds(program, list(range(len(program.outputs))))
+    return passes * (1e-6 * len(program.instructions) + 5e-10 * work)
 
 
 def _carry_names(carry: Carry) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
@@ -21,10 +22,11 @@ from fwdgrad.errors import (
     did_you_mean,
 )
 from fwdgrad.estimators import UORO, Estimator, estimator_named
-from fwdgrad.execution import Execution
+from fwdgrad.execution import Execution, predicted_seconds
 from fwdgrad.history import History, Progress, Recorder
 from fwdgrad.linear import check_repeatable
-from fwdgrad.loops import loop_for
+from fwdgrad.loops import loop_for, noise_for
+from fwdgrad.noise import NoiseStream
 from fwdgrad.optimizers import SGD, Optimizer
 from fwdgrad.samples import Chunk
 from fwdgrad.step import Carry
@@ -33,6 +35,12 @@ from fwdgrad.trees import flatten, map_leaves
 from fwdgrad.windows import WholeSequence
 
 __all__ = ["Learner"]
+
+WORTH_COMPILING = float("inf")
+"""Seconds on the NumPy engine, predicted, from which a run is compiled."""
+
+FEW = 200
+"""Steps that are not worth asking for what they cost."""
 
 
 class Learner:
@@ -43,10 +51,13 @@ class Learner:
         estimator: how gradients are estimated; "auto" takes what `fwdgrad.analyze` chooses (UORO for a system that
             cannot be traced). Names such as "uoro" or "tbptt:16" work too.
         optimizer: how they change the parameters; `SGD(1e-2)` by default.
-        seed: an integer or a `numpy.random.Generator`; the same seed gives the same result on every engine.
-        engine: "numpy", "eager", or "auto"; see `fwdgrad.execution`.
+        seed: an integer or a `numpy.random.Generator`; every engine sees the same random numbers.
+        engine: "numpy"; "numba", which compiles the step (extra `fast`); "eager", for functions that cannot be traced;
+            or "auto": NumPy, and numba for runs that would take NumPy longer than compiling does, see `prepare`.
+            Engines agree to rounding; on one engine, the same seed gives the same result bit for bit.
 
     Attributes:
+        engine: the engine in use, and `engine_reason` why.
         note: a dict of your own, of what JSON can hold, saved and loaded with the learner.
 
     Example:
@@ -83,7 +94,10 @@ class Learner:
         if self.engine == "eager":  # tracing finds this out by itself
             check_repeatable(system)
         generator = seed if isinstance(seed, np.random.Generator) else np.random.default_rng(_checked_seed(seed))
-        self._loop = loop_for(self._execution, generator)
+        noise = NoiseStream(generator, noise_for(self._execution), system.dtype)
+        self._loop = loop_for(self._execution, noise, self._execution.initial(noise.start()))
+        self._choose_engine = engine == "auto"
+        self.engine_reason = "asked for" if engine != "auto" else "a few steps are soonest done without compiling"
         self.note: dict[str, Any] = {}
 
     def __repr__(self) -> str:
@@ -153,7 +167,7 @@ class Learner:
         Raises:
             ShapeError, DataError: the input is not of the declared kind.
         """
-        return np.array(self._execution.predict(self._loop.carry, self._loop.reader.input(x, self.steps))[-1])
+        return np.array(self._execution.predict(self._loop.view, self._loop.reader.input(x, self.steps))[-1])
 
     def step(self, x: Any = None, y: Any = None) -> float:
         """One sample: transition with x, predict, compare with y, learn.
@@ -209,6 +223,8 @@ class Learner:
                 raise DeclarationError(f"run({label}=…): expected an integer of at least 1, got {value!r}.")
         if checkpoint_every is not None and checkpoint is None:
             raise DeclarationError("run(checkpoint_every=…) needs a file: run(..., checkpoint='run.npz').")
+        if self._choose_engine:
+            self.prepare(steps if steps is not None else _length_hint(xs, ys) or 0)
         recorder = Recorder(self.steps, record, keep_predictions)
         total = steps if steps is not None else _length_hint(xs, ys)
         try:
@@ -240,6 +256,32 @@ class Learner:
                 stop = min(stop, start + every - self.steps % every)
             yield Chunk([a[start:stop] for a in chunk.x], [a[start:stop] for a in chunk.y], chunk.observed[start:stop])
             start = stop
+
+    def prepare(self, steps: int) -> None:
+        """Get ready for a run of so many steps: with engine="auto", compile the step if that is worth while.
+
+        It is if the run would take longer than about five seconds on the NumPy engine, by a count of what a step
+        computes. `run` does this by itself when it knows how long its data are; `engine` and `engine_reason` tell what
+        came of it.
+        """
+        if not self._choose_engine or self.engine != "numpy":
+            return
+        if importlib.util.find_spec("numba") is None:
+            self.engine_reason = "numba, which is faster in long runs, is not installed: pip install 'fwdgrad[fast]'"
+            return
+        seconds = steps * predicted_seconds(self._execution) if steps >= FEW else 0.0
+        if seconds < WORTH_COMPILING:
+            self.engine_reason = f"{steps} steps are soonest done without compiling"
+            return
+        execution = Execution(self.system, self.estimator, self.optimizer, "numba")
+        if execution.engine != "numba":
+            self.engine_reason, self._choose_engine = "the step cannot be compiled", False
+            return
+        old, self._execution, self.engine = self._loop, execution, execution.engine
+        self.engine_reason = f"{steps} steps, about {seconds:.1g} s with NumPy, are worth compiling"
+        self._loop = loop_for(execution, old.noise, old.carry)
+        self._loop.steps = old.steps
+        self._loop.restore(old.arrays())
 
     def finish(self) -> None:
         """The trajectory ends here: learn from what is still open.

@@ -39,6 +39,11 @@ class NoiseStream:
         self._block: list[np.ndarray] = []
         self._next = BLOCK
 
+    @property
+    def silent(self) -> bool:
+        """Whether steps need no noise."""
+        return not self._specs
+
     def start(self) -> tuple[np.ndarray, ...]:
         """What is drawn when a trajectory starts. The rows after it come from a new block."""
         drawn = tuple(self._array(spec, spec.shape) for spec in self._start)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from itertools import islice, repeat, zip_longest
 from typing import Any, NamedTuple
@@ -51,6 +52,30 @@ class SampleReader:
         """One sample: input, target, and whether the target is there."""
         targets, observed = self._targets(None if y is None else self._one(y, self._system.y, "y"), 1, step)
         return self.input(x, step), [a[0] for a in targets], bool(observed[0])
+
+    def put(self, x: Any, y: Any, xs: list[np.ndarray], ys: list[np.ndarray], k: int) -> bool | None:
+        """Write a sample of the plainest kind into row k of arrays, quickly: one input and one target, as declared.
+
+        Returns:
+            Whether there is a target; None if the sample is not of that kind, which `sample` has to look at.
+        """
+        if len(xs) != 1 or len(ys) != 1:
+            return None
+        for value, rows, bounds in ((x, xs[0], self._x_bounds), (y, ys[0], self._y_bounds)):
+            if rows.dtype == np.int64:
+                bound = bounds[0]
+                if rows.ndim != 1 or bound is None or not isinstance(value, (int, np.int64)) or not 0 <= value < bound:
+                    return None
+            elif type(value) is float:
+                if rows.ndim != 1 or not math.isfinite(value):
+                    return None
+            elif type(value) is not np.ndarray or value.shape != rows.shape[1:] or value.dtype != rows.dtype:
+                return None
+            else:
+                if not math.isfinite(np.add.reduce(value, axis=None)):
+                    return None
+            rows[k] = value
+        return True
 
     def _one(self, value: Any, like: Any, what: str) -> Any:
         """A single value as a stream of length one."""

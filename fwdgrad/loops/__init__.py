@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
 
-from fwdgrad.execution import Execution
+from fwdgrad.execution import Execution, Flat
+from fwdgrad.influence import NoiseSpec
 from fwdgrad.loops.base import Loop
+from fwdgrad.loops.compiled import Compiled
 from fwdgrad.loops.online import Online
 from fwdgrad.loops.sliding import Windowed
 from fwdgrad.loops.unbounded import Unbounded
+from fwdgrad.noise import NoiseStream
 from fwdgrad.windows import Sliding
 
-__all__ = ["Loop", "loop_for"]
+__all__ = ["Loop", "loop_for", "noise_for"]
 
 
-def loop_for(execution: Execution, generator: np.random.Generator) -> Loop:
-    """The loop that the estimator's window asks for."""
+def _kind(execution: Execution) -> type[Loop]:
     window = execution.estimator.window
     if not isinstance(window, Sliding):
-        return Unbounded(execution, generator)
-    return Online(execution, generator) if window.length == 1 else Windowed(execution, generator)
+        return Unbounded
+    if window.length != 1:
+        return Windowed
+    return Compiled if execution.streams else Online
+
+
+def noise_for(execution: Execution) -> Sequence[NoiseSpec]:
+    """The random numbers that the loop for an execution needs."""
+    return _kind(execution).specs(execution)
+
+
+def loop_for(execution: Execution, noise: NoiseStream, carry: Flat) -> Loop:
+    """The loop that the estimator's window and the engine ask for."""
+    return _kind(execution)(execution, noise, carry)

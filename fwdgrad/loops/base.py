@@ -48,26 +48,32 @@ class Loop(ABC):
 
     Args:
         execution: the steps, on an engine.
-        generator: where the randomness comes from.
+        noise: the random numbers that `specs` asks for.
+        carry: what to start from.
 
     Attributes:
         carry: all that is learned and remembered, flat.
         reader: turns samples into arrays.
         grain: how many samples `run` had best be given at a time.
-        noise: the random numbers to come.
         steps: number of samples seen.
     """
 
-    def __init__(self, execution: Execution, generator: np.random.Generator) -> None:
+    carry: Flat
+
+    def __init__(self, execution: Execution, noise: NoiseStream, carry: Flat) -> None:
         self.execution, self.grain = execution, GRAIN
         self.reader = SampleReader(execution.model)
-        self.noise = NoiseStream(generator, self.specs(), execution.system.dtype)
-        self.carry: Flat = execution.initial(self.noise.start())
-        self.steps = 0
+        self.noise, self.carry, self.steps = noise, carry, 0
 
-    def specs(self) -> Sequence[NoiseSpec]:
+    @staticmethod
+    def specs(execution: Execution) -> Sequence[NoiseSpec]:
         """The random numbers that are needed."""
-        return self.execution.specs
+        return execution.specs
+
+    @property
+    def view(self) -> Flat:
+        """The carry, to be read at once and not to be kept."""
+        return self.carry
 
     def step(self, x: Any, y: Any) -> float:
         """One sample as the user gives it; the loss before learning from it.

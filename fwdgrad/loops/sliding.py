@@ -10,6 +10,7 @@ import numpy as np
 from fwdgrad.execution import Execution, Flat
 from fwdgrad.loops.base import Loop, Sample
 from fwdgrad.loops.tape import Tape
+from fwdgrad.noise import NoiseStream
 from fwdgrad.windows import Sliding
 
 __all__ = ["Windowed"]
@@ -22,14 +23,14 @@ class Windowed(Loop):
     leave it are taken as one map and the influence is carried over them, at the parameters before the update.
     """
 
-    def __init__(self, execution: Execution, generator: np.random.Generator) -> None:
+    def __init__(self, execution: Execution, noise: NoiseStream, carry: Flat) -> None:
         window = execution.estimator.window
         assert isinstance(window, Sliding)
         self._length = window.length or execution.system.size
         self._stride = window.stride or self._length
         self._tape = Tape(execution.system)
         self._new = 0
-        super().__init__(execution, generator)
+        super().__init__(execution, noise, carry)
 
     def learn(self, sample: Sample) -> tuple[float, Any]:
         """Forward; after s steps, learn."""

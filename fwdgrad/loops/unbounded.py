@@ -12,6 +12,7 @@ from fwdgrad.execution import Execution, Flat
 from fwdgrad.influence import NoiseSpec
 from fwdgrad.loops.base import Loop, Sample
 from fwdgrad.loops.tape import Column, Tape
+from fwdgrad.noise import NoiseStream
 from fwdgrad.windows import RandomEnd, WholeSequence
 
 __all__ = ["Unbounded"]
@@ -28,18 +29,19 @@ class Unbounded(Loop):
     and another √(2T) + 1 while a segment between two of them is computed again.
     """
 
-    def __init__(self, execution: Execution, generator: np.random.Generator) -> None:
+    def __init__(self, execution: Execution, noise: NoiseStream, carry: Flat) -> None:
         window = execution.estimator.window
         self._thin = isinstance(window, WholeSequence) and window.checkpoints
         self._probability = window.probability if isinstance(window, RandomEnd) else 0.0
         self._tape = Tape(execution.system, with_states=False)
         self._states = Column((execution.system.size,), execution.system.dtype)
         self._spacing = 1
-        super().__init__(execution, generator)
+        super().__init__(execution, noise, carry)
 
-    def specs(self) -> Sequence[NoiseSpec]:
+    @staticmethod
+    def specs(execution: Execution) -> Sequence[NoiseSpec]:
         """One number a step decides whether the window ends there."""
-        return [NoiseSpec("uniform", ())] if self._probability else []
+        return [NoiseSpec("uniform", ())] if isinstance(execution.estimator.window, RandomEnd) else []
 
     def learn(self, sample: Sample) -> tuple[float, Any]:
         """Forward; if the window ends here, learn."""
