@@ -1,4 +1,4 @@
-"""The command line: ``fwdgrad systems``, ``fwdgrad analyze`` and ``fwdgrad learn``.
+"""The command line: ``fwdgrad systems``, ``analyze``, ``explain`` and ``learn``.
 
 An error of this library becomes one message on stderr and exit status 2, without a traceback.
 """
@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from fwdgrad.cli import analyze
+from fwdgrad.cli import analyze, explain
 from fwdgrad.cli.learn import Interrupted, learn
 from fwdgrad.cli.options import parser
 from fwdgrad.cli.report import table
@@ -46,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(table(describe()))
         elif options.command == "analyze":
             analyze.run(options)
+        elif options.command == "explain":
+            explain.run(options)
         else:
             learn(options)
         sys.stdout.flush()

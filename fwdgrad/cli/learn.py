@@ -72,6 +72,7 @@ def learn(options: argparse.Namespace) -> None:
     if learner.steps > steps:
         raise DeclarationError(f"--steps {steps}: the checkpoint {options.resume} has {learner.steps} steps already.")
     target = options.save or options.resume
+    learner.prepare(steps - learner.steps)
 
     def save() -> None:
         kept = {**settings, "system": options.system, "identity": job.identity, "curve": curve.note()}

@@ -36,6 +36,15 @@ of its Jacobian can be had, what every estimator would cost, and which one `auto
 """
 
 
+EXPLAIN = """\
+Print the whole online step of a system (transition, output, loss, influence, optimizer) as it was traced.
+
+  fwdgrad explain tanh-rnn --units 8
+  fwdgrad explain tanh-rnn --estimator uoro --source
+  fwdgrad explain model.py:build --source --engine numpy
+"""
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     made = argparse.ArgumentParser(prog="fwdgrad", description="Train dynamical systems online, forward in time.")
@@ -67,6 +76,15 @@ def parser() -> argparse.ArgumentParser:
         const="structure.png",
         help="draw the influence graph and the patterns; png, pdf or svg (default: structure.png)",
     )
+    _explain(
+        commands.add_parser(
+            "explain",
+            parents=[debug],
+            help="what a step consists of, as operations or as source",
+            description=EXPLAIN,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )
     learn = commands.add_parser(
         "learn",
         parents=[debug],
@@ -80,6 +98,16 @@ def parser() -> argparse.ArgumentParser:
     _algorithm(learn.add_argument_group("how to learn"))
     _results(learn.add_argument_group("what to keep"))
     return made
+
+
+def _explain(command: argparse.ArgumentParser) -> None:
+    command.add_argument("system", metavar="SYSTEM", help="a name from the catalogue, or FILE.py:NAME")
+    command.add_argument("--units", metavar="N", type=_positive, help="size of the state")
+    command.add_argument("--symbols", metavar="N", type=_positive, help="size of the alphabet")
+    command.add_argument("--estimator", metavar="NAME", default="auto", help="as for learn (default: auto)")
+    command.add_argument("--optimizer", choices=("sgd", "adam", "adagrad"), default="sgd", help="(default: sgd)")
+    command.add_argument("--source", action="store_true", help="the source that an engine runs")
+    command.add_argument("--engine", choices=("numba", "numpy"), default="numba", help="which (default: numba)")
 
 
 def _data(group: argparse._ArgumentGroup) -> None:

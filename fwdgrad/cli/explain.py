@@ -1,0 +1,62 @@
+"""``fwdgrad explain``: what a step consists of, as operations or as the source that an engine runs."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from fwdgrad.analysis import analyze
+from fwdgrad.cli.builders import Builder
+from fwdgrad.errors import DeclarationError, TracingError
+from fwdgrad.estimators import UORO, Estimator, estimator_named
+from fwdgrad.execution import Execution
+from fwdgrad.optimizers import SGD, AdaGrad, Adam
+from fwdgrad.system import System
+from fwdgrad.trees import flatten
+from fwdgrad.windows import Sliding
+
+__all__ = ["run"]
+
+_OPTIMIZERS: dict[str, Any] = {"sgd": SGD, "adam": Adam, "adagrad": AdaGrad}
+
+
+def run(options: argparse.Namespace) -> None:
+    """Carry out the command.
+
+    Raises:
+        FwdgradError: there is no such system, or its step cannot be traced or compiled.
+    """
+    given = {k: getattr(options, k) for k in ("units", "symbols") if getattr(options, k) is not None}
+    system = Builder(options.system)(given, {"seed": 0})
+    estimator = _estimator(options.estimator, system)
+    execution = Execution(system, estimator, _OPTIMIZERS[options.optimizer](1e-3), "numpy")
+    # with a window, a step goes forward only
+    program = execution.program("learn" if estimator.window == Sliding(1) else "forward")
+    carried = len(flatten(execution.template))
+    if not options.source:
+        print(program)
+    elif options.engine == "numba":
+        print(_compiled(program, carried if program.name == "learn" else None), end="")
+    else:
+        from fwdgrad.engines.numpy_engine import source
+
+        print(source(program)[0], end="")
+
+
+def _estimator(name: str, system: System) -> Estimator:
+    if name != "auto":
+        return estimator_named(name)
+    try:
+        return analyze(system).choice
+    except TracingError:
+        return UORO()
+
+
+def _compiled(program: Any, carried: int | None) -> str:
+    try:
+        from fwdgrad.engines import numba_engine
+    except ImportError as error:
+        raise DeclarationError(
+            f"--engine numba needs numba ({error}). Install it: pip install 'fwdgrad[fast]'; or use --engine numpy."
+        ) from error
+    return numba_engine.source(program, carried)
