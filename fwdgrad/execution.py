@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,10 @@ from fwdgrad.system import System
 from fwdgrad.trees import flatten, leaf_names, unflatten
 from fwdgrad.windows import Sliding
 
-__all__ = ["ENGINES", "Execution", "predicted_seconds"]
+__all__ = ["ENGINES", "Execution", "execution_for", "predicted_seconds"]
+
+_PREPARING = threading.RLock()
+"""Held while something is traced or compiled."""
 
 ENGINES = ("auto", "numpy", "numba", "eager")
 
@@ -131,12 +136,13 @@ class Execution:
     def function(self, key: Any) -> Callable[..., Flat]:
         """The prepared function for a kind of step (with its window length, where it has one)."""
         if key not in self._functions:
-            if self.engine == "eager":
-                self._functions[key] = self._plain(key)[0]
-            elif self.engine == "numba" and key != "predict":
-                self._functions[key] = self._compiled(self.program(key))
-            else:
-                self._functions[key] = compile_program(self.program(key))
+            with _PREPARING:
+                if self.engine == "eager":
+                    self._functions[key] = self._plain(key)[0]
+                elif self.engine == "numba" and key != "predict":
+                    self._functions[key] = self._compiled(self.program(key))
+                else:
+                    self._functions[key] = compile_program(self.program(key))
         return self._functions[key]
 
     def reference(self, key: Any) -> Callable[..., Flat]:
@@ -168,7 +174,7 @@ class Execution:
         if kind not in self._streams:
             from fwdgrad.engines import numba_engine
 
-            with slow(f"compiling the step of {self.system.name} ({self.estimator.name}, {kind})"):
+            with _PREPARING, slow(f"compiling the step of {self.system.name} ({self.estimator.name}, {kind})"):
                 self._streams[kind] = numba_engine.compile_stream(self.program(kind), len(flatten(self.template)))
         return self._streams[kind]
 
@@ -249,6 +255,19 @@ class Execution:
             return tuple(flatten(body(*unflatten(like, flat))))
 
         return function, flatten(like), names
+
+
+def execution_for(system: System, estimator: Estimator, optimizer: Optimizer, engine: str) -> Execution:
+    """An execution, shared by all that ask for the same: what has been traced and compiled is not done again."""
+    try:
+        return _shared(system, estimator, optimizer, engine)
+    except TypeError:  # an estimator or optimizer of the user's own that cannot be looked up
+        return Execution(system, estimator, optimizer, engine)
+
+
+@lru_cache(maxsize=16)
+def _shared(system: System, estimator: Estimator, optimizer: Any, engine: str) -> Execution:
+    return Execution(system, estimator, optimizer, engine)
 
 
 def predicted_seconds(execution: Execution) -> float:

@@ -22,7 +22,7 @@ from fwdgrad.errors import (
     did_you_mean,
 )
 from fwdgrad.estimators import UORO, Estimator, estimator_named
-from fwdgrad.execution import Execution, predicted_seconds
+from fwdgrad.execution import Execution, execution_for, predicted_seconds
 from fwdgrad.history import History, Progress, Recorder
 from fwdgrad.linear import check_repeatable
 from fwdgrad.loops import loop_for, noise_for
@@ -89,7 +89,7 @@ class Learner:
         self.system = system
         self.estimator = _checked_estimator(estimator, system)
         self.optimizer = _checked_optimizer(optimizer)
-        self._execution = Execution(system, self.estimator, self.optimizer, engine)
+        self._execution = execution_for(system, self.estimator, self.optimizer, engine)
         self.engine = self._execution.engine
         if self.engine == "eager":  # tracing finds this out by itself
             check_repeatable(system)
@@ -273,7 +273,7 @@ class Learner:
         if seconds < WORTH_COMPILING:
             self.engine_reason = f"{steps} steps are soonest done without compiling"
             return
-        execution = Execution(self.system, self.estimator, self.optimizer, "numba")
+        execution = execution_for(self.system, self.estimator, self.optimizer, "numba")
         if execution.engine != "numba":
             self.engine_reason, self._choose_engine = "the step cannot be compiled", False
             return

@@ -57,6 +57,7 @@ LAYERS = {
     "check": 12,
     "compare": 12,
     "data": 12,
+    "ensemble": 12,
     "limits": 12,
     # conformance of what others write
     "testing": 13,
