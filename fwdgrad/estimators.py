@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 from fwdgrad.errors import DeclarationError
-from fwdgrad.influence import Averaged, Exact, Influence, Masked, NoInfluence, RankOne
+from fwdgrad.influence import (
+    Averaged,
+    Directional,
+    Exact,
+    Influence,
+    Kronecker,
+    Masked,
+    NoInfluence,
+    RankOne,
+    Split,
+)
 from fwdgrad.windows import RandomEnd, Sliding, WholeSequence, window_of
 
 __all__ = [
     "ARTBP",
     "BPTT",
+    "KFRTRL",
     "RTRL",
     "TBPTT",
     "UORO",
     "Estimator",
+    "ForwardGradient",
     "Hybrid",
     "NoBackTrack",
     "SnAp",
@@ -58,14 +70,20 @@ class Estimator:
                 f"{label}(rank=…): expected an integer of at least 1, got {self.rank!r}.\n"
                 "Write 1 for the plain algorithm."
             )
-        if self.rank > 1 and isinstance(self.influence, (Exact, Masked, NoInfluence)):
+        parts = tuple(_parts(self.influence))
+        if self.rank > 1 and all(isinstance(part, (Exact, Masked, NoInfluence)) for part in parts):
             raise DeclarationError(
                 f"{self.name}(rank={self.rank}): copies of what is not random are all the same. Use rank=1."
             )
-        if self.window != Sliding(1) and isinstance(self.influence, Masked):
+        if self.window != Sliding(1) and any(isinstance(part, Masked) for part in parts):
             raise DeclarationError(
                 f"{self.name}: the pattern is that of a single step, not of a window of {self.window}. Use window=1, "
                 "or Hybrid."
+            )
+        if self.window != Sliding(1) and any(isinstance(part, Kronecker) for part in parts):
+            raise DeclarationError(
+                f"{self.name}: over a window of {self.window} a matrix is used in several products W @ a, one a step.\n"
+                "Use window=1, or UORO, which takes windows of any length."
             )
         if not isinstance(self.window, Sliding) and not isinstance(self.influence, NoInfluence):
             raise DeclarationError(
@@ -77,6 +95,17 @@ class Estimator:
     def kept(self) -> Influence:
         """The influence with its copies."""
         return self.influence if self.rank == 1 else Averaged(self.influence, self.rank)
+
+
+def _parts(influence: Influence) -> Iterator[Influence]:
+    """The influences that keep something."""
+    if isinstance(influence, Averaged):
+        yield from _parts(influence.influence)
+    elif isinstance(influence, Split):
+        yield from _parts(influence.first)
+        yield from _parts(influence.rest)
+    else:
+        yield influence
 
 
 def RTRL() -> Estimator:
@@ -143,6 +172,76 @@ def _among(name: str, scale: str, allowed: tuple[str, ...]) -> None:
         raise DeclarationError(f"{name}(scale=…): expected one of {', '.join(allowed)}, got {scale!r}.")
 
 
+def KFRTRL(others: str | Influence | None = None, rank: int = 1) -> Estimator:
+    """Kronecker-factored RTRL (Mujika, Meier & Steger 2018): a random Kronecker product for each matrix in z = W @ a.
+
+    G̃ = u ⊗ H, reduced from u ⊗ (A H) + a ⊗ D with one random sign. Less noise than UORO for more work: memory r + n·m
+    for a matrix (m, r), time O(n² m) per step. Unbiased for fixed θ. Windows of one step. Not on engine="eager".
+
+    A parameter that the transition uses otherwise than in one product with a vector (W @ a, a @ W, R[:, x], and the
+    like), such as a bias, has no such form.
+
+    Args:
+        others: how these are kept: "uoro", "nobacktrack", "rtrl" (exact: for biases no dearer than the products), or an
+            influence. None refuses them, when a learner is made.
+        rank: number of independent copies that are averaged, `others` included.
+
+    Raises:
+        DeclarationError: `others` is none of these.
+
+    Example:
+        >>> import numpy as np, fwdgrad as fg
+        >>> def F(h, x, theta):
+        ...     return np.tanh(theta["W"] @ h + theta["b"] + x)
+        >>> system = fg.System(F, None, np.zeros(2), {"W": np.eye(2), "b": np.zeros(2)}, np.zeros(2))
+        >>> learner = fg.Learner(system, fg.KFRTRL(others="rtrl"))
+        >>> learner.influence_nbytes()  # u: 2, H: 2·2, and G of b: 2·2 numbers
+        80
+    """
+    if others is None:
+        return Estimator(Kronecker(), 1, rank, "KFRTRL")
+    rest = _OTHERS.get(others) if isinstance(others, str) else others
+    if not all(hasattr(rest, method) for method in ("init", "noise", "pull", "advance")):
+        raise DeclarationError(
+            f"KFRTRL(others=…): expected one of {', '.join(map(repr, _OTHERS))}, an influence, or None, got {others!r}."
+        )
+    return Estimator(Split(Kronecker(), cast(Influence, rest)), 1, rank, "KFRTRL")
+
+
+_OTHERS: dict[str, Influence] = {"uoro": RankOne(), "nobacktrack": RankOne("unit"), "rtrl": Exact()}
+
+
+def ForwardGradient(directions: str = "normal", rank: int = 1, window: int = 1) -> Estimator:
+    """Forward gradient (Baydin et al. 2022): the derivative along one random direction u of the parameters, times u.
+
+    v = G u is carried forward by one product a step, and g = (c·v) u. The cheapest of the unbiased estimators, one
+    forward product more than truncation, and the noisiest: variance about p‖g‖². Unbiased for fixed θ, as a mean over
+    directions.
+
+    The direction is drawn once per trajectory. On an endless stream one trajectory means one direction for ever: θ
+    then moves along u alone, but for what the last step tells exactly. `Learner.reset_state` starts a new trajectory
+    and draws a new direction; do so as often as the task allows, or use `UORO`, which draws at every step.
+
+    Args:
+        directions: "normal", or "signs" (less variance).
+        rank: number of independent directions, whose estimates are averaged.
+        window: the last `window` steps are differentiated exactly.
+
+    Example:
+        >>> import numpy as np, fwdgrad as fg
+        >>> def F(h, x, theta):
+        ...     return theta["a"] * h + x
+        >>> system = fg.System(F, None, np.zeros(1), {"a": 0.5}, np.zeros(1))
+        >>> learner = fg.Learner(system, fg.ForwardGradient("signs"))
+        >>> history = learner.run(np.ones((3, 1)), np.full((3, 1), np.nan))  # no targets: θ stays
+        >>> learner.influence_matrix()  # of a single parameter it is exact, since u² = 1
+        array([[2.]])
+    """
+    if directions not in ("normal", "signs"):
+        raise DeclarationError(f"ForwardGradient(directions=…): expected normal or signs, got {directions!r}.")
+    return Estimator(Directional(directions), window, rank, "ForwardGradient")
+
+
 def TBPTT(window: int, stride: int | None = None) -> Estimator:
     """Truncated backpropagation through time over windows of `window` steps.
 
@@ -199,6 +298,8 @@ _NAMED: dict[str, tuple[Callable[..., Estimator], Callable[[str], Any] | None]] 
     "snap": (SnAp, int),
     "nobacktrack": (lambda window=1: NoBackTrack(window=window), int),
     "uoro": (lambda window=1: UORO(window=window), int),
+    "kfrtrl": (KFRTRL, str),
+    "forward-gradient": (ForwardGradient, str),
     "hybrid": (Hybrid, int),
     "bptt": (BPTT, None),
     "tbptt": (TBPTT, int),
@@ -210,6 +311,8 @@ _NUMBERED = {"tbptt": "a window: write tbptt:16 for 16 steps", "artbp": "a proba
 
 def estimator_named(text: str, rank: int = 1) -> Estimator:
     """An estimator from text: "uoro", "rtrl", "bptt", "hybrid", "snap:2", "tbptt:16" (a window of 16), "artbp:0.1".
+
+    Likewise "kfrtrl:uoro" (the other leaves by UORO) and "forward-gradient:signs".
 
     Raises:
         DeclarationError: there is none of that name, or its number is missing, or not a number, or not allowed.

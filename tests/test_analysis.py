@@ -326,10 +326,11 @@ def test_a_parameter_may_matter_through_other_states():
         (lambda W, h: W @ np.tanh(h), True),
         (lambda W, h: W @ h + W @ np.tanh(h), True),
         (lambda W, h: np.dot(W, h), True),
-        (lambda W, h: W.T @ h, False),
+        (lambda W, h: W.T @ h, True),
         (lambda W, h: W @ h + W[0], False),
         (lambda W, h: (2 * W) @ h, False),
-        (lambda W, h: h @ W, False),
+        (lambda W, h: h @ W, True),
+        (lambda W, h: W[1] * h, False),
     ],
 )
 def test_matrices_that_enter_only_through_products(use, product):

@@ -58,6 +58,8 @@ def candidates_for(patterns: Patterns, products: Products, closed: int) -> tuple
     # the loss and its gradient in h', SGD's two passes over θ, and one to see that all is finite
     ends = products.observed + 3.0 * size_of(patterns, patterns.trainable) + 3 * n
     base = ends + products.backward
+    # rank one needs no product with the state's Jacobian from the left: c·(A v) in place of (c A)·v
+    narrow = ends + products.parameters + n
     families = list(zip(patterns.row_families, products.rows, strict=True))
     few = [(family, cost) for family, cost in families if family.count <= MOST]
     many = [(family, cost) for family, cost in families if family.count > MOST]
@@ -102,7 +104,7 @@ def candidates_for(patterns: Patterns, products: Products, closed: int) -> tuple
         Candidate(
             "NoBackTrack",
             NoBackTrack,
-            base + reduced + scales + coloured + one_by_one + 3.0 * entries_all,
+            narrow + reduced + scales + coloured + one_by_one + 3.0 * entries_all,
             8.0 * (n + p),
             1 + rows,
             1,
@@ -112,7 +114,7 @@ def candidates_for(patterns: Patterns, products: Products, closed: int) -> tuple
         Candidate(
             "NoBackTrack, mixed",
             lambda: NoBackTrack(scale="mixed"),
-            base + reduced + scales + coloured + 3.0 * entries_few + sum(cost for _, cost in many),
+            narrow + reduced + bool(few) * scales + coloured + 3.0 * entries_few + sum(cost for _, cost in many),
             8.0 * (n + p),
             1 + rows_few + bool(many),
             1,
@@ -122,7 +124,7 @@ def candidates_for(patterns: Patterns, products: Products, closed: int) -> tuple
         Candidate(
             "UORO, probe-scaled",
             lambda: UORO(scale="probe"),
-            base + reduced + scales + products.parameters + products.both + p + 5.0 * n,
+            narrow + reduced + scales + products.parameters + products.both + p + 5.0 * n,
             8.0 * (2 * n + p),
             2,
             2,
@@ -132,7 +134,7 @@ def candidates_for(patterns: Patterns, products: Products, closed: int) -> tuple
         Candidate(
             "UORO",
             UORO,
-            base + reduced + products.parameters + 2.0 * p,
+            narrow + reduced + products.parameters + 2.0 * p,
             8.0 * (n + p),
             2,
             1,

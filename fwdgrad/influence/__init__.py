@@ -2,20 +2,27 @@
 
 from fwdgrad.influence.averaged import Averaged
 from fwdgrad.influence.base import Coordinates, Influence, Layout, NoiseSpec, Row
+from fwdgrad.influence.directional import Directional
 from fwdgrad.influence.exact import Exact
+from fwdgrad.influence.kronecker import Kronecker
 from fwdgrad.influence.masked import Masked
 from fwdgrad.influence.none import NoInfluence
 from fwdgrad.influence.rank_one import RankOne
+from fwdgrad.influence.split import Selective, Split
 
 __all__ = [
     "Averaged",
     "Coordinates",
+    "Directional",
     "Exact",
     "Influence",
+    "Kronecker",
     "Layout",
     "Masked",
     "NoInfluence",
     "NoiseSpec",
     "RankOne",
     "Row",
+    "Selective",
+    "Split",
 ]

@@ -14,7 +14,7 @@ All five are pure NumPy functions of arrays, so that any engine can trace and co
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from fwdgrad.linear import Coordinates, Linearization, Row
+from fwdgrad.linear.base import known, restricted
 from fwdgrad.structure import Patterns
 
 __all__ = ["Coordinates", "Influence", "Layout", "Leaves", "NoiseSpec", "Row", "drop_zero", "squared_norm"]
@@ -45,6 +46,18 @@ class Layout:
     def patterns(self) -> Patterns | None:
         """Where A and B can be non-zero; None if that cannot be known."""
         return self.analyse()
+
+    @staticmethod
+    def of(lin: Linearization) -> Layout:
+        """That of the influence that a linearization advances, if its patterns are known."""
+        patterns = known(lin.patterns)
+        shapes = {k: patterns.shapes[k] for k in lin.leaves}
+        return Layout(lin.value.shape[0], shapes, lin.value.dtype, lambda: patterns)
+
+    def only(self, leaves: Sequence[str]) -> Layout:
+        """The same with fewer leaves."""
+        shapes = {k: shape for k, shape in self.leaves.items() if k in leaves}
+        return Layout(self.size, shapes, self.dtype, lambda: restricted(self.patterns, leaves))
 
     @property
     def parameters(self) -> int:

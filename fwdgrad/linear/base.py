@@ -8,8 +8,10 @@ Shapes: state vectors (n,), parameter-shaped things a dict leaf → array of the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -26,9 +28,11 @@ __all__ = [
     "MaterialisedJacobians",
     "Model",
     "Observation",
+    "ProductTerm",
     "Row",
     "Rows",
     "known",
+    "restricted",
 ]
 
 Leaves = dict[str, Any]
@@ -42,6 +46,11 @@ class Linearization(Protocol):
 
     value: Any
     """h', shape (n,)."""
+    leaves: tuple[str, ...]
+    """The leaves that B has columns for."""
+
+    def only(self, leaves: Sequence[str]) -> Linearization:
+        """The same with fewer leaves: columns of B are left out, here and in everything below."""
 
     def jvp(self, direction: Any, leaves: Leaves | None = None) -> Any:
         """A·direction + B·leaves, shape (n,). Without `leaves`, A·direction."""
@@ -64,6 +73,30 @@ class Linearization(Protocol):
 
     def jacobians(self) -> tuple[Any, Leaves]:
         """A as an array (n, n) and B as arrays (n, *leaf shape). Cost: n vector-Jacobian products."""
+
+    def products(self) -> dict[str, ProductTerm]:
+        """For each leaf that enters through one product z = Ŵ a and in no other way: a `ProductTerm`.
+
+        Raises:
+            DeclarationError: products cannot be told apart from the rest of the map.
+        """
+
+
+class ProductTerm(Protocol):
+    """The part B = D ⊗ a of a matrix Ŵ that enters through z = Ŵ a, with D = ∂h'/∂z."""
+
+    axis: int
+    """The axis of the matrix that is summed over: 1 for W @ a, 0 for a @ W."""
+
+    @property
+    def factor(self) -> Any:
+        """a, shape (r,)."""
+
+    def vjp(self, cotangent: Any) -> Any:
+        """c·D, shape (m,), for a cotangent c of shape (n,). Cost: one backward product, down to z."""
+
+    def jacobian(self) -> Any:
+        """D, shape (n, m). Cost: one backward product, down to z, for each colour of its rows."""
 
 
 class Rows(Protocol):
@@ -169,10 +202,22 @@ def known(patterns: Patterns | None) -> Patterns:
     return patterns
 
 
+def restricted(patterns: Patterns | None, leaves: Sequence[str]) -> Patterns | None:
+    """Those of some leaves, if they are known."""
+    return None if patterns is None else patterns.only(leaves)
+
+
 class MaterialisedJacobians:
     """`jacobians` and `rows` from the products, for linearizations of any kind."""
 
     value: Any
+    leaves: tuple[str, ...]
+
+    def only(self, leaves: Sequence[str]) -> Self:
+        """The same with fewer leaves."""
+        made = copy(self)
+        made.leaves = tuple(k for k in self.leaves if k in leaves)
+        return made
 
     @property
     def patterns(self) -> Patterns | None:

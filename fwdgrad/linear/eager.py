@@ -17,8 +17,8 @@ import numpy as np
 from autograd.core import make_jvp, make_vjp
 from autograd.numpy.numpy_boxes import ArrayBox
 
-from fwdgrad.errors import FwdgradError, TracingError
-from fwdgrad.linear.base import Leaves, Linearization, MaterialisedJacobians
+from fwdgrad.errors import DeclarationError, FwdgradError, TracingError
+from fwdgrad.linear.base import Leaves, Linearization, MaterialisedJacobians, ProductTerm, restricted
 from fwdgrad.losses import CrossEntropy
 from fwdgrad.structure import Patterns
 from fwdgrad.system import System
@@ -159,11 +159,12 @@ class EagerLinearization(MaterialisedJacobians):
     def __init__(self, model: EagerModel, run: Callable[[Any], Any], point: tuple[Any, ...]) -> None:
         self._model, self._run, self._point, self._names = model, run, point, model.system.trainable
         self._pull, self.value = _vjp(run, point)
+        self.leaves = model.leaves
 
     @property
     def patterns(self) -> Patterns | None:
         """Where A and B can be non-zero; None if the functions cannot be traced."""
-        return self._model.patterns
+        return restricted(self._model.patterns, self.leaves)
 
     def jvp(self, direction: Any, leaves: Leaves | None = None) -> Any:
         """A·direction + B·leaves."""
@@ -181,7 +182,18 @@ class EagerLinearization(MaterialisedJacobians):
         """(c·A, c·B)."""
         state, *leaves = self._pull(np.asarray(cotangent))
         made = dict(zip(self._names, leaves, strict=True))
-        return state, {k: made[k] for k in self._model.leaves}
+        return state, {k: made[k] for k in self.leaves}
+
+    def products(self) -> dict[str, ProductTerm]:
+        """None are known.
+
+        Raises:
+            DeclarationError: always.
+        """
+        raise DeclarationError(
+            "engine='eager' calls F without looking inside, and cannot tell a product W @ a from the rest of it.\n"
+            "Use engine='numpy', or an estimator that needs no products, such as UORO()."
+        )
 
 
 class EagerObservation:

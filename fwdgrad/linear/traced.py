@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.linear.base import Leaves, MaterialisedJacobians, Row, Rows
+from fwdgrad.linear.base import Leaves, MaterialisedJacobians, ProductTerm, Row, Rows
+from fwdgrad.linear.product import TracedProduct
 from fwdgrad.program import Linearized, scan
 from fwdgrad.program import operations as ops
 from fwdgrad.structure import MOST, Owners, Patterns
@@ -61,11 +62,12 @@ class TracedLinearization(MaterialisedJacobians):
     def __init__(self, model: TracedModel, linearized: Linearized) -> None:
         self._model, self._linearized = model, linearized
         self.value = linearized.value[0]
+        self.leaves = model.leaves
 
     @property
     def patterns(self) -> Patterns:
         """Where A and B can be non-zero."""
-        return self._model.patterns
+        return self._model.patterns.only(self.leaves)
 
     def jvp(self, direction: Any, leaves: Leaves | None = None) -> Any:
         """A·direction + B·leaves."""
@@ -74,7 +76,7 @@ class TracedLinearization(MaterialisedJacobians):
 
     def vjp(self, cotangent: Any) -> tuple[Any, Leaves]:
         """(c·A, c·B)."""
-        names, number = self._model.leaves, self._model.traced.number
+        names, number = self.leaves, self._model.traced.number
         state, *leaves = self._linearized.vjp([cotangent], [0, *(number[k] for k in names)])
         return state, dict(zip(names, leaves, strict=True))
 
@@ -140,6 +142,11 @@ class TracedLinearization(MaterialisedJacobians):
             flat = np.concatenate([np.ravel(product) for product, _ in parts])
             made[leaf] = flat[place * parts[0][0].size + j]
         return state, made
+
+    def products(self) -> dict[str, ProductTerm]:
+        """The leaves that the program uses in one product only."""
+        patterns, lin = self.patterns, self._linearized
+        return {k: TracedProduct(lin, use, patterns.results[k]) for k, use in patterns.products.items()}
 
 
 class ColouredRows:

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.linear.base import Leaves, Linearization, MaterialisedJacobians, Model
+from fwdgrad.errors import DeclarationError
+from fwdgrad.linear.base import Leaves, Linearization, MaterialisedJacobians, Model, ProductTerm, restricted
 from fwdgrad.program import scan
 from fwdgrad.structure import Patterns
 from fwdgrad.trees import flatten, unflatten
@@ -30,11 +31,12 @@ class Window(MaterialisedJacobians):
     def __init__(self, model: Model, states: Any, inputs: Any, value: Any, params: Leaves) -> None:
         self._model, self._params, self.value = model, params, value
         self._states, self._inputs = states, flatten(inputs)
+        self.leaves = model.leaves
 
     @property
     def patterns(self) -> Patterns | None:
         """Those of a single step."""
-        return self._model.patterns
+        return restricted(self._model.patterns, self.leaves)
 
     def _step(self, row: tuple[Any, ...]) -> Linearization:
         h, *x = row
@@ -50,13 +52,24 @@ class Window(MaterialisedJacobians):
 
     def vjp(self, cotangent: Any) -> tuple[Any, Leaves]:
         """Backward through the T steps."""
-        names = self._model.leaves
+        names = self.leaves
 
         def turn(carry: tuple[Any, ...], row: tuple[Any, ...]) -> tuple[Any, Any]:
             c, *sums = carry
-            c, leaves = self._step(row).vjp(c)
+            c, leaves = self._step(row).only(names).vjp(c)
             return (c, *(s + leaves[k] for k, s in zip(names, sums, strict=True))), ()
 
         zeros = [np.zeros(self._params[k].shape, self._params[k].dtype) for k in names]
         (c, *sums), _ = scan(turn, (cotangent, *zeros), (self._states, *self._inputs), reverse=True)
         return c, dict(zip(names, sums, strict=True))
+
+    def products(self) -> dict[str, ProductTerm]:
+        """There are none.
+
+        Raises:
+            DeclarationError: always.
+        """
+        raise DeclarationError(
+            f"A window of {self._states.shape[0]} steps uses each matrix as often, so that its derivative is not that "
+            "of one\nproduct W @ a. Use window=1."
+        )

@@ -17,7 +17,7 @@ import numpy as np
 from fwdgrad.errors import ShapeError, UnsupportedOperationError
 from fwdgrad.program import operations as ops
 from fwdgrad.program.operations import Pointwise
-from fwdgrad.program.program import Instruction, Program, Variable, read, recording_for
+from fwdgrad.program.program import Constant, Instruction, Program, Variable, read, recording_for
 from fwdgrad.program.rules import BACKWARD, FORWARD, PARTIALS, autograd_rule, unbroadcast
 
 __all__ = ["Linearized"]
@@ -84,17 +84,23 @@ class Linearized:
             for o in self.program.outputs
         )
 
-    def vjp(self, cotangents: Sequence[Any], wrt: Sequence[int]) -> tuple[Any, ...]:
+    def at(self, operand: Variable | Constant) -> Any:
+        """The value of an intermediate variable of the program, or of a constant."""
+        return read(self._values, operand)
+
+    def vjp(self, cotangents: Sequence[Any], wrt: Sequence[int | Variable]) -> tuple[Any, ...]:
         """Gradients Σ_o cotangents[o] · ∂out_o/∂input_k for the inputs k in `wrt`.
 
         Args:
             cotangents: one array of the output's shape per output; None counts as zero.
-            wrt: numbers of the inputs.
+            wrt: numbers of inputs, and intermediate variables of the program. The gradient with respect to one of
+                these is that of the rest of the program, as a function of it.
 
         Returns:
-            One array of the input's shape per entry of `wrt`.
+            One array of the input's or variable's shape per entry of `wrt`.
         """
-        active = {self.program.inputs[k] for k in wrt}
+        wanted = [k if isinstance(k, Variable) else self.program.inputs[k] for k in wrt]
+        active = set(wanted)
         for instruction in self.program.instructions:
             if any(isinstance(i, Variable) and i in active for i in instruction.inputs):
                 active.update(o for o in instruction.outputs if np.issubdtype(o.dtype, np.floating))
@@ -111,7 +117,7 @@ class Linearized:
             if not any(o in gradients for o in instruction.outputs):
                 continue
             out = instruction.outputs[0]
-            gradient = gradients.pop(out, None)
+            gradient = gradients.get(out) if out in wanted else gradients.pop(out, None)
             values = [read(self._values, i) for i in instruction.inputs]
             for number, operand in enumerate(instruction.inputs):
                 if isinstance(operand, Variable) and operand in active:
@@ -119,7 +125,7 @@ class Linearized:
                         part = backward(instruction, values, self._values[out], gradient, number)
                         if part is not None:
                             accumulate(operand, part)
-        return tuple(gradients.get(v, np.zeros(v.shape, v.dtype)) for v in (self.program.inputs[k] for k in wrt))
+        return tuple(gradients.get(v, np.zeros(v.shape, v.dtype)) for v in wanted)
 
 
 def _checked(value: Any, variable: Variable) -> Any:

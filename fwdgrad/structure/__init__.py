@@ -2,5 +2,16 @@
 
 from fwdgrad.structure.colouring import MOST, Family, Owners
 from fwdgrad.structure.patterns import JacobianPatterns, Patterns, patterns_of
+from fwdgrad.structure.products import Product, ResultPattern, Use
 
-__all__ = ["MOST", "Family", "JacobianPatterns", "Owners", "Patterns", "patterns_of"]
+__all__ = [
+    "MOST",
+    "Family",
+    "JacobianPatterns",
+    "Owners",
+    "Patterns",
+    "Product",
+    "ResultPattern",
+    "Use",
+    "patterns_of",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,6 +14,7 @@ from fwdgrad.program import Program
 from fwdgrad.structure.colouring import MOST, Family, colour_rows, families
 from fwdgrad.structure.columns import Columns, distinct_columns
 from fwdgrad.structure.dependence import Dependence
+from fwdgrad.structure.products import Product, ResultPattern, Use, uses_of
 from fwdgrad.structure.rules import trails_of
 
 __all__ = ["JacobianPatterns", "Patterns", "patterns_of"]
@@ -46,6 +47,7 @@ class Patterns:
         trainable: names of the parameters that are learned.
         shapes: shapes of all parameters.
         without_rule: operations for which every output was taken to depend on every input.
+        uses: how each parameter enters the transition.
     """
 
     transition: JacobianPatterns
@@ -53,6 +55,8 @@ class Patterns:
     trainable: tuple[str, ...]
     shapes: dict[str, tuple[int, ...]]
     without_rule: tuple[str, ...]
+    uses: dict[str, tuple[Use, ...]]
+    _parts: dict[tuple[str, ...], Patterns] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -90,6 +94,27 @@ class Patterns:
         """A colour for every column of A, such that columns of one colour share no row; −1 for empty columns."""
         return colour_rows(sp.csr_array(self.transition.state.T))
 
+    @cached_property
+    def products(self) -> dict[str, Product]:
+        """The leaves with an influence that enter the transition through one product z = Ŵ a, and in no other way."""
+        only = ((k, self.uses[k]) for k in self.influential)
+        return {k: uses[0] for k, uses in only if len(uses) == 1 and isinstance(uses[0], Product)}
+
+    @cached_property
+    def results(self) -> dict[str, ResultPattern]:
+        """Where ∂h'/∂z can be non-zero, for `products`."""
+        leaves = self.transition.leaves
+        return {k: ResultPattern(leaves[k], self.shapes[k], product.axis) for k, product in self.products.items()}
+
+    def only(self, leaves: Sequence[str]) -> Patterns:
+        """The same if no other parameters than `leaves` were learned."""
+        kept = tuple(k for k in self.trainable if k in leaves)
+        if set(kept) >= set(self.influential):
+            return self
+        if kept not in self._parts:
+            self._parts[kept] = replace(self, trainable=kept, _parts={})
+        return self._parts[kept]
+
 
 def patterns_of(
     transition: Program,
@@ -109,7 +134,9 @@ def patterns_of(
     """
     first, unknown = _analyse(transition, inputs, shapes)
     second, more = _analyse(output, inputs, shapes)
-    return Patterns(first, second, tuple(trainable), dict(shapes), tuple(dict.fromkeys(unknown + more)))
+    without = tuple(dict.fromkeys(unknown + more))
+    number = {k: 1 + inputs + place for place, k in enumerate(shapes)}
+    return Patterns(first, second, tuple(trainable), dict(shapes), without, uses_of(transition, number))
 
 
 def _analyse(program: Program, inputs: int, shapes: dict[str, tuple[int, ...]]) -> tuple[JacobianPatterns, list[str]]:

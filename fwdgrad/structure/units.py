@@ -8,9 +8,10 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
-from fwdgrad.program import Program, Variable
+from fwdgrad.program import Program
 from fwdgrad.structure.closure import states_behind
 from fwdgrad.structure.patterns import Patterns
+from fwdgrad.structure.products import Product, uses_of
 
 __all__ = ["Units", "dead_leaves", "product_leaves", "units_of"]
 
@@ -77,11 +78,6 @@ def dead_leaves(patterns: Patterns) -> tuple[str, ...]:
 
 
 def product_leaves(transition: Program, number: dict[str, int]) -> tuple[str, ...]:
-    """Matrices that enter the transition only as the left factor of matrix-vector products, W @ a."""
-    uses: dict[Variable, list[bool]] = {}
-    for ins in transition.instructions:
-        for place, operand in enumerate(ins.inputs):
-            if isinstance(operand, Variable):
-                shapes = [len(i.shape) for i in ins.inputs]
-                uses.setdefault(operand, []).append(ins.operation.name == "matmul" and place == 0 and shapes == [2, 1])
-    return tuple(k for k, i in number.items() if uses.get(transition.inputs[i]) and all(uses[transition.inputs[i]]))
+    """Matrices that enter the transition only through matrix-vector products, W @ a, a @ W or R[:, x]."""
+    uses = uses_of(transition, number)
+    return tuple(k for k in number if uses[k] and all(isinstance(use, Product) for use in uses[k]))

@@ -1,0 +1,150 @@
+"""Kronecker influence: for a matrix that enters through a product, G̃ = u ⊗ H with mean G. KF-RTRL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fwdgrad.errors import DeclarationError
+from fwdgrad.influence.base import Layout, Leaves, NoiseSpec, Row, drop_zero, squared_norm
+from fwdgrad.program import scan
+from fwdgrad.structure import Patterns
+
+__all__ = ["Kronecker", "KroneckerState"]
+
+
+class KroneckerState(NamedTuple):
+    """For each matrix its two factors: u, shape (r,), and H, shape (n, m)."""
+
+    u: Leaves
+    H: Leaves
+
+
+@dataclass(frozen=True)
+class Kronecker:
+    """G̃ = u ⊗ H for every matrix Ŵ (m×r) that enters F through one product z = Ŵ a, and in no other way.
+
+    Then ∂h'/∂Ŵ = D ⊗ a with D = ∂h'/∂z exactly, and A G̃ + B = u ⊗ (A H) + a ⊗ D is a sum of two terms. A random
+    sign c, one for each matrix and step, makes one of them (Mujika, Meier & Steger 2018, "Approximating real-time
+    recurrent learning with random Kronecker factors", §3):
+
+        u ← p₁ u + c p₂ a,      H ← A H / p₁ + c D / p₂,      p₁ = √(‖A H‖/‖u‖),  p₂ = √(‖D‖/‖a‖)
+
+    whose mean over c is A G̃ + B. (The paper gives each term a sign; only their product enters G̃.) A term with a zero
+    factor is dropped.
+
+    Matrices enter as W @ a, a @ W, np.dot, np.einsum, through their transpose, or as a column R[:, x] or row R[x], of
+    which a is a unit vector. One that is used twice, or in any other way, is refused: see `Split`. So are windows of
+    more than one step, over which every matrix is used once a step.
+
+    Memory r + n·m numbers for each matrix. Time per step: min(n, Σm) forward products and O(n² Σm) for A H, one
+    backward product for each colour of the rows of D (n if D is dense). Less noise than rank one, since D is not
+    reduced, for about n times UORO's cost.
+
+    Unbiased for fixed θ.
+    """
+
+    def takes(self, layout: Layout) -> tuple[str, ...]:
+        """The leaves that can be kept in this form.
+
+        Raises:
+            DeclarationError: it cannot be known, because the functions cannot be traced.
+        """
+        return tuple(_known(layout.patterns).products)
+
+    def init(self, layout: Layout, start: tuple[Any, ...] = ()) -> KroneckerState:
+        """Zeros.
+
+        Raises:
+            DeclarationError: a leaf does not enter through one product only.
+        """
+        patterns = _known(layout.patterns)
+        _refuse_others(patterns)
+        n, dtype = layout.size, layout.dtype
+        shapes = {k: (layout.leaves[k], product.axis) for k, product in patterns.products.items()}
+        return KroneckerState(
+            {k: np.zeros(shape[axis], dtype) for k, (shape, axis) in shapes.items()},
+            {k: np.zeros((n, shape[1 - axis]), dtype) for k, (shape, axis) in shapes.items()},
+        )
+
+    def noise(self, layout: Layout) -> tuple[NoiseSpec, ...]:
+        """c, one sign per leaf."""
+        return (NoiseSpec("signs", (len(layout.leaves),)),)
+
+    def pull(self, state: KroneckerState, row: Row, layout: Layout) -> Leaves:
+        """u ⊗ (c·H)."""
+        c, products = row.array, _known(layout.patterns).products
+        return {k: _outer(np.dot(c, H), state.u[k], products[k].axis) for k, H in state.H.items()}
+
+    def advance(self, state: KroneckerState, lin: Any, noise: tuple[Any, ...]) -> KroneckerState:
+        """The reduction above."""
+        (signs,), terms, carried = noise, lin.products(), _through(lin, state.H)
+        u, H = {}, {}
+        for number, (k, old) in enumerate(state.u.items()):
+            a, D, through, c = terms[k].factor, terms[k].jacobian(), carried[k], signs[number]
+            up, down = drop_zero(_square(through), _square(old))
+            more, less = drop_zero(_square(D), _square(a))
+            u[k] = up * old + (c * more) * a
+            H[k] = down * through + (c * less) * D
+        return KroneckerState(u, H)
+
+    def magnitude(self, state: KroneckerState) -> Any:
+        """Σ ‖u‖² + ‖H‖²."""
+        return squared_norm(state.u) + squared_norm(state.H)
+
+    def dense(self, state: KroneckerState, layout: Layout) -> Leaves:
+        """u ⊗ H, the axes in the leaf's order."""
+        products = _known(layout.patterns).products
+        made = {k: np.zeros((layout.size, *shape), layout.dtype) for k, shape in layout.leaves.items()}
+        for k, H in state.H.items():
+            made[k] = _outer(H, state.u[k], products[k].axis)
+        return made
+
+
+def _outer(rows: Any, u: Any, axis: int) -> Any:
+    """rows (…, m) and u (r,) multiplied into (…, m, r), or (…, r, m) for axis 0."""
+    return np.expand_dims(rows, -1) * u if axis == 1 else np.expand_dims(rows, -2) * np.expand_dims(u, -1)
+
+
+def _square(x: Any) -> Any:
+    flat = np.ravel(x)
+    return np.dot(flat, flat)
+
+
+def _through(lin: Any, H: Leaves) -> Leaves:
+    """A H for every leaf: column by column, or by way of A if that takes fewer forward products."""
+    n, dtype = lin.value.shape[0], lin.value.dtype
+    widths = [h.shape[1] for h in H.values()]
+    if n <= sum(widths):
+        _, (columns,) = scan(lambda _, row: ((), (lin.jvp(row[0]),)), (), (np.eye(n, dtype=dtype),))
+        return {k: np.dot(np.transpose(columns), h) for k, h in H.items()}
+    table = np.concatenate([np.transpose(h) for h in H.values()])
+    _, (columns,) = scan(lambda _, row: ((), (lin.jvp(row[0]),)), (), (table,))
+    ends = np.cumsum(widths)
+    return {k: np.transpose(columns[end - w : end]) for k, w, end in zip(H, widths, ends.tolist(), strict=True)}
+
+
+def _known(patterns: Patterns | None) -> Patterns:
+    if patterns is None:
+        raise DeclarationError(
+            "KFRTRL needs to know which matrices enter F through products W @ a, and the system's functions cannot be\n"
+            "traced. Use UORO(), or make them traceable: fg.check(system) says what stands in the way."
+        )
+    return patterns
+
+
+def _refuse_others(patterns: Patterns) -> None:
+    """Name a leaf that is not used in one product only, and say how it is."""
+    wrong = [k for k in patterns.influential if k not in patterns.products]
+    if not wrong:
+        return
+    uses = patterns.uses[wrong[0]]
+    more = f" (and so do {len(wrong) - 1} others)" if len(wrong) > 1 else ""
+    shown = "; ".join(map(str, uses[:2])) + (f"; and {len(uses) - 2} more" if len(uses) > 2 else "")
+    raise DeclarationError(
+        f"KFRTRL: parameter {wrong[0]!r} enters F otherwise than through one product W @ a{more}.\n"
+        f"It is used {'once' if len(uses) == 1 else f'{len(uses)} times'}: {shown}.\n"
+        'Say how such parameters are kept: KFRTRL(others="uoro"), "nobacktrack", "rtrl", or an influence as RankOne().'
+    )
