@@ -54,28 +54,21 @@ class SampleReader:
         return self.input(x, step), [a[0] for a in targets], bool(observed[0])
 
     def put(self, x: Any, y: Any, xs: list[np.ndarray], ys: list[np.ndarray], k: int) -> bool | None:
-        """Write a sample of the plainest kind into row k of arrays, quickly: one input and one target, as declared.
+        """Write a sample of the plainest kind into row k of arrays, quickly: at most one input, one target or none.
 
         Returns:
             Whether there is a target; None if the sample is not of that kind, which `sample` has to look at.
         """
-        if len(xs) != 1 or len(ys) != 1:
-            return None
-        for value, rows, bounds in ((x, xs[0], self._x_bounds), (y, ys[0], self._y_bounds)):
-            if rows.dtype == np.int64:
-                bound = bounds[0]
-                if rows.ndim != 1 or bound is None or not isinstance(value, (int, np.int64)) or not 0 <= value < bound:
-                    return None
-            elif type(value) is float:
-                if rows.ndim != 1 or not math.isfinite(value):
-                    return None
-            elif type(value) is not np.ndarray or value.shape != rows.shape[1:] or value.dtype != rows.dtype:
+        if len(xs) == 1:
+            if not _plain(x, xs[0], self._x_bounds[0], k):
                 return None
-            else:
-                if not math.isfinite(np.add.reduce(value, axis=None)):
-                    return None
-            rows[k] = value
-        return True
+        elif xs or x is not None:
+            return None
+        if y is None:
+            for rows in ys:
+                rows[k] = 0
+            return False
+        return True if len(ys) == 1 and _plain(y, ys[0], self._y_bounds[0], k) else None
 
     def _one(self, value: Any, like: Any, what: str) -> Any:
         """A single value as a stream of length one."""
@@ -214,6 +207,23 @@ class SampleReader:
                     )
             made.append(np.ascontiguousarray(array, dtype=like.dtype))
         return made, ~missing
+
+
+def _plain(value: Any, rows: np.ndarray, bound: int | None, k: int) -> bool:
+    """Write a symbol in its range, or finite numbers of the shape and dtype declared, into row k; False otherwise."""
+    kind = type(value)
+    if rows.dtype == np.int64:
+        if bound is None or rows.ndim != 1 or not (kind is int or kind is np.int64) or not 0 <= value < bound:
+            return False
+    elif kind is float:
+        if rows.ndim != 1 or not math.isfinite(value):
+            return False
+    elif kind is not np.ndarray or value.shape != rows.shape[1:] or value.dtype != rows.dtype:
+        return False
+    if kind is np.ndarray and not math.isfinite(np.add.reduce(value, axis=None)):
+        return False
+    rows[k] = value
+    return True
 
 
 def _paired(xs: Iterable[Any], ys: Iterable[Any]) -> Iterator[tuple[Any, Any]]:

@@ -63,6 +63,8 @@ class Loop(ABC):
     def __init__(self, execution: Execution, noise: NoiseStream, carry: Flat) -> None:
         self.execution, self.grain = execution, GRAIN
         self.reader = SampleReader(execution.model)
+        x, y = flatten(execution.system.x), flatten(execution.system.y)
+        self._row = [np.zeros((1, *a.shape), a.dtype) for a in x], [np.zeros((1, *a.shape), a.dtype) for a in y]
         self.noise, self.carry, self.steps = noise, carry, 0
 
     @staticmethod
@@ -82,7 +84,11 @@ class Loop(ABC):
             ShapeError, DataError: it is not of the declared kind. Nothing has changed.
             NonFiniteError: as `learn`.
         """
-        sample = Sample(*self.reader.sample(x, y, self.steps))
+        observed = self.reader.put(x, y, *self._row, 0)
+        if observed is None:
+            sample = Sample(*self.reader.sample(x, y, self.steps))
+        else:
+            sample = Sample([a[0].copy() for a in self._row[0]], [a[0].copy() for a in self._row[1]], observed)
         with np.errstate(all="ignore"):  # what is not finite is refused by name
             return self.learn(sample)[0]
 

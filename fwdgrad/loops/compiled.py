@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -17,6 +17,8 @@ from fwdgrad.samples import CHUNK, Chunk
 from fwdgrad.trees import flatten
 
 __all__ = ["Compiled"]
+
+NONE: list[np.ndarray] = []
 
 PIECE = 0.05
 """Seconds between two looks at the progress bar, about."""
@@ -33,10 +35,11 @@ class Compiled(Loop):
         system = execution.system
         self._x = [np.zeros((BLOCK, *leaf.shape), leaf.dtype) for leaf in flatten(system.x)]
         self._y = [np.zeros((BLOCK, *leaf.shape), leaf.dtype) for leaf in flatten(system.y)]
+        drawn = [np.zeros((BLOCK, *spec.shape), system.dtype) for spec in execution.specs if spec.when == "step"]
+        self._noise, self._block = drawn, NONE
+        self._rows = [*self._x, *self._y, *drawn]
         self._observed = np.zeros(BLOCK, bool)
         self._outs = _outputs(execution, BLOCK)
-        self._block: list[np.ndarray] | None = None
-        self._rows: list[np.ndarray] = []
         self._place = 0
         super().__init__(execution, noise, carry)
 
@@ -49,6 +52,7 @@ class Compiled(Loop):
     def carry(self, carry: Flat) -> None:
         self._buffers = [np.array(leaf, order="C") for leaf in carry]
         self._first: int | None = None
+        self._bound: dict[bool, Callable[[int, int], int]] = {}
 
     @property
     def view(self) -> Flat:
@@ -76,21 +80,21 @@ class Compiled(Loop):
     def _next(self) -> int:
         """The place of the next sample among the rows."""
         if self.noise.silent:
-            arrays: list[np.ndarray] = []
             k = self._place % BLOCK
         else:
             arrays, k = self.noise.block()
-        if arrays is not self._block or not self._rows:
-            self._block, self._rows = arrays, [*self._x, *self._y, *arrays]
-        if self._first is None or k == 0:
+            if arrays is not self._block:
+                self._block = arrays
+                for mine, drawn in zip(self._noise, arrays, strict=True):
+                    mine[...] = drawn
+        if k == 0 or self._first is None:
             self._first, self._kept = k, [b.copy() for b in self._buffers]
         return k
 
     def _single(self, k: int, observed: bool) -> float:
         self._observed[k] = observed
-        stream = self.execution.stream("learn" if observed else "transit")
-        rows = self._rows if observed else self._without_targets(self._rows)
-        if stream.run(self._buffers, rows, self._outs, k, k + 1) == k:
+        step = self._bound.get(observed) or self._bind(observed)
+        if step(k, k + 1) == k:
             first = self._first
             assert first is not None
             self._restore(self._kept, self._rows, self._observed, first, k)
@@ -98,7 +102,14 @@ class Compiled(Loop):
         self.noise.advance()
         self._place += 1
         self.steps += 1
-        return float(self._outs[0][k])
+        return self._outs[0].item(k)
+
+    def _bind(self, observed: bool) -> Callable[[int, int], int]:
+        """The compiled step on the arrays of this loop."""
+        rows = self._rows if observed else self._without_targets(self._rows)
+        stream = self.execution.stream("learn" if observed else "transit")
+        self._bound[observed] = stream.bind(self._buffers, rows, self._outs)
+        return self._bound[observed]
 
     # ---- many samples
 
@@ -134,7 +145,7 @@ class Compiled(Loop):
         """Make some steps; the number of the first that was not finite, or `stop`."""
         for a, b in _spans(observed, start, stop):
             kind, given = ("learn", rows) if observed[a] else ("transit", self._without_targets(rows))
-            done = self.execution.stream(kind).run(self._buffers, given, outs, a, b)
+            done = self.execution.stream(kind).bind(self._buffers, given, outs)(a, b)
             if done < b:
                 return done
         return stop
