@@ -108,6 +108,8 @@ def describe(value: Any) -> Any:
     """A configuration as JSON: {"class": name, …fields}. What is not a dataclass of this library becomes its repr."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
+    if isinstance(value, tuple) and not hasattr(value, "_fields"):
+        return {"tuple": [describe(v) for v in value]}
     if dataclasses.is_dataclass(value) and _KNOWN.get(type(value).__name__) is type(value):
         fields = {f.name: describe(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
         return {"class": type(value).__name__, **fields}
@@ -130,6 +132,8 @@ def rebuild(description: Any, what: str) -> Any:
     """
     if not isinstance(description, dict):
         return description
+    if "tuple" in description:
+        return tuple(rebuild(v, what) for v in description["tuple"])
     if "repr" in description or description.get("class") not in _KNOWN:
         raise CheckpointError(
             f"the checkpoint was made with {what} {description.get('repr', description)}, which a file cannot hold.\n"

@@ -41,10 +41,10 @@ class Ensemble:
 
     Example:
         >>> import numpy as np, fwdgrad as fg
-        >>> system = fg.System(lambda h, x, p: p["a"] * h + x, None, np.zeros(1), {"a": 0.0}, np.zeros(1))
+        >>> system = fg.System(lambda h, x, p: p["a"] * h + x, None, np.zeros(1), {"a": 0.5}, np.zeros(1))
         >>> ensemble = fg.Ensemble(system, fg.UORO(), fg.SGD(0.003), seeds=3)
         >>> xs = np.random.default_rng(0).normal(size=(500, 1))
-        >>> histories = ensemble.run(xs, np.cumsum(xs, axis=0))
+        >>> histories = ensemble.run(xs, xs)
         >>> ensemble.params["a"].shape
         (3,)
     """

@@ -58,7 +58,7 @@ class Execution:
         self.system, self.estimator = system, estimator
         self.model: Model = EagerModel(system) if self.engine == "eager" else TracedModel(system)
         self.steps = Steps(self.model, estimator, optimizer)
-        self.specs = self.steps.influence.noise(self.steps.layout)
+        self.specs = self.steps.noise
         start, noise = (
             tuple(np.zeros(spec.shape, system.dtype) for spec in self.specs if spec.when == when)
             for when in ("start", "step")
@@ -111,6 +111,10 @@ class Execution:
         """(h', prediction)."""
         return self.function("predict")(*carry, *x)
 
+    def spread(self, carry: Flat, x: Sequence[Any]) -> Flat:
+        """(prediction, its variance over what is not known of θ)."""
+        return self.function("spread")(*carry, *x)
+
     def replay(self, carry: Flat, h: Any, x: Sequence[Any], alive: Any) -> Any:
         """The states of a segment, again, from the one before it."""
         return self.function(("replay", len(alive)))(h, *carry[1:], *x, alive)[0]
@@ -139,7 +143,7 @@ class Execution:
             with _PREPARING:
                 if self.engine == "eager":
                     self._functions[key] = self._plain(key)[0]
-                elif self.engine == "numba" and key != "predict":
+                elif self.engine == "numba" and key not in ("predict", "spread"):
                     self._functions[key] = self._compiled(self.program(key))
                 else:
                     self._functions[key] = compile_program(self.program(key))
@@ -238,12 +242,13 @@ class Execution:
             "learn": (steps.learn, "carry x y noise"),
             "transit": (steps.transit, "carry x noise"),
             "forward": (lambda c, x, y: steps.forward(c.h, c.params, x, y), "carry x y"),
+            "spread": (steps.spread, "carry x"),
             "predict": (lambda c, x: steps.predict(c.h, c.params, x), "carry x"),
             "replay": (lambda c, xs, alive: steps.replay(c.h, c.params, xs, alive), "carry inputs alive"),
             "backward": (lambda c, segment, d: steps.backward(c.params, segment, *d), "carry segment derivatives"),
             "apply": (lambda c, d: steps.apply(c, *d), "carry derivatives"),
             "advance": (
-                lambda c, states, xs, value, noise: steps.advance(c.influence, c.params, states, xs, value, noise),
+                lambda c, states, xs, value, noise: steps.advance(c, states, xs, value, noise),
                 "carry states inputs value noise",
             ),
         }
@@ -259,8 +264,9 @@ class Execution:
 
 def execution_for(system: System, estimator: Estimator, optimizer: Optimizer, engine: str) -> Execution:
     """An execution, shared by all that ask for the same: what has been traced and compiled is not done again."""
+    key: Any = optimizer
     try:
-        return _shared(system, estimator, optimizer, engine)
+        return _shared(system, estimator, key, engine)
     except TypeError:  # an estimator or optimizer of the user's own that cannot be looked up
         return Execution(system, estimator, optimizer, engine)
 

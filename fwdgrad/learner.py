@@ -24,7 +24,7 @@ from fwdgrad.errors import (
 from fwdgrad.estimators import UORO, Estimator, estimator_named
 from fwdgrad.execution import Execution, execution_for, predicted_seconds
 from fwdgrad.history import History, Progress, Recorder
-from fwdgrad.linear import check_repeatable
+from fwdgrad.linear import NOT_TRACED, check_repeatable
 from fwdgrad.loops import loop_for, noise_for
 from fwdgrad.noise import NoiseStream
 from fwdgrad.optimizers import SGD, Optimizer
@@ -161,12 +161,40 @@ class Learner:
 
     # ---- learning
 
-    def predict(self, x: Any = None) -> np.ndarray:
+    def parameter_std(self) -> dict[str, np.ndarray]:
+        """Posterior standard deviation of each learned parameter, by leaf: the roots of the diagonal of (J + Λ)⁻¹.
+
+        What the optimizer, an `InformationFilter` or `ParameterFilter`, makes of the data so far, if the loss is that
+        of the data's noise. With a random influence J is too large, and these are too small: see `InformationFilter`.
+
+        Raises:
+            DeclarationError: the optimizer keeps no covariance.
+        """
+        informed: Any = self._execution.steps.informed
+        if informed is None or not hasattr(informed, "variances"):
+            raise DeclarationError(
+                f"parameter_std: expected a filter as optimizer, got {self.optimizer!r}.\n"
+                "Learn with fg.InformationFilter(...) or fg.ParameterFilter(...)."
+            )
+        variances = informed.variances(self._unpacked.optimizer)
+        return {k: np.sqrt(np.array(v)) for k, v in variances.items()}
+
+    def predict(self, x: Any = None, *, return_std: bool = False) -> Any:
         """ŷ for the next sample, given its input. Changes nothing.
+
+        Args:
+            x: its input.
+            return_std: give (ŷ, std) with std what is not known of ŷ because θ is not known exactly, to first order:
+                √(∇ŷᵀ (J + Λ)⁻¹ ∇ŷ), of the shape of ŷ. The noise of an observation comes on top. For filters, and
+                windows of one step; with the caveat of `parameter_std`. One pull at the influence per output.
 
         Raises:
             ShapeError, DataError: the input is not of the declared kind.
+            DeclarationError: a std is asked for, and the optimizer keeps no covariance or windows are longer.
         """
+        if return_std:
+            prediction, variance = self._execution.spread(self._loop.view, self._loop.reader.input(x, self.steps))
+            return np.array(prediction), np.sqrt(np.array(variance))
         return np.array(self._execution.predict(self._loop.view, self._loop.reader.input(x, self.steps))[-1])
 
     def step(self, x: Any = None, y: Any = None) -> float:
@@ -345,6 +373,7 @@ class Learner:
         *,
         estimator: Estimator | None = None,
         optimizer: Optimizer | None = None,
+        engine: str | None = None,
     ) -> Learner:
         """Continue from a checkpoint, bit for bit.
 
@@ -353,6 +382,7 @@ class Learner:
             system: the system it was written for, declared again.
             estimator: needed only if it holds an object of your own.
             optimizer: likewise, such as a schedule that is a function.
+            engine: to continue on another engine than the one it was saved on, to rounding.
 
         Raises:
             CheckpointError: the file is missing, damaged, of another format, or belongs to another system, estimator
@@ -369,10 +399,10 @@ class Learner:
             system,
             estimator if estimator is not None else checkpoint.rebuild(description["estimator"], "estimator"),
             optimizer if optimizer is not None else checkpoint.rebuild(description["optimizer"], "optimizer"),
-            engine=description["engine"],
+            engine=engine or description["engine"],
         )
         theirs, ours = description["system"], _fingerprint(system, learner._execution)
-        different = [k for k in ours if ours[k] != theirs.get(k)]
+        different = [k for k in ours if ours[k] != theirs.get(k) and NOT_TRACED not in (ours[k], theirs.get(k))]
         if different:
             lines = [_difference(k, theirs.get(k), ours[k]) for k in different[:3]]
             raise CheckpointError(

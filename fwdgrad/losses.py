@@ -130,6 +130,12 @@ class CrossEntropy:
         p = scores / np.sum(scores)
         return (np.diag(p) - np.outer(p, p)) * self._unit
 
+    def fisher_root(self, prediction: Any) -> Any:
+        """L with LᵀL = `fisher`: rows √p_k (e_k − p). Without differences of nearly equal numbers where p is near 1."""
+        scores = np.exp(prediction - np.max(prediction))
+        p = scores / np.sum(scores)
+        return (np.eye(p.shape[0], dtype=p.dtype) - p) * np.expand_dims(np.sqrt(p * self._unit), 1)
+
 
 @dataclass(frozen=True)
 class Custom:

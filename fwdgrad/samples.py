@@ -241,7 +241,7 @@ def _listed(stream: Any) -> Any:
     if not isinstance(stream, (list, tuple)):
         return stream
     try:
-        return np.asarray(stream) if None not in list(stream) else _objects(stream)
+        return _objects(stream) if any(v is None for v in stream) else np.asarray(stream)
     except (ValueError, TypeError):
         return _objects(stream)
 

@@ -9,10 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fwdgrad.errors import DeclarationError
 from fwdgrad.estimators import Estimator
-from fwdgrad.influence import Coordinates, Influence, Layout, NoInfluence, Row
+from fwdgrad.influence import Coordinates, Influence, Layout, NoInfluence, NoiseSpec, Row
 from fwdgrad.linear import Model, Segment, Window, backpropagate, replay
-from fwdgrad.optimizers import Optimizer
+from fwdgrad.optimizers import Binding, Evidence, Optimizer, Setting
+from fwdgrad.program import scan
+from fwdgrad.windows import Sliding
 
 __all__ = ["Carry", "Outcome", "Steps"]
 
@@ -42,16 +45,41 @@ class Steps:
     Args:
         model: the system's derivatives.
         estimator: influence, window, rank.
-        optimizer: any object with `init` and `update`.
+        optimizer: any object with `init` and `update`; one with `bind` is bound to the system.
+
+    Attributes:
+        informed: the bound optimizer; None for one that wants gradients only.
+        noise: the random numbers that the influence asks for, then those of the optimizer.
     """
 
     def __init__(self, model: Model, estimator: Estimator, optimizer: Optimizer) -> None:
         system = model.system
-        self.model, self.estimator, self.optimizer = model, estimator, optimizer
+        self.model, self.estimator = model, estimator
         shapes = {k: system.params[k].shape for k in model.leaves}
         self.layout = Layout(system.size, shapes, system.dtype, lambda: model.patterns)
         # parameters that the transition does not use have no influence to keep
         self.influence: Influence = estimator.kept if self.layout.leaves else NoInfluence()
+        self.single = estimator.window == Sliding(1)
+        self.informed = optimizer.bind(self._setting()) if isinstance(optimizer, Binding) else None
+        self.optimizer: Optimizer = self.informed or optimizer
+        specs = self.influence.noise(self.layout)
+        self._first = sum(spec.when == "step" for spec in specs)
+        self.noise = (*specs, *(NoiseSpec(*spec) for spec in (self.informed.noise if self.informed else ())))
+
+    def _setting(self) -> Setting:
+        """What an optimizer may know of what it learns."""
+        model, system = self.model, self.model.system
+        shapes = {k: system.params[k].shape for k in system.trainable}
+        return Setting(
+            shapes,
+            system.dtype,
+            tuple(model.leaves),
+            system.prediction,
+            system.y,
+            system.loss,
+            self.single,
+            lambda: model.patterns,
+        )
 
     def init(self, start: tuple[Any, ...]) -> Carry:
         """The carry before the first step."""
@@ -72,8 +100,12 @@ class Steps:
         seen = self.model.observe(lin.value, x, y, carry.params)
         c, direct = seen.gradient()
         row, through = lin.pull(c)
-        params, optimizer, health = self._update(carry, row, _plus(direct, through))
-        state = self.influence.advance(carry.influence, lin, noise)
+        evidence = None
+        if self.informed is not None:
+            rows = self._rows(carry, lin, seen, self.informed.cotangents(seen.prediction, y))
+            evidence = Evidence(rows, seen.prediction, y, noise[self._first :])
+        params, optimizer, health = self._update(carry, row, _plus(direct, through), evidence)
+        state = self.influence.advance(carry.influence, self._measured(lin, optimizer), noise[: self._first])
         health = health + np.vdot(lin.value, lin.value) + self.influence.magnitude(state)
         made = Carry(lin.value, params, state, optimizer)
         return made, Outcome(seen.loss, seen.prediction, seen.loss + health)
@@ -81,10 +113,11 @@ class Steps:
     def transit(self, carry: Carry, x: Any, noise: tuple[Any, ...]) -> tuple[Carry, Outcome]:
         """A step without a target: state and influence go on, nothing is learned."""
         lin = self.model.linearize(carry.h, x, carry.params)
-        state = self.influence.advance(carry.influence, lin, noise)
+        state = self.influence.advance(carry.influence, self._measured(lin, carry.optimizer), noise[: self._first])
         _, prediction = self.model.advance(carry.h, x, carry.params)
         health = np.vdot(lin.value, lin.value) + self.influence.magnitude(state)
-        return carry._replace(h=lin.value, influence=state), Outcome(np.nan, prediction, health)
+        no_loss = np.asarray(np.nan, self.layout.dtype)
+        return carry._replace(h=lin.value, influence=state), Outcome(no_loss, prediction, health)
 
     def predict(self, h: Any, params: Leaves, x: Any) -> tuple[Any, Any]:
         """(h', ŷ) and nothing else."""
@@ -114,22 +147,78 @@ class Steps:
         params, optimizer, health = self._update(carry, Coordinates(cotangent), sums)
         return carry._replace(params=params, optimizer=optimizer), health
 
-    def advance(
-        self, influence: Any, params: Leaves, states: Any, inputs: Any, value: Any, noise: tuple[Any, ...]
-    ) -> tuple[Any, Any]:
+    def advance(self, carry: Carry, states: Any, inputs: Any, value: Any, noise: tuple[Any, ...]) -> tuple[Any, Any]:
         """The influence after consecutive steps, taken as one map that ends in the state `value`."""
-        lin = Window(self.model, states, inputs, value, params)
-        state = self.influence.advance(influence, lin, noise)
+        lin = Window(self.model, states, inputs, value, carry.params)
+        measured = self._measured(lin, carry.optimizer)
+        state = self.influence.advance(carry.influence, measured, noise[: self._first])
         return state, self.influence.magnitude(state)
 
-    def _update(self, carry: Carry, row: Row, direct: Leaves) -> tuple[Leaves, Any, Any]:
+    # ---- what informed optimizers ask for
+
+    def _measured(self, lin: Any, optimizer: Any) -> Any:
+        """The linearization with the optimizer's metric, if it has one."""
+        return lin if self.informed is None else lin.measured(self.informed.metric(optimizer))
+
+    def _rows(self, carry: Carry, lin: Any, seen: Any, cotangents: Any) -> Leaves | None:
+        """u·∂ŷ/∂θ for each row u of `cotangents`: one backward product and one pull at the influence for each."""
+        if cotangents is None:
+            return None
+        trained = {k: carry.params[k] for k in self.model.system.trainable}
+
+        def turn(_: tuple[Any, ...], rows: tuple[Any, ...]) -> tuple[Any, Any]:
+            c, direct = seen.pull(np.reshape(rows[0], seen.prediction.shape))
+            row, through = lin.pull(c)
+            past = self.influence.pull(carry.influence, row, self.layout)
+            now = _plus(direct, through)
+            return (), tuple(_sum(now.get(k), past.get(k), v) for k, v in trained.items())
+
+        return dict(zip(trained, scan(turn, (), (cotangents,))[1], strict=True))
+
+    def spread(self, carry: Carry, x: Any) -> tuple[Any, Any]:
+        """The prediction for the next sample, and its variance over what is not known of θ, both of the same shape.
+
+        Var ŷ_i = ∇ŷ_iᵀ P ∇ŷ_i, with P the covariance of the parameters as the optimizer has it.
+
+        Raises:
+            DeclarationError: the optimizer has none, or windows are longer than one step.
+        """
+        informed = self.informed
+        if informed is None or not self.single:
+            raise DeclarationError(
+                "predict(return_std=True): expected a filter and windows of one step, got "
+                f"{type(self.optimizer).__name__ if informed is None else f'a window of {self.estimator.window}'}.\n"
+                "Learn with fg.InformationFilter(...) or fg.ParameterFilter(...), and window=1."
+            )
+        system, params = self.model.system, carry.params
+        lin = self.model.linearize(carry.h, x, params)
+        seen = self.model.observe(lin.value, x, system.y, params)
+        size = int(np.prod(system.prediction.shape, dtype=int))
+        rows = self._rows(carry, lin, seen, np.eye(size, dtype=system.prediction.dtype))
+        assert rows is not None
+        metric = informed.metric(carry.optimizer)
+        names = list(rows)
+
+        def turn(_: tuple[Any, ...], row: tuple[Any, ...]) -> tuple[Any, Any]:
+            return (), (metric.squared_norm(dict(zip(names, row, strict=True))),)
+
+        _, (variance,) = scan(turn, (), tuple(rows.values()))
+        return seen.prediction, np.reshape(variance, seen.prediction.shape)
+
+    def _update(
+        self, carry: Carry, row: Row, direct: Leaves, evidence: Evidence | None = None
+    ) -> tuple[Leaves, Any, Any]:
         """θ and the optimizer's state after a step with the gradient c·G̃ + direct, and a sum of squares of θ."""
         trained = {k: carry.params[k] for k in self.model.system.trainable}
         past = self.influence.pull(carry.influence, row, self.layout)
         gradient = {k: _sum(direct.get(k), past.get(k), trained[k]) for k in trained}
-        updates, optimizer = self.optimizer.update(gradient, carry.optimizer, trained)
-        params = {k: v + updates[k] if k in updates else v for k, v in carry.params.items()}
         health: Any = 0.0
+        if self.informed is None:
+            updates, optimizer = self.optimizer.update(gradient, carry.optimizer, trained)
+        else:
+            updates, optimizer = self.informed.update(gradient, carry.optimizer, trained, evidence)
+            health = health + self.informed.magnitude(optimizer)
+        params = {k: v + updates[k] if k in updates else v for k, v in carry.params.items()}
         for k in trained:
             health = health + np.vdot(params[k], params[k])
         return params, optimizer, health

@@ -65,18 +65,21 @@ class RandomEnd:
     """Windows that end after each step with the same probability; what survives an end is divided by its chance.
 
     Args:
-        probability: that a window ends after a step, in (0, 1]. Windows have 1/probability steps on average.
+        probability: that a window ends after a step, in (0, 1). Windows have 1/probability steps on average.
 
     Raises:
-        DeclarationError: it is not in (0, 1].
+        DeclarationError: it is not in (0, 1).
     """
 
     probability: float
 
     def __post_init__(self) -> None:
         p = self.probability
-        if isinstance(p, bool) or not isinstance(p, (int, float)) or not 0 < p <= 1:
-            raise DeclarationError(f"probability that a window ends: expected a number in (0, 1], got {p!r}.")
+        if isinstance(p, bool) or not isinstance(p, (int, float)) or not 0 < p < 1:
+            raise DeclarationError(
+                f"probability that a window ends: expected a number in (0, 1), got {p!r}.\n"
+                "Windows that always end after a step are TBPTT(1), those that never end are BPTT()."
+            )
 
     def __str__(self) -> str:
         return f"random, {1 / self.probability:g} on average"

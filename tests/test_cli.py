@@ -709,3 +709,68 @@ def test_no_loss_has_no_mean():
     curve = Curve()
     curve.add(np.full(10, np.nan))
     assert np.isnan(curve.mean())
+
+
+# ---- comparing estimators
+
+
+def test_estimators_are_compared_as_the_library_compares_them(folder, capsys):
+    job = ["compare", "model.py:system", "--data", "run.npz", "--estimators", "uoro,tbptt:4,rtrl", "--replicas", "4"]
+    assert main([*job, "--steps", "50", "--start", "10", "--seed", "3", "--plot", "p.png", "--quiet"]) == 0
+    out = capsys.readouterr().out
+    assert (folder / "p.png").stat().st_size > 1000
+    stored, scope = np.load("run.npz"), {}
+    exec(MODEL, scope)
+    xs, ys = stored["x"][:50, None], stored["y"][:50, None]
+    found = fg.compare(scope["system"], xs, ys, ["uoro", "tbptt:4", "rtrl"], 4, start=10, seed=3, costs=False)
+    assert "steps 10 to 50; 4 replicas, seed 3" in out
+    for label in found.estimates:
+        cells = [line for line in out.splitlines() if line.startswith(f"  {label} ")]
+        assert len(cells) == 2  # the table, and what is said
+        assert cells[1].split(maxsplit=1)[1] in f"{found.reading(label)} "
+
+
+@pytest.mark.parametrize("system", ["reader", "wide"])
+def test_estimators_are_compared_on_text_and_data_in_several_processes(folder, system, capsys):
+    np.savez("w.npz", x=np.ones((40, 3)), y=np.ones((40, 3)))
+    data = ["--text", "text.txt", "--steps", "40"] if system == "reader" else ["--data", "w.npz"]
+    tables = []
+    for jobs in ("1", "2"):  # functions of a file go to other processes, too
+        chosen = ["--estimators", "nobacktrack,tbptt:2", "--replicas", "12", "--jobs", jobs, "--quiet"]
+        params = ["--params", "s"] if system == "reader" else []
+        if params:  # the readout is zero at first
+            assert main(["learn", f"model.py:{system}", *data, "--save", "s", "--sample", "0", "--quiet"]) == 0
+        capsys.readouterr()
+        assert main(["compare", f"model.py:{system}", *data, *chosen, *params]) == 0
+        out = capsys.readouterr().out
+        tables.append([line.split("×")[0] for line in out.splitlines() if "the model " not in line])
+    assert tables[0] == tables[1]
+    assert any("NoBackTrack" in line for line in tables[0])
+
+
+@pytest.mark.parametrize(
+    ("argv", "fragments"),
+    [
+        (["tanh-rnn", "--text", "text.txt", "--estimators", "uro"], ["'uro'"]),
+        (["tanh-rnn", "--text", "text.txt", "--estimators", ""], ["at least one estimator"]),
+        (["tanh-rnn", "--text", "text.txt", "--replicas", "1"], ["NoBackTrack is random", "at least 2"]),
+        (["tanh-rnn", "--text", "text.txt", "--jobs", "0"], ["n_jobs", "0"]),
+        (["tanh-rnn", "--text", "text.txt", "--plot", "p.doc"], [".png"]),
+        (["tanh-rnn", "--text", "text.txt", "--params", "none"], ["no checkpoint none"]),
+        (["linear"], ["needs data"]),
+        (["model.py:system", "--data", "run.npz", "--steps", "601"], ["600 samples", "--steps 601"]),
+        (["model.py:reader", "--text", "text.txt", "--steps", "9"], ["is zero"]),
+    ],
+)
+def test_comparisons_that_cannot_be_made_are_told(folder, argv, fragments, capsys):
+    assert main(["compare", *argv]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("fwdgrad: error: ")
+    assert all(fragment in said for fragment in fragments), said
+    assert len(said.splitlines()) <= 5
+
+
+def test_a_catalogue_system_is_compared_on_the_text_that_comes_with_python(capsys):
+    assert main(["compare", "tanh-rnn", "--units", "4", "--steps", "20", "--replicas", "2", "--quiet"]) == 0
+    out = capsys.readouterr().out
+    assert all(label in out for label in ("NoBackTrack", "UORO", "TBPTT(1)", "TBPTT(10)"))

@@ -45,6 +45,16 @@ Print the whole online step of a system (transition, output, loss, influence, op
 """
 
 
+COMPARE = """\
+Hold gradient estimators against the exact gradient on a system and its data, with the parameters fixed: bias, noise,
+time and memory of each, with intervals, as a table and a picture.
+
+  fwdgrad compare tanh-rnn --units 16
+  fwdgrad compare gru --data run.csv --estimators uoro,nobacktrack,tbptt:10,snap:1 --replicas 64 --plot
+  fwdgrad compare model.py:build --data run.npz --params run.ckpt --jobs 4
+"""
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     made = argparse.ArgumentParser(prog="fwdgrad", description="Train dynamical systems online, forward in time.")
@@ -85,6 +95,15 @@ def parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
     )
+    _compare(
+        commands.add_parser(
+            "compare",
+            parents=[debug],
+            help="bias, noise, time and memory of gradient estimators",
+            description=COMPARE,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )
     learn = commands.add_parser(
         "learn",
         parents=[debug],
@@ -110,15 +129,49 @@ def _explain(command: argparse.ArgumentParser) -> None:
     command.add_argument("--engine", choices=("numba", "numpy"), default="numba", help="which (default: numba)")
 
 
+def _compare(command: argparse.ArgumentParser) -> None:
+    command.add_argument("system", metavar="SYSTEM", help="a name from the catalogue, or FILE.py:NAME")
+    data = command.add_argument_group("on what")
+    _files(data)
+    data.add_argument("--units", metavar="N", type=_positive, help="size of the state (default: 64 for networks)")
+    data.add_argument("--params", metavar="FILE", help="the parameters in this checkpoint of learn, not the first ones")
+    data.add_argument(
+        "--steps", metavar="N", type=_positive, help="samples to use (default: all; of a text the first 1000)"
+    )
+    data.add_argument(
+        "--start", metavar="N", type=_natural, default=0, help="losses before this step do not count (default: 0)"
+    )
+    how = command.add_argument_group("what to compare, and how")
+    how.add_argument(
+        "--estimators",
+        metavar="A,B",
+        type=_names,
+        default=["nobacktrack", "uoro", "tbptt:1", "tbptt:10"],
+        help="names as for learn --estimator (default: nobacktrack,uoro,tbptt:1,tbptt:10)",
+    )
+    how.add_argument(
+        "--replicas", metavar="N", type=_positive, default=32, help="repetitions of what is random (default: 32)"
+    )
+    how.add_argument(
+        "--every", metavar="N", type=_positive, help="steps per point over time (default: about 20 points)"
+    )
+    how.add_argument("--seed", metavar="N", type=_natural, default=0, help="of initial weights and noise (default: 0)")
+    how.add_argument("--engine", choices=ENGINES, default="auto", help="what runs the steps (default: auto)")
+    how.add_argument(
+        "--jobs", metavar="N", type=int, default=1, help="processes; -1 for one on every core (default: 1)"
+    )
+    how.add_argument(
+        "--plot",
+        metavar="FILE",
+        nargs="?",
+        const="comparison.png",
+        help="draw projections, noise over time, and errors; png, pdf or svg (default: comparison.png)",
+    )
+    how.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
 def _data(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--text", metavar="FILE", help="predict the next character of this UTF-8 text")
-    group.add_argument("--data", metavar="FILE", help="a CSV file with a header, or a .npz archive, a sample a row")
-    group.add_argument(
-        "--inputs", metavar="A,B", type=_names, help="its columns or arrays that are inputs (default: x, or x0,x1,…)"
-    )
-    group.add_argument(
-        "--targets", metavar="C", type=_names, help="those that are targets, empty or nan if missing (default: y, …)"
-    )
+    _files(group)
     group.add_argument(
         "--steps",
         metavar="N",
@@ -128,13 +181,25 @@ def _data(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def _files(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--text", metavar="FILE", help="predict the next character of this UTF-8 text")
+    group.add_argument("--data", metavar="FILE", help="a CSV file with a header, or a .npz archive, a sample a row")
+    group.add_argument(
+        "--inputs", metavar="A,B", type=_names, help="its columns or arrays that are inputs (default: x, or x0,x1,…)"
+    )
+    group.add_argument(
+        "--targets", metavar="C", type=_names, help="those that are targets, empty or nan if missing (default: y, …)"
+    )
+
+
 def _algorithm(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--units", metavar="N", type=int, help="size of the state (default: 64 for networks)")
     group.add_argument(
         "--estimator",
         metavar="NAME",
-        help="auto, nobacktrack, uoro, rtrl, sparse-rtrl, snap:N, tbptt:N; with uoro:N and nobacktrack:N the last N "
-        "steps are exact (default: uoro:16 for text; auto for data, which takes what suits the system's structure)",
+        help="auto, nobacktrack, uoro, kfrtrl, forward-gradient, rtrl, sparse-rtrl, hybrid, bptt, snap:N, tbptt:N, "
+        "artbp:P; with uoro:N and nobacktrack:N the last N steps are exact (default: uoro:16 for text; auto "
+        "for data, which takes what suits the system's structure)",
     )
     group.add_argument("--rank", metavar="K", type=int, help="average K copies of a random estimate (default: 1)")
     group.add_argument(

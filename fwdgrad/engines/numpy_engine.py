@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import scipy.special
 
-from fwdgrad.program.operations import Pointwise
+from fwdgrad.program.operations import Pointwise, factors
 from fwdgrad.program.program import Constant, Instruction, Program, Variable, identifier
 
 __all__ = ["compile_program", "source"]
@@ -56,6 +56,7 @@ def source(program: Program) -> tuple[str, dict[str, Any]]:
     scope: dict[str, Any] = {
         "np": np,
         "special": scipy.special,
+        "factors": factors,
         "scatter": scatter,
         "scatter_add": scatter_add,
     }

@@ -9,6 +9,9 @@ Zipser 1989). An influence represents G, or a random matrix whose mean is G, and
 4. `advance` replaces it by a representation of A G + B, using only the products in a `Linearization`;
 5. whatever randomness it needs it asks for in `noise`, and receives as arrays, at every step or once per trajectory.
 
+An influence that measures parameter-shaped things, such as the rows of B, does so with `metric_of(lin)`: Euclidean,
+unless the optimizer has a metric of its own (the information filter has). One that measures nothing need not look.
+
 All five are pure NumPy functions of arrays, so that any engine can trace and compile them.
 """
 
@@ -21,11 +24,22 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from fwdgrad.linear import Coordinates, Linearization, Row
+from fwdgrad.linear import EUCLIDEAN, Coordinates, Linearization, Metric, Row
 from fwdgrad.linear.base import known, restricted
 from fwdgrad.structure import Patterns
 
-__all__ = ["Coordinates", "Influence", "Layout", "Leaves", "NoiseSpec", "Row", "drop_zero", "squared_norm"]
+__all__ = [
+    "EUCLIDEAN",
+    "Coordinates",
+    "Influence",
+    "Layout",
+    "Leaves",
+    "NoiseSpec",
+    "Row",
+    "drop_zero",
+    "metric_of",
+    "squared_norm",
+]
 
 Leaves = dict[str, Any]
 
@@ -104,12 +118,14 @@ class Influence(Protocol):
         """G in full, arrays (n, *leaf shape): for small systems and tests."""
 
 
+def metric_of(lin: Any) -> Metric:
+    """That of a linearization, Euclidean if it has none."""
+    return getattr(lin, "metric", EUCLIDEAN)
+
+
 def squared_norm(leaves: Any) -> Any:
     """Sum of squares of all numbers in a dict of arrays."""
-    total: Any = 0.0
-    for leaf in leaves.values():
-        total = total + np.vdot(leaf, leaf)
-    return total
+    return EUCLIDEAN.squared_norm(leaves)
 
 
 def drop_zero(numerator: Any, denominator: Any) -> tuple[Any, Any]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fwdgrad.errors import DeclarationError
-from fwdgrad.influence.base import Layout, Leaves, NoiseSpec, Row, drop_zero, squared_norm
+from fwdgrad.influence.base import EUCLIDEAN, Layout, Leaves, NoiseSpec, Row, drop_zero, metric_of, squared_norm
 
 __all__ = ["RankOne", "RankOneState"]
 
@@ -41,6 +41,10 @@ class RankOne:
     - "mixed": ρ_i = √‖b_i‖ over the leaves whose rows take few colours; the other leaves get one backward product.
     - "probe": ratios of the ρ_i from a running estimate of ‖b_i‖² over past steps; (B z)_i² has that mean for random
       signs z. Their common size as in "common". One forward and one backward product, for any system.
+
+    Norms of parameter-shaped things, ‖w‖, ‖b_i‖ and ‖Bᵀε‖, are those of the linearization's metric: Euclidean, or
+    ‖w‖² = wᵀ(J + Λ)⁻¹w under an information filter (NoBackTrack paper, Algorithm 2, "reduction step"), whatever the
+    units of the parameters. (The running estimate of "probe" is Euclidean always.)
 
     Args:
         scale: one of these.
@@ -86,7 +90,10 @@ class RankOne:
         """The reduction above."""
         signs, *probes = noise
         carried = lin.jvp(state.v)
-        up, down = drop_zero(state.w_squared, np.vdot(carried, carried))
+        metric = metric_of(lin)
+        # the metric may have changed since w was made
+        old_squared = state.w_squared if metric is EUCLIDEAN else metric.squared_norm(state.w)
+        up, down = drop_zero(old_squared, np.vdot(carried, carried))
         rho, fresh = _SCALES[self.scale](state, lin, signs)
         # a leaf without rows, which F uses where its derivative is zero, has none in `fresh`
         w = {k: down * old + fresh[k] if k in fresh else down * old for k, old in state.w.items()}
@@ -118,22 +125,28 @@ class RankOne:
 def _common(state: RankOneState, lin: Any, signs: Any) -> tuple[Any, Leaves]:
     """One scale for all: ρ, and Bᵀ(ε/ρ)."""
     _, fresh = lin.vjp(signs)
-    rho, inverse = drop_zero(squared_norm(fresh), np.vdot(signs, signs))
+    rho, inverse = drop_zero(metric_of(lin).squared_norm(fresh), np.vdot(signs, signs))
     return rho, {k: inverse * f for k, f in fresh.items()}
 
 
 def _unit(state: RankOneState, lin: Any, signs: Any) -> tuple[Any, Leaves]:
     """One scale per state variable, from all rows of B."""
     rows = lin.rows()
-    squares = rows.squared_norms().astype(signs.dtype)  # of no rows at all, they would be plain zeros
+    squares = _row_norms(rows, lin).astype(signs.dtype)  # of no rows at all, they would be plain zeros
     rho, inverse = drop_zero(squares, np.ones(squares.shape, squares.dtype))
     return rho, rows.combine(signs * inverse)
+
+
+def _row_norms(rows: Any, lin: Any) -> Any:
+    """‖b_i‖², shape (n,)."""
+    metric = metric_of(lin)
+    return rows.squared_norms() if metric is EUCLIDEAN else rows.squared_norms(metric)
 
 
 def _mixed(state: RankOneState, lin: Any, signs: Any) -> tuple[Any, Leaves]:
     """One scale per state variable, from the rows of the sparse leaves; the dense leaves in one product."""
     rows = lin.rows(sparse_only=True)
-    rho, inverse = _positive(rows.squared_norms().astype(signs.dtype))
+    rho, inverse = _positive(_row_norms(rows, lin).astype(signs.dtype))
     _, fresh = lin.vjp(signs * inverse)
     return rho, {**fresh, **rows.combine(signs * inverse)}
 
@@ -144,7 +157,7 @@ def _probe(state: RankOneState, lin: Any, signs: Any) -> tuple[Any, Leaves]:
     _, fresh = lin.vjp(signs * inverse)
     # the past says how the rows compare; how large they are now, this step does (an even function of its signs)
     scaled = ratio * signs
-    common, down = drop_zero(squared_norm(fresh), np.vdot(scaled, scaled))
+    common, down = drop_zero(metric_of(lin).squared_norm(fresh), np.vdot(scaled, scaled))
     return common * ratio, {k: down * f for k, f in fresh.items()}
 
 

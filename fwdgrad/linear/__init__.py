@@ -2,26 +2,31 @@
 
 from fwdgrad.linear.backward import Segment, backpropagate, replay
 from fwdgrad.linear.base import (
+    EUCLIDEAN,
     Coordinates,
     DenseRows,
     Leaves,
     Linearization,
+    Metric,
     Model,
     Observation,
     ProductTerm,
     Row,
     Rows,
 )
-from fwdgrad.linear.eager import EagerModel, check_repeatable
+from fwdgrad.linear.eager import NOT_TRACED, EagerModel, check_repeatable
 from fwdgrad.linear.traced import TracedModel
 from fwdgrad.linear.window import Window
 
 __all__ = [
+    "EUCLIDEAN",
+    "NOT_TRACED",
     "Coordinates",
     "DenseRows",
     "EagerModel",
     "Leaves",
     "Linearization",
+    "Metric",
     "Model",
     "Observation",
     "ProductTerm",

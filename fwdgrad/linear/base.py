@@ -21,11 +21,13 @@ from fwdgrad.structure import Patterns
 from fwdgrad.system import System
 
 __all__ = [
+    "EUCLIDEAN",
     "Coordinates",
     "DenseRows",
     "Leaves",
     "Linearization",
     "MaterialisedJacobians",
+    "Metric",
     "Model",
     "Observation",
     "ProductTerm",
@@ -38,6 +40,44 @@ __all__ = [
 Leaves = dict[str, Any]
 
 
+class Metric(Protocol):
+    """How long parameter-shaped things are: ‖w‖² = wᵀ M w for a positive definite matrix M."""
+
+    def squared_norm(self, leaves: Leaves) -> Any:
+        """‖w‖², a scalar; a leaf left out is zero."""
+
+    def terms(self, leaves: Leaves) -> Leaves:
+        """What each entry contributes to ‖w‖², entry by entry; ‖w‖² is the sum over all entries."""
+
+    def blocks(self) -> dict[str, np.ndarray]:
+        """A number for each entry of each leaf: entries with different numbers do not meet in M.
+
+        −1 for an entry that meets no other. A leaf left out has no entries that do.
+        """
+
+
+class Euclidean:
+    """M = Id."""
+
+    def squared_norm(self, leaves: Leaves) -> Any:
+        """Sum of squares."""
+        total: Any = 0.0
+        for leaf in leaves.values():
+            total = total + np.vdot(leaf, leaf)
+        return total
+
+    def terms(self, leaves: Leaves) -> Leaves:
+        """Squares."""
+        return {k: leaf * leaf for k, leaf in leaves.items()}
+
+    def blocks(self) -> dict[str, np.ndarray]:
+        """Nothing meets."""
+        return {}
+
+
+EUCLIDEAN = Euclidean()
+
+
 class Linearization(Protocol):
     """A map h ↦ h', of one step or of a window, linearised at a point: A = ∂h'/∂h, B = ∂h'/∂θ, as products.
 
@@ -48,6 +88,8 @@ class Linearization(Protocol):
     """h', shape (n,)."""
     leaves: tuple[str, ...]
     """The leaves that B has columns for."""
+    metric: Metric
+    """How long rows of B, and other parameter-shaped things, are: Euclidean unless the optimizer has a metric."""
 
     def only(self, leaves: Sequence[str]) -> Linearization:
         """The same with fewer leaves: columns of B are left out, here and in everything below."""
@@ -105,7 +147,7 @@ class Rows(Protocol):
     leaves: tuple[str, ...]
     """The leaves they are rows of."""
 
-    def squared_norms(self) -> Any:
+    def squared_norms(self, metric: Metric = EUCLIDEAN) -> Any:
         """‖b_i‖², shape (n,)."""
 
     def combine(self, weights: Any) -> Leaves:
@@ -119,13 +161,27 @@ class DenseRows:
         self.rows = rows
         self.leaves = tuple(rows)
 
-    def squared_norms(self) -> Any:
+    def squared_norms(self, metric: Metric = EUCLIDEAN) -> Any:
         """Row by row, summed over the leaves."""
+        if metric is not EUCLIDEAN:
+            return norms_one_by_one(self.rows, metric)
         return sum(np.sum(np.reshape(r * r, (r.shape[0], -1)), axis=1) for r in self.rows.values())
 
     def combine(self, weights: Any) -> Leaves:
         """One vector-matrix product per leaf."""
         return {k: np.tensordot(weights, r, axes=1) for k, r in self.rows.items()}
+
+
+def norms_one_by_one(rows: Leaves, metric: Metric) -> Any:
+    """‖w‖² for each w, shape (count,); arrays (count, *leaf shape)."""
+    names = list(rows)
+    if not names:
+        return np.zeros(0)
+
+    def turn(_: tuple[Any, ...], row: tuple[Any, ...]) -> tuple[Any, Any]:
+        return (), (metric.squared_norm(dict(zip(names, row, strict=True))),)
+
+    return scan(turn, (), tuple(rows.values()))[1][0]
 
 
 class Row(Protocol):
@@ -158,6 +214,9 @@ class Observation(Protocol):
 
     def gradient(self) -> tuple[Any, Leaves]:
         """c = ∂ℓ/∂h', shape (n,), and the direct term ∂ℓ/∂θ at fixed h', for every learned leaf that Y uses."""
+
+    def pull(self, cotangent: Any) -> tuple[Any, Leaves]:
+        """The same for a row u·ŷ of the prediction, u of its shape, in place of the loss."""
 
 
 class Model(Protocol):
@@ -212,11 +271,18 @@ class MaterialisedJacobians:
 
     value: Any
     leaves: tuple[str, ...]
+    metric: Metric = EUCLIDEAN
 
     def only(self, leaves: Sequence[str]) -> Self:
         """The same with fewer leaves."""
         made = copy(self)
         made.leaves = tuple(k for k in self.leaves if k in leaves)
+        return made
+
+    def measured(self, metric: Metric) -> Self:
+        """The same with another metric."""
+        made = copy(self)
+        made.metric = metric
         return made
 
     @property

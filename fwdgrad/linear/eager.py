@@ -25,7 +25,10 @@ from fwdgrad.system import System
 from fwdgrad.tracing import TracedSystem, traced
 from fwdgrad.trees import flatten
 
-__all__ = ["EagerModel", "check_repeatable"]
+__all__ = ["NOT_TRACED", "EagerModel", "check_repeatable"]
+
+NOT_TRACED = "not traced"
+"""The fingerprint of a function that is run as it is."""
 
 
 def _dispatch(self: Any, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
@@ -71,7 +74,7 @@ class EagerModel:
 
     def fingerprints(self) -> dict[str, str]:
         """Nothing is known about a function that is not traced."""
-        return {"F": "not traced", "Y": "not traced"}
+        return {"F": NOT_TRACED, "Y": NOT_TRACED}
 
     def _differentiable(self, function: Callable[..., Any], params: Leaves) -> Callable[[Any], Any]:
         names = self.system.trainable
@@ -209,5 +212,9 @@ class EagerObservation:
         slope = self._system.loss.gradient(self.prediction, self._y)
         if slope is None:
             slope = _vjp(lambda yhat: self._system.loss.value(yhat, self._y), self.prediction)[0](1.0)
-        state, *leaves = self._pull(np.asarray(slope, dtype=self.prediction.dtype))
+        return self.pull(slope)
+
+    def pull(self, cotangent: Any) -> tuple[Any, Leaves]:
+        """∂(u·ŷ)/∂h' and ∂(u·ŷ)/∂θ."""
+        state, *leaves = self._pull(np.asarray(cotangent, dtype=self.prediction.dtype))
         return state, dict(zip(self._system.trainable, leaves, strict=True))

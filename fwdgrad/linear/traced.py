@@ -7,7 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.linear.base import Leaves, MaterialisedJacobians, ProductTerm, Row, Rows
+from fwdgrad.linear.base import (
+    EUCLIDEAN,
+    Leaves,
+    MaterialisedJacobians,
+    Metric,
+    ProductTerm,
+    Row,
+    Rows,
+)
 from fwdgrad.linear.product import TracedProduct
 from fwdgrad.program import Linearized, scan
 from fwdgrad.program import operations as ops
@@ -162,12 +170,19 @@ class ColouredRows:
         self._size, self._products = size, products
         self.leaves = tuple(products)
 
-    def squared_norms(self) -> Any:
-        """‖b_i‖²: squares summed over the entries of each row."""
+    def squared_norms(self, metric: Metric = EUCLIDEAN) -> Any:
+        """‖b_i‖²: what the entries of each row contribute, summed; row by row if the metric mixes rows."""
+        if not separates(self._products, metric.blocks()):
+            basis = np.eye(self._size, dtype=next(iter(self._products.values()))[0][0].dtype)
+            return _norms_of_rows(self, basis, metric)
         total: Any = np.zeros(self._size)
-        for number, (product, owners) in enumerate(part for parts in self._products.values() for part in parts):
-            part = self._grouped(product * product, owners)
-            total = part if number == 0 else total + part
+        first = True
+        for number in range(max(map(len, self._products.values()), default=0)):
+            parts = {k: parts[number] for k, parts in self._products.items() if number < len(parts)}
+            terms = metric.terms({k: product for k, (product, _) in parts.items()})
+            for k, (_, owners) in parts.items():
+                part = self._grouped(terms[k], owners)
+                total, first = part if first else total + part, False
         return total
 
     def _grouped(self, values: Any, owners: Owners | None) -> Any:
@@ -209,6 +224,42 @@ class ColouredRows:
         return np.reshape(mine, tuple(length if k == owners.axis else 1 for k in range(len(shape))))
 
 
+def separates(products: dict[str, list[tuple[Any, Owners | None]]], blocks: dict[str, np.ndarray]) -> bool:
+    """Whether a metric can be applied to rows that stand several to a product, as if each stood alone.
+
+    It can if no block of the metric has entries of two rows in one product, and no row has parts of one block in two.
+
+    Args:
+        products: see `ColouredRows`; the products of all leaves with the same number are taken together.
+        blocks: see `Metric`; leaves that are left out have no two entries that meet.
+    """
+    seen: set[tuple[int, int]] = set()
+    for number in range(max(map(len, products.values()), default=0)):
+        pairs: set[tuple[int, int]] = set()
+        for k, parts in products.items():
+            if number >= len(parts) or k not in blocks or np.all(blocks[k] < 0):
+                continue
+            owners = parts[number][1]
+            if owners is None:
+                return False
+            here = (owners.table >= 0) & (blocks[k] >= 0)
+            both = np.unique(np.stack([blocks[k][here], owners.table[here]]), axis=1)
+            pairs |= {(int(block), int(row)) for block, row in both.T}
+        if len({block for block, _ in pairs}) < len(pairs) or pairs & seen:
+            return False
+        seen |= pairs
+    return True
+
+
+def _norms_of_rows(rows: Rows, basis: np.ndarray, metric: Metric) -> Any:
+    """‖b_i‖², each row made by itself."""
+
+    def turn(_: tuple[Any, ...], row: tuple[Any, ...]) -> tuple[Any, Any]:
+        return (), (metric.squared_norm(rows.combine(row[0])),)
+
+    return scan(turn, (), (basis,))[1][0]
+
+
 @dataclass(frozen=True, eq=False)
 class _Through:
     """The row c·A of a linearization."""
@@ -240,7 +291,10 @@ class TracedObservation:
         if slope is None:
             one = np.ones((), self.prediction.dtype)
             (slope,) = Linearized(model.traced.loss, [self.prediction, *flatten(self._y)]).vjp([one], [0])
-        if slope.dtype != self.prediction.dtype:
-            slope = slope.astype(self.prediction.dtype)
-        state, *leaves = self._linearized.vjp([slope], [0, *(model.traced.number[k] for k in model.readout)])
+        return self.pull(slope if slope.dtype == self.prediction.dtype else slope.astype(self.prediction.dtype))
+
+    def pull(self, cotangent: Any) -> tuple[Any, Leaves]:
+        """∂(u·ŷ)/∂h' and ∂(u·ŷ)/∂θ."""
+        model = self._model
+        state, *leaves = self._linearized.vjp([cotangent], [0, *(model.traced.number[k] for k in model.readout)])
         return state, dict(zip(model.readout, leaves, strict=True))

@@ -165,7 +165,8 @@ class Loop(ABC):
         raise NonFiniteError(
             f"{found} is not finite at step {self.steps}.\n"
             "The learner is left as it was before that step. Usual causes: a learning rate that is too large, a state\n"
-            "that diverges, or a function outside its domain (log or sqrt of a negative number, a division by zero).",
+            "that diverges, or a function outside its domain (log or sqrt of a negative number, a division by zero)."
+            + getattr(self.execution.steps.informed, "advice", ""),
             step=self.steps,
             quantity=found,
         )

@@ -18,7 +18,7 @@ from fwdgrad.windows import RandomEnd, WholeSequence
 __all__ = ["Unbounded"]
 
 SEGMENT = 64
-"""Steps that are gone back through at a time, where all states are stored."""
+"""Steps that are gone back through at a time, at most, where all states are stored."""
 
 
 class Unbounded(Loop):
@@ -36,6 +36,9 @@ class Unbounded(Loop):
         self._tape = Tape(execution.system, with_states=False)
         self._states = Column((execution.system.size,), execution.system.dtype)
         self._spacing = 1
+        # windows that end early are not to be filled up to many times their length
+        typical = 1 / self._probability if self._probability else SEGMENT
+        self._segment = min(SEGMENT, 1 << math.ceil(math.log2(typical)))
         super().__init__(execution, noise, carry)
 
     @staticmethod
@@ -81,7 +84,7 @@ class Unbounded(Loop):
         if not tape.observed.any():
             return carry
         # what survived an end that might have been is divided by the chance that it survived
-        factor = 1.0 / (1.0 - self._probability) if self._probability < 1 else 1.0
+        factor = 1.0 / (1.0 - self._probability)
         derivatives = self.execution.no_derivatives()
         for start, stop, length, states in self._segments(carry):
             segment = tape.segment(start, stop, length, states, tape.observed[start:stop], factor)
@@ -93,7 +96,7 @@ class Unbounded(Loop):
     def _segments(self, carry: Flat) -> Iterator[tuple[int, int, int, np.ndarray]]:
         """From the last to the first: its first step, the step after its last, the rows to fill, its states."""
         total = len(self._tape)
-        length = self._spacing if self._thin else SEGMENT
+        length = self._spacing if self._thin else self._segment
         for start in range((total - 1) // length * length, -1, -length):
             stop = min(start + length, total)
             if self._thin:

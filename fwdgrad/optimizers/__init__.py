@@ -1,13 +1,41 @@
 """Optimizers: from gradients to updates of the parameters, as pure functions.
 
-`SGD`, `Adam` and `AdaGrad` are frozen dataclasses; `schedules` has learning rates that change with the step number.
-Any object with the two functions of `Optimizer` serves as well.
+`SGD`, `Adam`, `AdaGrad`, `InformationFilter` and `ParameterFilter` are frozen dataclasses; `schedules` has learning
+rates that change with the step number. Any object with the two functions of `Optimizer` serves as well. One that has
+`bind` besides is told what it is going to learn, and may ask for more than a gradient: see `Informed`.
 """
 
 from fwdgrad.optimizers import schedules
 from fwdgrad.optimizers.adagrad import AdaGrad
 from fwdgrad.optimizers.adam import Adam
 from fwdgrad.optimizers.base import Optimizer
+from fwdgrad.optimizers.information import (
+    Block,
+    Diagonal,
+    Full,
+    InformationFilter,
+    LowRank,
+    ParameterFilter,
+    QuasiDiagonal,
+)
+from fwdgrad.optimizers.informed import Binding, Evidence, Informed, Setting
 from fwdgrad.optimizers.sgd import SGD
 
-__all__ = ["SGD", "AdaGrad", "Adam", "Optimizer", "schedules"]
+__all__ = [
+    "SGD",
+    "AdaGrad",
+    "Adam",
+    "Binding",
+    "Block",
+    "Diagonal",
+    "Evidence",
+    "Full",
+    "InformationFilter",
+    "Informed",
+    "LowRank",
+    "Optimizer",
+    "ParameterFilter",
+    "QuasiDiagonal",
+    "Setting",
+    "schedules",
+]

@@ -299,6 +299,57 @@ BACKWARD["det"] = lambda values, out, g, number, params: (
 )
 
 
+def _upper(x: Any, diagonal: float = 1.0) -> Any:
+    """The part on and above the diagonal, the diagonal times a number."""
+    n = _shape(x)[-1]
+    return x * (np.triu(np.ones((n, n)), 1) + diagonal * np.eye(n)).astype(x.dtype)
+
+
+def _between(r: Any, x: Any, transposed: bool) -> Any:
+    """R⁻¹ X R⁻ᵀ, or R⁻ᵀ X R⁻¹ if transposed, for a symmetric result."""
+    half = ops.solve_triangular(r, x, transposed=transposed)
+    return ops.solve_triangular(r, _swap(half), transposed=transposed)
+
+
+def _update_forward(values: list[Any], out: Any, directions: list[Any], params: dict[str, Any]) -> Any:
+    """SᵀS = RᵀR + BᵀB, so S⁻ᵀ(dRᵀR + RᵀdR + …)S⁻¹ = (dS S⁻¹)ᵀ + dS S⁻¹, of which dS S⁻¹ is the upper triangle."""
+    total = None
+    for number, (value, direction) in enumerate(zip(values, directions, strict=True)):
+        if direction is not None:
+            one, other = (value, direction) if number else (_upper(value), _upper(direction))
+            part = ops.matmul(_swap(one), other)
+            total = part if total is None else total + part
+    return ops.matmul(_upper(_between(out, total + _swap(total), transposed=True), 0.5), out)
+
+
+def _update_backward(values: list[Any], out: Any, g: Any, number: int, params: dict[str, Any]) -> Any:
+    half = _upper(ops.matmul(g, _swap(out)), 0.5)
+    middle = _between(out, half + _swap(half), transposed=False)
+    if number == 1:
+        return ops.matmul(values[1], middle)
+    return _upper(ops.matmul(_upper(values[0]), middle))
+
+
+def _triangular_forward(values: list[Any], out: Any, directions: list[Any], params: dict[str, Any]) -> Any:
+    r = values[0]
+    dr, db = directions
+    moved = None if dr is None else -ops.matmul(_swap(_upper(dr)) if params["transposed"] else _upper(dr), out)
+    right = moved if db is None else db if moved is None else db + moved
+    return ops.solve_triangular(r, right, **params)
+
+
+def _triangular_backward(values: list[Any], out: Any, g: Any, number: int, params: dict[str, Any]) -> Any:
+    adjoint = ops.solve_triangular(values[0], g, transposed=not params["transposed"])
+    if number == 1:
+        return adjoint
+    outer = ops.matmul(out, _swap(adjoint)) if params["transposed"] else ops.matmul(adjoint, _swap(out))
+    return -_upper(outer)
+
+
+FORWARD["cholesky_update"], BACKWARD["cholesky_update"] = _update_forward, _update_backward
+FORWARD["solve_triangular"], BACKWARD["solve_triangular"] = _triangular_forward, _triangular_backward
+
+
 def _none(*_: Any) -> None:
     return None
 

@@ -50,6 +50,8 @@ def _cost(instruction: Instruction) -> int:
     if name in ("inv", "det", "solve"):
         n = instruction.inputs[0].shape[-1]
         return n**3
+    if name in ("cholesky_update", "solve_triangular"):
+        return math.prod(instruction.inputs[1].shape) * instruction.inputs[0].shape[-1]
     if name == "scan":
         length = instruction.inputs[instruction.params["carried"]].shape[0]
         return length * multiply_adds(instruction.params["body"])

@@ -349,6 +349,8 @@ def _gathered(t: Trail, groups: np.ndarray, entries: np.ndarray, count: int) -> 
 @_rule("inv")
 @_rule("det")
 @_rule("solve")
+@_rule("cholesky_update")
+@_rule("solve_triangular")
 def _linear_algebra(trails: list[Trail], ins: Instruction) -> Trail:
     """Everything, since the inverse of a sparse matrix is dense."""
     shape = ins.outputs[0].shape

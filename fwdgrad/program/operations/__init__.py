@@ -8,6 +8,7 @@ Pointwise operations broadcast their operands; everything else has a class of it
 """
 
 from fwdgrad.program.operations.base import Operand, Operation
+from fwdgrad.program.operations.factors import cholesky_update, solve_triangular
 from fwdgrad.program.operations.indexing import Index, getitem, scatter_add
 from fwdgrad.program.operations.pointwise import POINTWISE, Pointwise, astype
 from fwdgrad.program.operations.products import det, einsum, inv, matmul, solve
@@ -38,6 +39,7 @@ __all__ = [
     "argsort",
     "astype",
     "broadcast_to",
+    "cholesky_update",
     "concatenate",
     "cumsum",
     "det",
@@ -54,6 +56,7 @@ __all__ = [
     "scatter_add",
     "searchsorted",
     "solve",
+    "solve_triangular",
     "stop_gradient",
     "transpose",
 ]

@@ -1,0 +1,118 @@
+"""fwdgrad: compiled streams, `Learner.run`, and one sample at a time."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+import fwdgrad as fg
+from benchmarks.rivals.problem import RATE, SEED, Prepared, Problem, Rival
+from fwdgrad.execution import Execution
+
+
+def stream(estimator: Any, name: str, most: int = 1 << 30, easy: int = 256) -> Rival:
+    """The compiled loop by itself: samples, signs and results are arrays in memory."""
+
+    def prepare(problem: Problem) -> Prepared:
+        start = time.perf_counter()
+        execution = Execution(problem.system, estimator, fg.SGD(RATE), "numba")
+        compiled = execution.stream("learn")
+        build = time.perf_counter() - start
+        rows = [*problem.samples, *([problem.signs] if execution.specs else [])]
+        carry = execution.initial()
+        begin, outs = [leaf.copy() for leaf in carry], results(execution, problem.steps)
+
+        def run() -> float:
+            for leaf, first in zip(carry, begin, strict=True):
+                leaf[...] = first
+            started = time.perf_counter()
+            done = compiled.run(carry, rows, outs, 0, problem.steps)
+            spent = time.perf_counter() - started
+            assert done == problem.steps, f"{name} stopped at step {done}"
+            return spent / problem.steps
+
+        return Prepared(build, run, lambda: execution.unpack(tuple(carry)).params)
+
+    return Rival(name, prepare, ("numba",), most, like=estimator.name, easy=easy)
+
+
+def model(name: str) -> Rival:
+    """F and Y and nothing else, as the same kind of loop."""
+
+    def prepare(problem: Problem) -> Prepared:
+        start = time.perf_counter()
+        execution = Execution(problem.system, fg.TBPTT(1), fg.SGD(RATE), "numba")
+        compiled = execution.stream("transit")
+        build = time.perf_counter() - start
+        carry, outs = execution.initial(), results(execution, problem.steps)
+        rows = [problem.samples[0]]
+
+        def run() -> float:
+            carry[0][...] = 0.0
+            started = time.perf_counter()
+            compiled.run(carry, rows, outs, 0, problem.steps)
+            return (time.perf_counter() - started) / problem.steps
+
+        return Prepared(build, run, dict)
+
+    return Rival(name, prepare, ("numba",), like="")
+
+
+def whole(estimator: Any, name: str, engine: str) -> Rival:
+    """`Learner.run`: reads and checks the samples, draws the signs, records the losses."""
+
+    def prepare(problem: Problem) -> Prepared:
+        held: list[fg.Learner] = []
+
+        def run() -> float:
+            learner = _learner(problem, estimator, engine)
+            started = time.perf_counter()
+            learner.run(*problem.samples, record=problem.steps)
+            spent = time.perf_counter() - started
+            held[:] = [learner]
+            return spent / problem.steps
+
+        return Prepared(_first(problem, estimator, engine), run, lambda: held[0].params)
+
+    return Rival(name, prepare, ("numba",) if engine == "numba" else (), like=estimator.name)
+
+
+def single(estimator: Any, name: str, engine: str) -> Rival:
+    """`Learner.step`, one sample after the other."""
+
+    def prepare(problem: Problem) -> Prepared:
+        held: list[fg.Learner] = []
+        pairs = list(zip(*(a.tolist() for a in problem.samples), strict=True))
+
+        def run() -> float:
+            learner = _learner(problem, estimator, engine)
+            learn = learner.step
+            started = time.perf_counter()
+            for x, y in pairs:
+                learn(x, y)
+            spent = time.perf_counter() - started
+            held[:] = [learner]
+            return spent / problem.steps
+
+        return Prepared(_first(problem, estimator, engine), run, lambda: held[0].params)
+
+    return Rival(name, prepare, ("numba",) if engine == "numba" else (), like=estimator.name)
+
+
+def results(execution: Execution, steps: int) -> list[np.ndarray]:
+    """Arrays for losses and predictions."""
+    like = execution.system.prediction
+    return [np.zeros(steps, execution.system.dtype), np.zeros((steps, *like.shape), like.dtype)]
+
+
+def _learner(problem: Problem, estimator: Any, engine: str) -> fg.Learner:
+    return fg.Learner(problem.system, estimator, fg.SGD(RATE), seed=SEED, engine=engine)
+
+
+def _first(problem: Problem, estimator: Any, engine: str) -> float:
+    """Seconds to the end of the first step."""
+    start = time.perf_counter()
+    _learner(problem, estimator, engine).step(0, 0)
+    return time.perf_counter() - start

@@ -1,0 +1,75 @@
+"""Speed and memory over the length of a stream, each length in a process of its own.
+
+Run by itself: python -m benchmarks.rivals.length STEPS UNITS prints "steps per second, peak memory in bytes".
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.rivals.measure import Effort, say
+from benchmarks.rivals.report import table
+
+CHUNK = 10_000
+UNITS = 16
+
+
+def peak() -> int | None:
+    """Peak resident memory of this process in bytes; None where that is not known."""
+    status = Path("/proc/self/status")
+    if status.exists():  # `resource` may count what was there before this program was started
+        lines = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
+        if lines:
+            return int(lines[0].split()[1]) * 1024
+    try:
+        import resource
+    except ImportError:
+        return None
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return largest if sys.platform == "darwin" else largest * 1024
+
+
+def child(steps: int, units: int) -> None:
+    import fwdgrad as fg
+    from benchmarks.rivals.problem import RATE, SYMBOLS, Problem
+
+    try:
+        import numba  # noqa: F401
+
+        engine = "numba"
+    except ImportError:
+        engine = "numpy"
+    rng = np.random.default_rng(0)
+    learner = fg.Learner(Problem(units, 1).system, fg.UORO(), fg.SGD(RATE), engine=engine)
+    learner.run(*rng.integers(SYMBOLS, size=(2, CHUNK)), record=CHUNK)  # the compiled step is ready then
+    before, spent = peak(), 0.0
+    for _ in range(steps // CHUNK):
+        xs, ys = rng.integers(SYMBOLS, size=(2, CHUNK))
+        started = time.perf_counter()
+        learner.run(xs, ys, record=CHUNK)
+        spent += time.perf_counter() - started
+    print(steps / spent, before or -1, peak() or -1)
+
+
+def streams(steps: Sequence[int], effort: Effort) -> str:
+    """Steps per second and peak memory."""
+    rows = []
+    for count in steps:
+        say(f"length: {count} steps")
+        command = [sys.executable, "-m", "benchmarks.rivals.length", str(count), str(UNITS)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+        speed, before, after = float(done[0]), int(done[1]), int(done[2])
+        memory = ["not known"] * 2 if after < 0 else [f"{b / 2**20:.1f}" for b in (before, after)]
+        rows.append([f"{count:,}".replace(",", " "), f"{speed:,.0f}".replace(",", " "), *memory])
+    header = ["steps", "steps per second", "peak memory after the first 10 000 steps, MiB", "at the end, MiB"]
+    return table(header, rows)
+
+
+if __name__ == "__main__":
+    child(int(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,13 @@
+"""`compare`: gradient estimators held against the exact gradient, on the user's own system and data, with θ fixed.
+
+The pieces, in the order in which they are used: `declare` checks what was asked for; `study` runs an estimator once
+over the sequence and reads its gradients, block by block; `reference` makes the exact ones; `cost` measures time and
+memory; `replicas` repeats random estimators; `statistics` says what follows from the replicas; `report` and `picture`
+show it.
+"""
+
+from fwdgrad.compare.report import Comparison
+from fwdgrad.compare.run import compare
+from fwdgrad.compare.statistics import Estimate
+
+__all__ = ["Comparison", "Estimate", "compare"]

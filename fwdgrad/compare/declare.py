@@ -1,0 +1,183 @@
+"""Checking what `compare` was asked for, and turning it into a study."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from fwdgrad.analysis import analyze
+from fwdgrad.compare.accumulate import Nothing
+from fwdgrad.compare.study import Study, name_of
+from fwdgrad.errors import DataError, DeclarationError, ShapeError, TracingError, UnknownNameError, did_you_mean
+from fwdgrad.estimators import UORO, Estimator, estimator_named
+from fwdgrad.execution import Execution
+from fwdgrad.influence import NoInfluence
+from fwdgrad.linear import Model, check_repeatable
+from fwdgrad.samples import SampleReader
+from fwdgrad.system import System
+from fwdgrad.trees import flatten
+from fwdgrad.windows import Sliding
+
+__all__ = ["integer", "named", "study_of"]
+
+BLOCKS = 20
+"""By default the sequence is cut into about so many blocks."""
+
+
+def integer(name: str, value: Any, least: int) -> int:
+    """An integer of at least so much.
+
+    Raises:
+        DeclarationError: it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise DeclarationError(f"compare({name}=…): expected an integer of at least {least}, got {value!r}.")
+    return int(value)
+
+
+def named(estimators: Any, system: System) -> dict[str, Estimator]:
+    """Estimators by label, from one or several of them, or from names.
+
+    Raises:
+        DeclarationError: there is none, or something else is among them.
+    """
+    if isinstance(estimators, (str, Estimator)):
+        estimators = [estimators]
+    if not isinstance(estimators, Iterable):
+        raise DeclarationError(f"compare: expected a list of estimators, or a dict of them, got {estimators!r}.")
+    given = list(estimators.items()) if isinstance(estimators, Mapping) else [(None, e) for e in estimators]
+    if not given:
+        raise DeclarationError("compare: expected at least one estimator, got none. Write [fg.UORO(), fg.TBPTT(10)].")
+    made: dict[str, Estimator] = {}
+    for label, value in given:
+        estimator, prefix = _estimator(value, system)
+        name = prefix + name_of(estimator) if label is None else str(label)
+        if label is None and name in made:
+            name = next(f"{name} #{k}" for k in range(2, len(given) + 2) if f"{name} #{k}" not in made)
+        made[name] = estimator
+    return made
+
+
+def _estimator(value: Any, system: System) -> tuple[Estimator, str]:
+    if isinstance(value, str) and value == "auto":
+        try:
+            return analyze(system).choice, "auto: "
+        except TracingError:
+            return UORO(), "auto: "
+    if isinstance(value, str):
+        return estimator_named(value), ""
+    if not isinstance(value, Estimator):
+        raise DeclarationError(
+            f"compare: expected estimators such as fg.UORO() or names such as 'tbptt:10', got {value!r}.\n"
+            "Call it: fg.UORO(), not fg.UORO. An influence of your own goes into one: fg.Estimator(MyInfluence())."
+        )
+    return value, ""
+
+
+def study_of(
+    system: Any,
+    xs: Any,
+    ys: Any,
+    estimators: Any,
+    *,
+    steps: int | None,
+    start: int,
+    every: int | None,
+    params: Mapping[str, Any] | None,
+    leaves: Iterable[str] | None,
+    engine: str,
+) -> tuple[Study, dict[str, Estimator]]:
+    """The study and the estimators by label.
+
+    Raises:
+        DeclarationError, DataError, ShapeError, UnknownNameError: see `fwdgrad.compare`.
+    """
+    if not isinstance(system, System):
+        raise DeclarationError(f"compare: expected a fg.System, got {system!r}. Declare one: fg.System(F, Y, …).")
+    chosen = named(estimators, system)
+    execution = Execution(system, Estimator(NoInfluence()), Nothing(), engine)
+    model = execution.model
+    if execution.engine == "eager":  # tracing finds this out by itself
+        check_repeatable(system)
+    theta = _params(system, params)
+    inputs, targets, observed = _samples(model, xs, ys, steps)
+    first = integer("start", start, 0)
+    if not observed[first:].any():
+        raise DataError(
+            f"compare: expected targets to compare gradients with, got none from step {first} to {len(observed)}.\n"
+            "Give ys with numbers in it; a smaller start=… or more steps may do."
+        )
+    edges = _edges(len(observed), first, every, list(chosen.values()), system.size)
+    study = Study(system, theta, _leaves(model, leaves), inputs, targets, observed, edges, engine)
+    return study, chosen
+
+
+def _params(system: System, params: Mapping[str, Any] | None) -> dict[str, np.ndarray]:
+    made = dict(system.params)
+    for k, v in (params or {}).items():
+        if k not in made:
+            raise UnknownNameError(f"compare(params=…): there is no parameter {k!r}. {did_you_mean(k, made)}")
+        array = np.array(v, dtype=system.dtype)
+        if array.shape != made[k].shape or not np.all(np.isfinite(array)):
+            raise ShapeError(
+                f"compare(params=…): expected finite numbers of shape {made[k].shape} for {k!r}, got {v!r}."
+            )
+        made[k] = array
+    return made
+
+
+def _leaves(model: Model, leaves: Iterable[str] | None) -> tuple[str, ...]:
+    trainable = model.system.trainable
+    if leaves is None:
+        return tuple(model.leaves) or trainable
+    chosen = (leaves,) if isinstance(leaves, str) else tuple(leaves)
+    for k in chosen:
+        if k not in trainable:
+            raise UnknownNameError(f"compare(leaves=…): no parameter {k!r} is learned. {did_you_mean(k, trainable)}")
+    if not chosen:
+        raise DeclarationError(
+            "compare(leaves=…): expected names of parameters, got none. Leave it out for the default."
+        )
+    return tuple(k for k in trainable if k in chosen)
+
+
+def _samples(
+    model: Model, xs: Any, ys: Any, steps: int | None
+) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
+    """The whole sequence as arrays: inputs, targets, which steps have a target."""
+    if ys is None:
+        raise DataError(
+            "compare: expected targets ys, got None. Gradients are those of the loss against targets.\n"
+            "Give arrays: compare(system, xs, ys, [...]), xs=None for an autonomous system."
+        )
+    for name, stream in (("xs", xs), ("ys", ys)):
+        for part in _parts(stream):
+            if not hasattr(part, "__len__"):
+                raise DataError(
+                    f"compare: expected {name} as an array, got {type(part).__name__}, whose length is not known.\n"
+                    "The same samples are gone through many times. Mend: np.array(list(…))."
+                )
+    limit = None if steps is None else integer("steps", steps, 1)
+    chunks = list(SampleReader(model).chunks(xs, ys, limit, 0))
+    x, y = ([np.concatenate(column) for column in zip(*(c[k] for c in chunks), strict=True)] for k in (0, 1))
+    return x, y, np.concatenate([c.observed for c in chunks])
+
+
+def _parts(stream: Any) -> list[Any]:
+    return [leaf for leaf in flatten(dict(stream))] if isinstance(stream, dict) else [] if stream is None else [stream]
+
+
+def _edges(length: int, start: int, every: int | None, estimators: list[Estimator], size: int) -> tuple[int, ...]:
+    """Blocks that end at multiples of `every`, from step `start` to the end."""
+    if every is None:
+        every = -(-(length - start) // BLOCKS)
+        # a block that ends where windows end has the gradients of its own steps
+        strides = [e.window.stride or e.window.length or size for e in estimators if isinstance(e.window, Sliding)]
+        common = math.lcm(*strides) if strides else 1
+        if 4 * common <= length - start:
+            every = common * -(-every // common)
+    every = integer("every", every, 1)
+    return (start, *range((start // every + 1) * every, length, every), length)

@@ -1,0 +1,21 @@
+"""Filters on the parameters: the information form with reduced matrices, and the covariance form."""
+
+from fwdgrad.optimizers.information.blocks import Block, Full
+from fwdgrad.optimizers.information.covariance import ParameterFilter
+from fwdgrad.optimizers.information.diagonal import Diagonal
+from fwdgrad.optimizers.information.filter import InformationFilter
+from fwdgrad.optimizers.information.low_rank import LowRank
+from fwdgrad.optimizers.information.matrix import Form, Matrix
+from fwdgrad.optimizers.information.quasi_diagonal import QuasiDiagonal
+
+__all__ = [
+    "Block",
+    "Diagonal",
+    "Form",
+    "Full",
+    "InformationFilter",
+    "LowRank",
+    "Matrix",
+    "ParameterFilter",
+    "QuasiDiagonal",
+]

@@ -1,0 +1,258 @@
+"""The covariance form: parameters that wander, and observation noise that may have to be learned."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fwdgrad.errors import DeclarationError
+from fwdgrad.optimizers.base import Arrays, check_grads, check_params, decay, declaration_error, describe, positive
+from fwdgrad.optimizers.information.filter import prior_of
+from fwdgrad.optimizers.information.fisher import observed
+from fwdgrad.optimizers.informed import Evidence, Noise, Setting
+from fwdgrad.program import operations as ops
+
+__all__ = ["BoundParameterFilter", "ParameterFilter", "ParameterFilterState"]
+
+
+class ParameterFilterState(NamedTuple):
+    """State of a `ParameterFilter`.
+
+    Attributes:
+        t: number of updates made, a float64 scalar.
+        root: upper triangular C with CᵀC = P, the covariance of all learned leaves in order, shape (p, p).
+        noise: variances R of the observation noise, shape (m,).
+    """
+
+    t: Any
+    root: Any
+    noise: Any
+
+
+@dataclass(frozen=True)
+class ParameterFilter:
+    """Extended Kalman filter on the parameters in covariance form, for parameters that change and unknown noise.
+
+        predict:  P ← P + Q
+        update:   K = P Ĵᵀ (Ĵ P Ĵᵀ + R)⁻¹,   θ ← θ + K (y − ŷ),   P ← (Id − K Ĵ) P
+
+    with Ĵ = ∂ŷ/∂θ through the influence (last step exact). θ is a random walk with process noise Q per step. P is kept
+    as its Cholesky factor and goes through both steps by one orthogonal transformation each (array form: Kaminski,
+    Bryson and Schmidt 1971; Kailath, Sayed and Hassibi 2000, §12), so it stays symmetric and positive definite. With
+    Q = 0 this is `InformationFilter(Full(joint=True), "exact")` with prior 1/initial_covariance and
+    `SquaredError(scale=√R)`. The step uses y − ŷ; of the loss it uses nothing.
+
+    "adaptive" observation noise is an exponential mean of ε² + diag(Ĵ P Ĵᵀ), ε the residual and P the covariance after
+    the update (residual-based, which cannot become negative: Mohamed and Schwarz 1999, eq. 20).
+
+    With a random influence Ĵ is noisy, and P too small; see `InformationFilter`.
+
+    Args:
+        initial_covariance: diagonal of P at the start: a number > 0, or a dict with one for every learned leaf.
+        process_noise: diagonal of Q: a number ≥ 0, or a dict with one for every learned leaf.
+        observation_noise: R, the variance of each component of y: a number > 0, or "adaptive".
+        initial_noise: for "adaptive", R at the start; > 0.
+        memory: for "adaptive", the weight of the past, in [0, 1).
+
+    Memory p², time O(p³ + m p²) with process noise, O((p + m)² p) without. Windows of one step only.
+
+    Raises:
+        DeclarationError: a field is not as above; when a learner is made, targets are not like predictions, or windows
+            are longer than one step.
+        UnknownNameError: a number is given for a leaf that is not learned.
+
+    Example:
+        A level that moves, seen with noise:
+
+        >>> import numpy as np, fwdgrad as fg
+        >>> def Y(h, x, theta):
+        ...     return theta["level"] + 0.0 * h
+        >>> system = fg.System(lambda h, x, theta: h, Y, np.zeros(1), {"level": np.zeros(1)})
+        >>> follow = fg.ParameterFilter(process_noise=0.5, observation_noise=1.0)
+        >>> learner = fg.Learner(system, fg.RTRL(), follow)
+        >>> history = learner.run(None, np.ones((50, 1)))
+        >>> learner.parameter_std()["level"] ** 2  # the solution of P = (P + Q) R / (P + Q + R)
+        array([0.5])
+    """
+
+    initial_covariance: Any = 1.0
+    process_noise: Any = 0.0
+    observation_noise: Any = 1.0
+    initial_noise: float = 1.0
+    memory: float = 0.99
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        who = "ParameterFilter"
+        set_ = object.__setattr__
+        set_(self, "initial_covariance", _numbers(f"{who}(initial_covariance)", self.initial_covariance, False))
+        set_(self, "process_noise", _numbers(f"{who}(process_noise)", self.process_noise, True))
+        if self.observation_noise != "adaptive":
+            if isinstance(self.observation_noise, str):
+                raise declaration_error(
+                    f"{who}(observation_noise)", 'a number > 0, or "adaptive"', describe(self.observation_noise), "…"
+                )
+            mend = 'give a variance, or "adaptive"'
+            set_(self, "observation_noise", positive(f"{who}(observation_noise)", self.observation_noise, mend))
+        set_(self, "initial_noise", positive(f"{who}(initial_noise)", self.initial_noise, "give a variance"))
+        set_(self, "memory", decay(f"{who}(memory)", self.memory, "give e.g. 0.99, the default"))
+
+    def bind(self, setting: Setting) -> BoundParameterFilter:
+        """The filter for a system."""
+        return BoundParameterFilter(self, setting)
+
+    def init(self, params: Arrays) -> ParameterFilterState:
+        """It cannot do without a system's predictions.
+
+        Raises:
+            DeclarationError: always.
+        """
+        raise DeclarationError(
+            "ParameterFilter: expected to be given to a Learner, which tells it the predictions; got parameters only.\n"
+            "Write fg.Learner(system, fg.RTRL(), fg.ParameterFilter(...)), or use InformationFilter."
+        )
+
+    def update(self, grads: Arrays, state: Any, params: Arrays) -> tuple[Arrays, Any]:
+        """Likewise.
+
+        Raises:
+            DeclarationError: always.
+        """
+        self.init(params)
+        raise AssertionError
+
+
+class BoundParameterFilter:
+    """A `ParameterFilter` for certain leaves; see `fwdgrad.optimizers.informed.Informed`."""
+
+    noise: Noise = ()
+    advice = ""
+
+    def __init__(self, declared: ParameterFilter, setting: Setting) -> None:
+        self.declared, self._setting = declared, setting
+        like = setting.prediction
+        alike = like is not None and np.shape(setting.target) == np.shape(like)
+        if not (alike and np.issubdtype(np.asarray(setting.target).dtype, np.floating) and setting.single):
+            raise declaration_error(
+                "ParameterFilter",
+                "targets of the shape of the predictions, and windows of one step",
+                f"a target of shape {np.shape(setting.target)}" if setting.single else "a longer window",
+                "use InformationFilter, which goes with any loss",
+            )
+        self._outputs = math.prod(np.shape(like))
+        self._sizes = {k: math.prod(s) for k, s in setting.shapes.items()}
+        start = prior_of("ParameterFilter(initial_covariance)", declared.initial_covariance, setting)
+        walk = prior_of("ParameterFilter(process_noise)", declared.process_noise, setting)
+        self._start, self._walk = (
+            np.concatenate([np.full(n, v[k]) for k, n in self._sizes.items()]).astype(setting.dtype)
+            for v in (start, walk)
+        )
+
+    def init(self, params: Arrays) -> ParameterFilterState:
+        """P and R at the start."""
+        check_params("ParameterFilter", params)
+        declared, dtype = self.declared, self._setting.dtype
+        noise = declared.initial_noise if declared.observation_noise == "adaptive" else declared.observation_noise
+        return ParameterFilterState(np.zeros(()), np.diag(np.sqrt(self._start)), np.full(self._outputs, noise, dtype))
+
+    def cotangents(self, prediction: Any, target: Any) -> Any:
+        """All of Ĵ."""
+        return np.eye(self._outputs, dtype=self._setting.dtype)
+
+    def update(
+        self, grads: Arrays, state: ParameterFilterState, params: Arrays, evidence: Evidence | None = None
+    ) -> tuple[Arrays, ParameterFilterState]:
+        """Return ``(updates, new state)``: both steps of the filter."""
+        check_grads("ParameterFilter", grads, params)
+        assert evidence is not None
+        assert evidence.rows is not None
+        m, p = self._outputs, len(self._start)
+        rows = np.concatenate([np.reshape(evidence.rows[k], (m, n)) for k, n in self._sizes.items()], axis=1)
+        seen = observed(evidence.prediction, evidence.target).astype(rows.dtype)
+        rows = rows * np.expand_dims(seen, 1)  # components that were not observed tell nothing
+        residual = np.reshape(np.where(np.isnan(evidence.target), 0.0, evidence.target - evidence.prediction), (m,))
+        root = state.root
+        if self._walk.any():
+            walks = np.diag(np.sqrt(self._walk))[self._walk > 0]
+            root = ops.cholesky_update(root, walks)
+        # [√R 0; C Ĵᵀ C] → [X^{T/2} X^{-1/2} Ĵ P; 0 C'], with X = Ĵ P Ĵᵀ + R
+        through = np.dot(root, np.transpose(rows))
+        noise = np.concatenate([np.diag(np.sqrt(state.noise)), np.zeros((m, p), root.dtype)], axis=1)
+        array = np.concatenate([noise, np.zeros((p, m + p), root.dtype)], axis=0)
+        made = ops.cholesky_update(array, np.concatenate([through, root], axis=1))
+        white = ops.solve_triangular(made[:m, :m], np.expand_dims(residual, 1), transposed=True)
+        step = np.reshape(np.dot(np.transpose(white), made[:m, m:]), (p,))
+        root = made[m:, m:]
+        after = self._learned(state.noise, seen, residual - np.dot(rows, step), np.dot(root, np.transpose(rows)))
+        updates, place = {}, 0
+        for k, n in self._sizes.items():
+            updates[k] = np.reshape(step[place : place + n], params[k].shape)
+            place += n
+        return updates, ParameterFilterState(state.t + 1.0, root, after)
+
+    def _learned(self, noise: Any, seen: Any, residual: Any, through: Any) -> Any:
+        """R ← memory R + (1 − memory)(ε² + diag(Ĵ P Ĵᵀ)), for observed components."""
+        declared = self.declared
+        if declared.observation_noise != "adaptive":
+            return noise
+        fresh = residual * residual + np.sum(through * through, axis=0)
+        return np.where(seen > 0, declared.memory * noise + (1.0 - declared.memory) * fresh, noise)
+
+    def metric(self, state: ParameterFilterState) -> _Covariance:
+        """‖w‖² = wᵀ P w."""
+        return _Covariance(self._setting, self._sizes, state.root)
+
+    def magnitude(self, state: ParameterFilterState) -> Any:
+        """trace P + Σ R."""
+        return np.vdot(state.root, state.root) + np.sum(state.noise)
+
+    def variances(self, state: ParameterFilterState) -> Arrays:
+        """The diagonal of P."""
+        flat, made, place = np.sum(np.asarray(state.root) ** 2, axis=0), {}, 0
+        for k, n in self._sizes.items():
+            made[k] = flat[place : place + n].reshape(self._setting.shapes[k])
+            place += n
+        return made
+
+
+class _Covariance:
+    """‖w‖² = ‖C w‖²."""
+
+    def __init__(self, setting: Setting, sizes: dict[str, int], root: Any) -> None:
+        self._setting, self._sizes, self._root = setting, sizes, root
+
+    def _flat(self, leaves: Arrays) -> Any:
+        zeros = {k: np.zeros(n, self._setting.dtype) for k, n in self._sizes.items() if k not in leaves}
+        return np.concatenate([zeros[k] if k in zeros else np.ravel(leaves[k]) for k in self._sizes])
+
+    def squared_norm(self, leaves: Arrays) -> Any:
+        """‖C w‖²."""
+        seen = np.dot(self._root, self._flat(leaves))
+        return np.dot(seen, seen)
+
+    def terms(self, leaves: Arrays) -> Arrays:
+        """w · P w, entry by entry."""
+        product, made, place = np.dot(np.transpose(self._root), np.dot(self._root, self._flat(leaves))), {}, 0
+        for k, n in self._sizes.items():
+            if k in leaves:
+                made[k] = leaves[k] * np.reshape(product[place : place + n], self._setting.shapes[k])
+            place += n
+        return made
+
+    def blocks(self) -> dict[str, np.ndarray]:
+        """Everything meets."""
+        return {k: np.zeros(s, int) for k, s in self._setting.shapes.items()}
+
+
+def _numbers(subject: str, value: Any, or_zero: bool) -> Any:
+    """A number, or pairs (leaf, number)."""
+    mend = "give a variance, or a dict with one for every learned leaf"
+    if isinstance(value, Mapping):
+        value = tuple(value.items())
+    if isinstance(value, (tuple, list)):
+        return tuple((str(k), positive(f"{subject}[{k!r}]", v, mend, or_zero=or_zero)) for k, v in value)
+    return positive(subject, value, mend, or_zero=or_zero)

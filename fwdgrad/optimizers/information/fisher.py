@@ -1,0 +1,123 @@
+"""The Fisher matrix I of the prediction, as rows L with LᵀL = I."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fwdgrad.errors import ShapeError
+from fwdgrad.optimizers.base import declaration_error
+from fwdgrad.optimizers.informed import Setting
+from fwdgrad.program import scan
+
+__all__ = ["checked_fisher", "fisher_of", "observed", "root"]
+
+SMALL = 1e-13
+"""Pivots of a semi-definite matrix below this, relative to its trace, count as 0."""
+
+
+def checked_fisher(who: str, fisher: Any) -> Any:
+    """The option `fisher`, if it is one.
+
+    Raises:
+        DeclarationError: it is none of "outer", "exact" and a function.
+    """
+    if fisher in ("outer", "exact") or (callable(fisher) and not isinstance(fisher, type)):
+        return fisher
+    raise declaration_error(
+        f"{who}(fisher)",
+        '"outer", "exact", or a function of the prediction that returns a positive definite matrix',
+        repr(fisher),
+        'give "outer", which needs nothing but gradients',
+    )
+
+
+def fisher_of(who: str, fisher: Any, setting: Setting) -> Any:
+    """A function of the prediction that gives L with LᵀL = I, tried out on an example; None for "outer".
+
+    A loss may give L itself (`fisher_root`), where I would be the difference of nearly equal numbers.
+
+    Raises:
+        DeclarationError: the loss has no Fisher matrix, or the user's is not symmetric and positive definite; or
+            updates are made at the end of windows of several steps, which have no single prediction.
+        ShapeError: the user's has another shape than (m, m).
+    """
+    if fisher == "outer":
+        return None
+    function = getattr(setting.loss, "fisher", None) if fisher == "exact" else fisher
+    example = setting.prediction
+    if example is None or function is None or (fisher == "exact" and function(example) is None):
+        raise declaration_error(
+            f"{who}(fisher={fisher!r})" if fisher == "exact" else f"{who}(fisher)",
+            "a system whose loss has a Fisher matrix, such as SquaredError or CrossEntropy",
+            "none" if setting.loss is None else f"{setting.loss!r}",
+            'give fisher="outer", or a function of the prediction',
+        )
+    if not setting.single:
+        raise declaration_error(
+            f"{who}(fisher)",
+            "a window of one step: a longer one has several predictions, and an influence of the time before it only",
+            "a longer window",
+            'use window=1, or fisher="outer", which goes with any window',
+        )
+    if fisher != "exact":
+        _check_matrix(who, function, example)
+    elif hasattr(setting.loss, "fisher_root"):
+        return setting.loss.fisher_root
+    return lambda prediction: root(function(prediction))
+
+
+def _check_matrix(who: str, function: Any, example: Any) -> None:
+    """Try a user's function on the example prediction and around it."""
+    rng = np.random.default_rng(0)
+    size = int(np.prod(np.shape(example), dtype=int))
+    for spread in (0.0, 0.1, 1.0):
+        point = np.asarray(example + spread * rng.normal(size=np.shape(example)), np.asarray(example).dtype)
+        matrix = np.asarray(function(point), float)
+        if matrix.shape != (size, size):
+            raise ShapeError(
+                f"{who}(fisher): the Fisher matrix of a prediction of {size} numbers has another shape.\n"
+                f"Expected: {(size, size)}.\nGot: {matrix.shape}.\nMend: return a square matrix."
+            )
+        finite = bool(np.all(np.isfinite(matrix)))
+        symmetric = finite and np.allclose(matrix, matrix.T, rtol=1e-8, atol=0)
+        eigenvalues = np.linalg.eigvalsh(matrix) if symmetric else np.array([np.nan])
+        if not (eigenvalues[0] > 1e-12 * abs(eigenvalues[-1])):
+            what = f"eigenvalues from {eigenvalues[0]:.3g} to {eigenvalues[-1]:.3g}" if symmetric else "not symmetric"
+            raise declaration_error(
+                f"{who}(fisher): the Fisher matrix at the prediction {np.round(point, 3)!s:.40}",
+                "a symmetric, positive definite matrix",
+                what if finite else "numbers that are not finite",
+                "return one at every prediction, e.g. with a small multiple of the identity added",
+            )
+
+
+def root(matrix: Any) -> Any:
+    """L, shape (m, m), with LᵀL = I: Cholesky's method, with zero rows where I is singular, NaN where indefinite."""
+    size = matrix.shape[0]
+    if isinstance(matrix, np.ndarray) and np.array_equal(matrix, np.diag(np.diagonal(matrix))):
+        return np.sqrt(matrix)
+    if size == 1:
+        return np.sqrt(matrix)
+    least = SMALL * np.trace(matrix)
+
+    def turn(carry: tuple[Any, ...], row: tuple[Any, ...]) -> tuple[Any, Any]:
+        (left,), (unit,) = carry, row
+        line = np.dot(unit, left)
+        pivot = np.dot(line, unit)
+        live = pivot > least
+        lost = np.where(pivot < -least, np.nan, 0.0).astype(line.dtype)
+        line = np.where(live, line / np.sqrt(np.where(live, pivot, 1.0)), lost)
+        return (left - np.expand_dims(line, 1) * line,), (line,)
+
+    return scan(turn, (matrix,), (np.eye(size, dtype=matrix.dtype),))[1][0]
+
+
+def observed(prediction: Any, target: Any) -> Any:
+    """1.0 for components of a target that are not NaN, shape (m,); None if targets are not like predictions."""
+    if not isinstance(getattr(target, "shape", None), tuple) or target.shape != prediction.shape:
+        return None
+    if not np.issubdtype(target.dtype, np.floating):
+        return None
+    return np.reshape(np.where(np.isnan(target), 0.0, 1.0), (-1,))

@@ -1,0 +1,107 @@
+"""What a matrix form is: a way to keep S = Λ + J, the precision of the parameters, and to solve with it.
+
+A form is declared by a frozen dataclass (`Matrix`), bound to leaves once, and then is six pure functions of arrays
+(`Form`). S starts at Λ; `update` replaces it by what it keeps of κ S + φ Λ + Σ_k u_k u_kᵀ. Only positive terms are ever
+added, in forms that cannot lose what is positive: squares, LDLᵀ with divisions by sums, Cholesky factors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from fwdgrad.optimizers.base import Arrays
+from fwdgrad.optimizers.informed import Noise, Setting
+from fwdgrad.program import scan
+from fwdgrad.trees import flatten, unflatten
+
+__all__ = ["Discount", "Form", "FormMetric", "Matrix", "one_by_one", "scaled"]
+
+Discount = tuple[Any, Any] | None
+"""κ and φ, two scalars; None for κ = 1 and φ = 0, known before anything is computed."""
+
+
+@runtime_checkable
+class Matrix(Protocol):
+    """The declaration of a form."""
+
+    def bind(self, setting: Setting, prior: dict[str, float], rank: int) -> Form:
+        """The form for these leaves.
+
+        Args:
+            setting: the leaves, and what is known of them.
+            prior: Λ, the same for all entries of a leaf; positive.
+            rank: how many vectors u_k come with each update.
+        """
+
+
+class Form(Protocol):
+    """A form, for certain leaves. Parameter-shaped arguments are dicts; a leaf left out is zero."""
+
+    noise: Noise
+    """Random arrays that each update needs."""
+
+    def init(self) -> Any:
+        """S = Λ: a container of arrays."""
+
+    def update(self, state: Any, discount: Discount, rows: Arrays, noise: tuple[Any, ...]) -> Any:
+        """S ← κ S + φ Λ + Σ_k u_k u_kᵀ, reduced; `rows` holds the u_k, arrays (rank, *leaf shape)."""
+
+    def solve(self, state: Any, leaves: Arrays) -> Arrays:
+        """S⁻¹ g."""
+
+    def terms(self, state: Any, leaves: Arrays) -> Arrays:
+        """Numbers whose sum is wᵀ S⁻¹ w, and over the entries of any of `blocks`, what that block contributes."""
+
+    def blocks(self) -> dict[str, np.ndarray]:
+        """Which entries meet in S⁻¹: see `fwdgrad.linear.Metric.blocks`."""
+
+    def variances(self, state: Any) -> Arrays:
+        """The diagonal of S⁻¹."""
+
+    def magnitude(self, state: Any) -> Any:
+        """A scalar that is finite exactly if the state is."""
+
+    def dense(self, state: Any) -> np.ndarray:
+        """S in full, leaves in order, each in C order: for small systems and tests."""
+
+
+class FormMetric:
+    """‖w‖² = wᵀ S⁻¹ w (NoBackTrack paper, Algorithm 2: "norms derived from J⁻¹", with Λ)."""
+
+    def __init__(self, form: Form, state: Any) -> None:
+        self._form, self._state = form, state
+
+    def squared_norm(self, leaves: Arrays) -> Any:
+        """wᵀ S⁻¹ w."""
+        total: Any = 0.0
+        for part in self._form.terms(self._state, leaves).values():
+            total = total + np.sum(part)
+        return total
+
+    def terms(self, leaves: Arrays) -> Arrays:
+        """What each entry contributes."""
+        return self._form.terms(self._state, leaves)
+
+    def blocks(self) -> dict[str, np.ndarray]:
+        """Which entries meet."""
+        return self._form.blocks()
+
+
+def scaled(x: Any, scalar: Any) -> Any:
+    """x times a scalar, in the dtype of x."""
+    return x * (scalar.astype(x.dtype) if hasattr(scalar, "dtype") else scalar)
+
+
+def one_by_one(step: Callable[[Any, Arrays], Any], state: Any, rows: Arrays) -> Any:
+    """``state ← step(state, u)`` for each of the vectors u in `rows`, one after the other."""
+    names = list(rows)
+    if all(r.shape[0] == 1 for r in rows.values()):
+        return step(state, {k: np.reshape(r, r.shape[1:]) for k, r in rows.items()})
+
+    def turn(carry: tuple[Any, ...], row: tuple[Any, ...]) -> tuple[Any, Any]:
+        return tuple(flatten(step(unflatten(state, carry), dict(zip(names, row, strict=True))))), ()
+
+    return unflatten(state, scan(turn, tuple(flatten(state)), tuple(rows.values()))[0])

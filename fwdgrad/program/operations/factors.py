@@ -1,0 +1,106 @@
+"""Triangular factors of positive definite matrices, and solving with them.
+
+An upper triangular R with no negative number on its diagonal stands for RᵀR. Adding to RᵀR and solving with it need no
+entry of RᵀR itself, so nothing is lost when numbers of very different size are added up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import scipy.linalg.lapack
+
+from fwdgrad.program.operations.base import Operand, Operation
+from fwdgrad.program.program import Abstract
+
+__all__ = ["add_rows", "cholesky_update", "solve_triangle", "solve_triangular"]
+
+_BLOCK = 8
+_TPQRT = {"f": scipy.linalg.lapack.stpqrt, "d": scipy.linalg.lapack.dtpqrt}
+_TRTRS = {"f": scipy.linalg.lapack.strtrs, "d": scipy.linalg.lapack.dtrtrs}
+
+
+def add_rows(r: Any, rows: Any) -> Any:
+    """The factor of RᵀR + BᵀB, by orthogonal transformations of R and B (LAPACK tpqrt): O(m n²).
+
+    Args:
+        r: R, shape (n, n), zeros below the diagonal; or a stack (…, n, n).
+        rows: B, shape (m, n), or a stack of as many.
+    """
+    return _each(_add_rows, np.asarray(r), np.asarray(rows))
+
+
+def _add_rows(r: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    made = _TPQRT[r.dtype.char](0, min(len(r), _BLOCK), r, rows)[0] if r.size and rows.size else r
+    return np.multiply(made, np.where(np.diagonal(made) < 0, -1, 1).astype(r.dtype)[:, None], order="C")
+
+
+def solve_triangle(r: Any, b: Any, transposed: bool) -> Any:
+    """R⁻¹ b, or R⁻ᵀ b: O(n²) for each column of b.
+
+    Args:
+        r: R, shape (n, n), zeros below the diagonal; or a stack (…, n, n).
+        b: shape (n, k), or a stack of as many.
+        transposed: whether to solve with Rᵀ.
+    """
+    return _each(lambda one, right: _solve(one, right, transposed), np.asarray(r), np.asarray(b))
+
+
+def _solve(r: np.ndarray, b: np.ndarray, transposed: bool) -> np.ndarray:
+    if not b.size:
+        return b.copy()
+    # the transpose is in Fortran's order, so that nothing is copied
+    x, info = _TRTRS[r.dtype.char](r.T, b, lower=1, trans=0 if transposed else 1)
+    return np.ascontiguousarray(x) if info == 0 else np.full_like(b, np.nan)
+
+
+def _each(function: Callable[..., Any], one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Over the stack, if there is one."""
+    dtype = np.result_type(one, other)
+    one, other = one.astype(dtype, copy=False), other.astype(dtype, copy=False)
+    if one.ndim == 2:
+        return function(one, other)
+    flat = [function(a, b) for a, b in zip(_stack(one), _stack(other), strict=True)]
+    last = one.shape[-2:] if function is _add_rows else other.shape[-2:]
+    return np.array(flat, dtype).reshape(*one.shape[:-2], *last)
+
+
+def _stack(x: np.ndarray) -> np.ndarray:
+    return x.reshape(int(np.prod(x.shape[:-2], dtype=int)), *x.shape[-2:])
+
+
+class Factors(Operation):
+    """What both operations share: R and something of as many columns, or rows, in a stack as long."""
+
+    def infer(self, inputs: Sequence[Operand], params: dict[str, Any]) -> tuple[Abstract, ...]:
+        r, other = (i.shape for i in inputs)
+        axis = -1 if self.name == "cholesky_update" else -2
+        if len(r) < 2 or r[-1] != r[-2] or len(other) != len(r) or other[axis] != r[-1] or other[:-2] != r[:-2]:
+            raise ValueError(f"shapes {r} and {other} do not fit")
+        return (Abstract(r if axis == -1 else other, np.result_type(*(i.dtype for i in inputs))),)
+
+
+class CholeskyUpdate(Factors):
+    """(R, B) ↦ the upper triangular factor of RᵀR + BᵀB; see `add_rows`."""
+
+    def evaluate(self, r: Any, rows: Any) -> Any:
+        return add_rows(r, rows)
+
+    def emit(self, arguments: Sequence[str], inputs: Sequence[Operand], params: dict[str, Any]) -> str:
+        return f"factors.add_rows({', '.join(arguments)})"
+
+
+class SolveTriangular(Factors):
+    """(R, b) ↦ R⁻¹ b, or R⁻ᵀ b if `transposed`; see `solve_triangle`."""
+
+    def evaluate(self, r: Any, b: Any, transposed: bool) -> Any:
+        return solve_triangle(r, b, transposed)
+
+    def emit(self, arguments: Sequence[str], inputs: Sequence[Operand], params: dict[str, Any]) -> str:
+        return f"factors.solve_triangle({', '.join(arguments)}, {params['transposed']})"
+
+
+cholesky_update = CholeskyUpdate("cholesky_update")
+solve_triangular = SolveTriangular("solve_triangular")
