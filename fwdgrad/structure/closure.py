@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import networkx as nx
 import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
 from fwdgrad.structure.columns import Columns, distinct_columns
 from fwdgrad.structure.dependence import distinct
+
+if TYPE_CHECKING:
+    import networkx
 
 __all__ = [
     "closed_pattern",
@@ -102,6 +105,8 @@ def component_edges(S: sp.csr_array, label: np.ndarray, count: int) -> np.ndarra
 
 def strong_components(S: sp.csr_array) -> np.ndarray:
     """Strongly connected component of each state variable, numbered so that none depends on a later one."""
+    import networkx as nx  # takes as long to load as NumPy
+
     count, label = connected_components(S, directed=True, connection="strong")
     user, source = np.divmod(component_edges(S, label, count), count)
     graph = nx.DiGraph()
@@ -123,8 +128,10 @@ def states_behind(S: sp.csr_array, seen: np.ndarray) -> np.ndarray:
     return made[:n]
 
 
-def state_graph(S: sp.csr_array) -> nx.DiGraph:
+def state_graph(S: sp.csr_array) -> networkx.DiGraph:
     """The graph of the states: an edge from j to i where h'_i depends on h_j."""
+    import networkx as nx
+
     row, column = S.nonzero()
     graph = nx.DiGraph()
     graph.add_nodes_from(range(S.shape[0]))
@@ -140,6 +147,8 @@ def delay_length(S: sp.csr_array) -> int | None:
     count, _ = connected_components(S, directed=True, connection="strong")
     if count < S.shape[0] or S.diagonal().any():
         return None
+    import networkx as nx
+
     return int(nx.dag_longest_path_length(state_graph(S), default_weight=1)) + 1
 
 
