@@ -36,7 +36,7 @@ from fwdgrad.windows import WholeSequence
 
 __all__ = ["Learner"]
 
-WORTH_COMPILING = float("inf")
+WORTH_COMPILING = 5.0
 """Seconds on the NumPy engine, predicted, from which a run is compiled."""
 
 FEW = 200

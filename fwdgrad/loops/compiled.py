@@ -50,7 +50,9 @@ class Compiled(Loop):
 
     @carry.setter
     def carry(self, carry: Flat) -> None:
-        self._buffers = [np.array(leaf, order="C") for leaf in carry]
+        from fwdgrad.engines.numba_engine import aligned
+
+        self._buffers = [aligned(leaf) for leaf in carry]
         self._first: int | None = None
         self._bound: dict[bool, Callable[[int, int], int]] = {}
 

@@ -1,0 +1,332 @@
+"""What compiled modules call: entering with addresses, and the functions that are no single expression.
+
+Everything here is compiled into the module that uses it. Helpers take and return single numbers, or flat arrays in C
+order.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numba
+import numba.extending
+import numpy as np
+from numba import types
+from numba.np import arrayobj as numpy_array
+
+from fwdgrad.engines.numba_engine import functions
+from fwdgrad.engines.numba_engine.llvm import ir
+
+njit: Any = numba.njit
+intrinsic: Any = numba.extending.intrinsic
+
+FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
+"""What may be rearranged. Not nnan and ninf: what diverges has to be seen to diverge."""
+
+kernel = njit(nogil=True, fastmath=FASTMATH, error_model="numpy", no_cpython_wrapper=True)
+"""Decorates the loop over steps of a compiled module."""
+
+helper = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True)
+
+
+def entry(function: Any) -> Any:
+    """Decorates the entry of a compiled module: addresses, first and last step in, last step out."""
+    on_disk = not function.__code__.co_filename.startswith("<")
+    options = {"nogil": True, "fastmath": FASTMATH, "error_model": "numpy", "cache": on_disk}
+    return njit("int64(int64, int64, int64)", **options)(function)
+
+
+# ---- addresses
+
+
+@intrinsic
+def numbers(typing: Any, address: Any, size: Any, dtype: Any) -> Any:
+    """The flat array of `size` entries at an address."""
+    array = types.Array(dtype.instance_type, 1, "C")
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        made = context.make_array(array)(context, builder)
+        data = builder.inttoptr(arguments[0], made.data.type)
+        itemsize = context.get_constant(types.intp, context.get_abi_sizeof(context.get_data_type(array.dtype)))
+        numpy_array.populate_array(made, data, [arguments[1]], [itemsize], itemsize, None)
+        return made._getvalue()
+
+    return array(types.int64, types.int64, dtype), generate
+
+
+@intrinsic
+def distinct(typing: Any) -> Any:
+    """Promise that the arrays passed to the function this is called in do not overlap: loops need no checks for it."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        for argument in builder.function.args[2:]:
+            if isinstance(argument.type, ir.PointerType):
+                argument.add_attribute("noalias")
+        return context.get_dummy_value()
+
+    return types.none(), generate
+
+
+def _calling(count: int) -> Any:
+    def call(typing: Any, address: Any, *numbers: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            double = ir.DoubleType()
+            function = ir.FunctionType(double, [double] * count)
+            return builder.call(builder.inttoptr(arguments[0], function.as_pointer()), arguments[1:])
+
+        return types.float64(types.int64, *[types.float64] * count), generate
+
+    return call
+
+
+@intrinsic
+def call1(typing: Any, address: Any, x: Any) -> Any:
+    """The C function at an address, of one number."""
+    return _calling(1)(typing, address, x)
+
+
+@intrinsic
+def call2(typing: Any, address: Any, x: Any, y: Any) -> Any:
+    """The C function at an address, of two numbers."""
+    return _calling(2)(typing, address, x, y)
+
+
+# ---- single numbers
+
+
+@helper
+def sign(x):
+    """−1, 0 or 1; NaN of NaN."""
+    return x if x != x else type(x)((x > 0) - (x < 0))
+
+
+@helper
+def signbit(x):
+    """Whether the sign is set, of −0 too."""
+    return math.copysign(1.0, x) < 0
+
+
+@helper
+def expit(x):
+    """1 / (1 + e⁻ˣ)."""
+    return type(x)(1.0 / (1.0 + functions.exp(-np.float64(x))))
+
+
+@helper
+def logit(x):
+    """log(x / (1 − x))."""
+    return math.log(x / (type(x)(1) - x))
+
+
+@helper
+def gamma(x):
+    """Γ(x), NaN at its poles on the left."""
+    return type(x)(np.nan) if x < 0 and x == math.floor(x) else math.gamma(x)
+
+
+@helper
+def gammaln(x):
+    """log |Γ(x)|."""
+    return math.lgamma(x)
+
+
+@helper
+def logaddexp(a, b):
+    """log(eᵃ + eᵇ)."""
+    if a == b:
+        return a + type(a)(math.log(2.0))
+    return a + math.log1p(math.exp(b - a)) if a > b else b + math.log1p(math.exp(a - b)) if a <= b else a - b
+
+
+@helper
+def logaddexp2(a, b):
+    """log₂(2ᵃ + 2ᵇ)."""
+    if a == b:
+        return a + type(a)(1)
+    scale = type(a)(1.0 / math.log(2.0))
+    if a > b:
+        return a + scale * math.log1p(np.exp2(b - a))
+    return b + scale * math.log1p(np.exp2(a - b)) if a <= b else a - b
+
+
+@helper
+def mod(a, b):
+    """The remainder with the sign of b."""
+    rest = np.fmod(a, b)
+    if b == 0 or rest != rest:
+        return rest
+    if rest == 0:
+        return math.copysign(rest, b)
+    return rest + b if (b < 0) != (rest < 0) else rest
+
+
+@helper
+def floor_divide(a, b):
+    """The quotient that goes with `mod`."""
+    if b == 0:
+        return a / b
+    rest = np.fmod(a, b)
+    whole = (a - rest) / b
+    if rest != 0 and (b < 0) != (rest < 0):
+        whole -= type(a)(1)
+    if whole == 0 or whole != whole:
+        return math.copysign(type(a)(0), a / b) if whole == 0 else whole
+    low = np.floor(whole)
+    return low + type(a)(1) if whole - low > type(a)(0.5) else low
+
+
+@helper
+def integer_mod(a, b):
+    """The same of integers; 0 if b is 0."""
+    return type(a)(0) if b == 0 else a % b
+
+
+@helper
+def integer_floor_divide(a, b):
+    """The same of integers; 0 if b is 0."""
+    return type(b)(0) if b == 0 else a // b
+
+
+@helper
+def integer_power(base, exponent):
+    """By repeated squaring; overflow wraps around."""
+    result = type(base)(1)
+    while exponent > 0:
+        if exponent & 1:
+            result *= base
+        base *= base
+        exponent >>= 1
+    return result
+
+
+# ---- whole arrays
+
+
+@helper
+def _after(a, b):
+    """Whether a stands after b in sorted order: NaN stands last."""
+    return a > b or (a != a and b == b)
+
+
+@helper
+def argsort(out, x, columns):
+    """Stable order of every row: merging of runs."""
+    spare = np.empty(columns, np.int64)
+    for start in range(0, x.size, max(columns, 1)):
+        for k in range(columns):
+            out[start + k] = k
+        width = 1
+        while width < columns:
+            for low in range(0, columns, 2 * width):
+                middle, high = min(low + width, columns), min(low + 2 * width, columns)
+                a, b = low, middle
+                for k in range(low, high):
+                    take = b >= high
+                    if not take and a < middle:
+                        take = not _after(x[start + out[start + a]], x[start + out[start + b]])
+                    if take:
+                        spare[k] = out[start + a]
+                        a += 1
+                    else:
+                        spare[k] = out[start + b]
+                        b += 1
+            for k in range(columns):
+                out[start + k] = spare[k]
+            width *= 2
+
+
+@helper
+def searchsorted(out, table, x):
+    """The number of entries of the sorted table that are not greater than each x."""
+    for k in range(x.size):
+        low, high = 0, table.size
+        while low < high:
+            middle = (low + high) // 2
+            if _after(table[middle], x[k]):
+                high = middle
+            else:
+                low = middle + 1
+        out[k] = low
+
+
+@helper
+def _eliminate(a, b, n, columns):
+    """Gauss–Jordan elimination with row exchanges: b becomes a⁻¹ b. Returns det a."""
+    determinant = a.dtype.type(1)
+    for k in range(n):
+        pivot = k
+        for i in range(k + 1, n):
+            if abs(a[i * n + k]) > abs(a[pivot * n + k]):
+                pivot = i
+        if pivot != k:
+            determinant = -determinant
+            for j in range(n):
+                a[k * n + j], a[pivot * n + j] = a[pivot * n + j], a[k * n + j]
+            for j in range(columns):
+                b[k * columns + j], b[pivot * columns + j] = b[pivot * columns + j], b[k * columns + j]
+        determinant *= a[k * n + k]
+        if columns == 0 and a[k * n + k] == 0:
+            break
+        for i in range(n):
+            if i != k and (columns > 0 or i > k):
+                factor = a[i * n + k] / a[k * n + k]
+                for j in range(k, n):
+                    a[i * n + j] -= factor * a[k * n + j]
+                for j in range(columns):
+                    b[i * columns + j] -= factor * b[k * columns + j]
+    for k in range(n):
+        for j in range(columns):
+            b[k * columns + j] /= a[k * n + k]
+    return determinant
+
+
+@helper
+def inv(out, a, n):
+    """The inverse of every matrix; infinities if there is none."""
+    for start in range(0, a.size, max(n * n, 1)):
+        inverse = out[start : start + n * n]
+        inverse[:] = 0
+        for k in range(n):
+            inverse[k * n + k] = 1
+        _eliminate(a[start : start + n * n].astype(out.dtype), inverse, n, n)
+
+
+@helper
+def det(out, a, n):
+    """The determinant of every matrix."""
+    for k in range(out.size):
+        out[k] = _eliminate(a[k * n * n : (k + 1) * n * n].astype(out.dtype), out[:0], n, 0)
+
+
+@helper
+def solve(out, a, b, n, columns):
+    """a⁻¹ b for every pair of matrices."""
+    out[:] = b
+    for k in range(a.size // max(n * n, 1)):
+        part = out[k * n * columns : (k + 1) * n * columns]
+        _eliminate(a[k * n * n : (k + 1) * n * n].astype(out.dtype), part, n, columns)
+
+
+@helper
+def matmul_nn(out, a, b, rows, inner, columns):
+    """The product of two matrices."""
+    np.dot(a.reshape(rows, inner), b.reshape(inner, columns), out.reshape(rows, columns))
+
+
+@helper
+def matmul_nt(out, a, b, rows, inner, columns):
+    """The product with a transposed matrix."""
+    np.dot(a.reshape(rows, inner), b.reshape(columns, inner).T, out.reshape(rows, columns))
+
+
+@helper
+def matmul_tn(out, a, b, rows, inner, columns):
+    """The product of a transposed matrix with another."""
+    np.dot(a.reshape(inner, rows).T, b.reshape(inner, columns), out.reshape(rows, columns))
+
+
+@helper
+def matmul_tt(out, a, b, rows, inner, columns):
+    """The product of two transposed matrices."""
+    np.dot(a.reshape(inner, rows).T, b.reshape(columns, inner).T, out.reshape(rows, columns))

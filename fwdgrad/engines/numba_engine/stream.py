@@ -1,0 +1,179 @@
+"""Compiled programs, and entering them with as little ado as possible."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from operator import is_
+from typing import Any
+
+import numpy as np
+
+from fwdgrad.engines.numba_engine.modules import load
+from fwdgrad.engines.numba_engine.unsupported import UnsupportedOperation
+from fwdgrad.engines.numba_engine.writing import Argument, Written, write
+from fwdgrad.program import Program
+
+__all__ = ["Stream", "aligned", "compile_program", "compile_stream", "source"]
+
+KEPT = 1 << 22
+"""Addresses are remembered from call to call if rows and results have no more bytes: memory would not be let go."""
+ALIGNED = 64
+
+
+class Stream:
+    """A program as one compiled loop over steps. Several threads may run one stream, each on a carry of its own.
+
+    Attributes:
+        source: its text.
+        compile_seconds: how long it took to compile; 0 from the cache.
+        nests: the number of nests of loops in a step.
+    """
+
+    def __init__(self, written: Written) -> None:
+        self._written = written
+        self.source, self.nests = written.text, written.nests
+        self._entry, self.compile_seconds = load(written.text)
+        self._specials = [_address(name) for name in written.specials]
+        self._recent = threading.local()
+
+    def run(self, carry: Sequence[Any], rows: Sequence[Any], outs: Sequence[Any], start: int, stop: int) -> int:
+        """Run steps start … stop − 1.
+
+        Args:
+            carry: arrays that are changed in place; no two may share memory.
+            rows: arrays whose first axis is that of the steps.
+            outs: arrays with an axis of steps, which results are written to.
+            start: number of the first step.
+            stop: number of the step after the last one.
+
+        Returns:
+            `stop`, or the number of the first step whose health is not finite; it has been executed then, and the carry
+            is of no use any more.
+
+        Raises:
+            ValueError: an array has not the shape, dtype or memory layout that was compiled for, or there are no such
+                steps.
+        """
+        arrays = (*carry, *rows, *outs)
+        recent = getattr(self._recent, "bound", None)
+        if recent is not None and len(recent[0]) == len(arrays) and all(map(is_, recent[0], arrays)):
+            return recent[1](start, stop)
+        bound = self.bind(carry, rows, outs)
+        if sum(a.nbytes for a in (*rows, *outs)) <= KEPT:
+            self._recent.bound = arrays, bound
+        return bound(start, stop)
+
+    def bind(self, carry: Sequence[Any], rows: Sequence[Any], outs: Sequence[Any]) -> Callable[[int, int], int]:
+        """`run` for these arrays, as a function of `start` and `stop`: the quickest way to run many single steps.
+
+        It has memory of its own to work in: threads need one each.
+        """
+        w = self._written
+        for label, given, expected in (("carry", carry, w.carry), ("rows", rows, w.rows), ("outs", outs, w.outs)):
+            if len(given) != len(expected):
+                raise ValueError(f"{label}: expected {len(expected)} arrays, got {len(given)}")
+            for array, argument in zip(given, expected, strict=True):
+                _check(label, array, argument)
+        written = [_place(a) for a in (*carry, *outs) if a.size]
+        if len(set(written)) != len(written):
+            raise ValueError("two arrays that are written to are the same")
+        work, places = _work(w.work)
+        arrays = (*carry, *rows, *outs, *w.constants)
+        table = np.array([*map(_place, arrays), *places, *self._specials], np.int64)
+        steps = min((len(a) for a in (*rows, *outs)), default=1 << 62)
+        entry, address = self._entry, _place(table)
+        alive = (arrays, table, work)
+
+        def bound(start: int, stop: int, _: Any = alive) -> int:
+            if 0 <= start <= stop <= steps:
+                return entry(address, start, stop)
+            raise ValueError(f"steps {start} to {stop} of {steps}")
+
+        return bound
+
+
+def aligned(array: Any) -> np.ndarray:
+    """A copy whose memory begins at the beginning of a cache line: steps with large matrices take a tenth less."""
+    like = np.asarray(array)
+    memory = np.empty(like.nbytes + ALIGNED, np.uint8)
+    first = -_place(memory) % ALIGNED
+    copy = memory[first : first + like.nbytes].view(like.dtype).reshape(like.shape)
+    copy[...] = like
+    return copy
+
+
+def _place(array: np.ndarray) -> int:
+    """The address of an array."""
+    return array.__array_interface__["data"][0]
+
+
+def _check(label: str, array: Any, argument: Argument) -> None:
+    shape = array.shape if label == "carry" else array.shape[1:]
+    axes = len(argument.shape) + (label != "carry")
+    if shape != argument.shape or array.ndim != axes or array.dtype != argument.dtype:
+        expected = f"{'' if label == 'carry' else 'steps × '}{argument.shape} {argument.dtype}"
+        raise ValueError(f"{label} {argument.name}: expected {expected}, got {array.shape} {array.dtype}")
+    if not array.flags.c_contiguous or (label != "rows" and not array.flags.writeable):
+        raise ValueError(f"{label} {argument.name}: expected a C-contiguous array that may be written to")
+
+
+def _work(arguments: Sequence[Argument]) -> tuple[np.ndarray, list[int]]:
+    """Memory for work arrays, and their addresses."""
+    offsets, total = [], 0
+    for argument in arguments:
+        offsets.append(total)
+        total += -(-argument.size * argument.dtype.itemsize // ALIGNED) * ALIGNED
+    memory = np.empty(total + ALIGNED, np.uint8)
+    first = -(-_place(memory) // ALIGNED) * ALIGNED
+    return memory, [first + o for o in offsets]
+
+
+def _address(name: str) -> int:
+    """The address of a function of doubles in SciPy."""
+    from numba.extending import get_cython_function_address
+
+    for symbol in (name, f"__pyx_fuse_1{name}"):
+        try:
+            return int(get_cython_function_address("scipy.special.cython_special", symbol))
+        except ValueError:
+            continue
+    raise UnsupportedOperation(name, "SciPy offers no compiled form of it")
+
+
+def compile_stream(program: Program, carried: int) -> Stream:
+    """A program from (carry…, rows…) to (carry…, results…, health) as a loop over steps.
+
+    Args:
+        program: its last output is a single number, finite exactly if the step was sound.
+        carried: length of the carry.
+
+    Raises:
+        UnsupportedOperation: an operation cannot be compiled.
+    """
+    return Stream(write(program, carried))
+
+
+def compile_program(program: Program) -> Callable[..., tuple[Any, ...]]:
+    """A function that computes `program`: flat arrays in, flat tuple of new arrays out.
+
+    Raises:
+        UnsupportedOperation: an operation cannot be compiled.
+    """
+    written = write(program, None)
+    stream = Stream(written)
+
+    def call(*arguments: Any) -> tuple[Any, ...]:
+        if len(arguments) != len(written.rows):
+            raise TypeError(f"program {program.name!r} takes {len(written.rows)} arguments, got {len(arguments)}")
+        rows = [np.asarray(a, e.dtype, order="C")[None] for a, e in zip(arguments, written.rows, strict=True)]
+        outs = [np.empty((1, *o.shape), o.dtype) for o in written.outs]
+        stream.run((), rows, outs, 0, 1)
+        return tuple(o[0] if o.ndim > 1 else o.reshape(()) for o in outs)
+
+    return call
+
+
+def source(program: Program, carried: int | None = None) -> str:
+    """The text that is compiled for a program: see `compile_program` and, with `carried`, `compile_stream`."""
+    return write(program, carried).text

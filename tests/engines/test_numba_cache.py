@@ -1,0 +1,174 @@
+"""What is compiled once is loaded by later processes, and never by mistake."""
+
+import os
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fwdgrad.engines.numba_engine import compile_stream, modules
+from fwdgrad.program import Abstract, trace
+
+SCRIPT = """
+import numpy as np
+from fwdgrad.engines.numba_engine import compile_stream
+from fwdgrad.program import Abstract, trace
+
+program = trace(lambda h, x: (np.tanh(h) * x, np.vdot(h, h)), [Abstract.of(np.zeros(3)), Abstract.of(np.zeros(()))])
+stream = compile_stream(program, 1)
+carry = [np.ones(3)]
+assert stream.run(carry, [np.full(2, 2.0)], [], 0, 2) == 2
+assert np.allclose(carry[0], 2.0 * np.tanh(2.0 * np.tanh(1.0)), rtol=1e-14)
+print(stream.compile_seconds > 0)
+"""
+
+
+def started(folder, before=""):
+    environment = {**os.environ, "FWDGRAD_CACHE": str(folder), "PYTHONWARNINGS": "error"}
+    command = [sys.executable, "-c", before + SCRIPT]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def compiles(folder, before=""):
+    """Whether a new process compiles anything."""
+    process = started(folder, before)
+    out, error = process.communicate()
+    assert process.returncode == 0, error
+    return out.strip() == "True"
+
+
+def files(folder):
+    return sorted(p.suffix for p in Path(folder).rglob("*") if p.is_file())
+
+
+def small(factor):
+    """A stream that differs from others by a number in its source."""
+    program = trace(lambda h, x: (h * factor, x), [Abstract.of(np.zeros(2)), Abstract.of(np.zeros(()))])
+    return compile_stream(program, 1)
+
+
+def run(stream, value=1.0):
+    carry = [np.full(2, value)]
+    assert stream.run(carry, [np.zeros(3)], [], 0, 3) == 3
+    return carry[0].tolist()
+
+
+def test_the_second_process_compiles_nothing(tmp_path):
+    assert compiles(tmp_path)
+    before = files(tmp_path)
+    assert before == [".nbc", ".nbi", ".py"]
+    assert not compiles(tmp_path)
+    assert files(tmp_path) == before
+
+
+def test_nothing_of_another_version_is_loaded(tmp_path):
+    assert compiles(tmp_path)
+    assert compiles(tmp_path, "import fwdgrad._version; fwdgrad._version.__version__ = '999'\n")
+    assert files(tmp_path).count(".py") == 2
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "other"),
+    [
+        (modules, "__version__", "999"),
+        (modules.numba, "__version__", "999"),
+        (modules.np, "__version__", "999"),
+        (modules.platform, "python_version", lambda: "999"),
+        (modules.binding, "get_host_cpu_name", lambda: "other"),
+    ],
+    ids=["fwdgrad", "numba", "numpy", "python", "processor"],
+)
+def test_the_name_depends_on_every_version(monkeypatch, owner, name, other):
+    before = modules._key("text")
+    monkeypatch.setattr(owner, name, other)
+    assert modules._key("text") != before
+
+
+def test_processes_that_compile_at_once(tmp_path):
+    processes = [started(tmp_path) for _ in range(2)]
+    for process in processes:
+        _, error = process.communicate()
+        assert process.returncode == 0, error
+    assert files(tmp_path).count(".py") == 1
+    assert ".tmp" not in files(tmp_path)
+    assert not compiles(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["module", "machine code"])
+def test_a_damaged_file_is_replaced(tmp_path, damage):
+    assert compiles(tmp_path)
+    suffix = ".py" if damage == "module" else ".nbc"
+    path = next(p for p in tmp_path.rglob(f"*{suffix}"))
+    path.write_text("raise SystemExit('read')" if damage == "module" else "nothing")
+    compiles(tmp_path)
+    compiles(tmp_path)
+    assert not compiles(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert compiles(tmp_path / "file" / "cache")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="everything is writable")
+def test_a_folder_that_cannot_be_written(tmp_path):
+    tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    try:
+        assert compiles(tmp_path)
+        assert files(tmp_path) == []
+    finally:
+        tmp_path.chmod(stat.S_IRWXU)
+
+
+def test_a_filled_folder_that_cannot_be_written(tmp_path, monkeypatch):
+    """What is there is used; nothing is written."""
+    monkeypatch.setenv("FWDGRAD_CACHE", str(tmp_path))
+    assert small(3.25).compile_seconds > 0
+
+    def refused(*_, **__):
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(modules.tempfile, "mkstemp", refused)
+    again = small(3.25)
+    assert again.compile_seconds == 0
+    assert run(again) == [3.25**3] * 2
+    other = small(5.25)
+    assert other.compile_seconds > 0
+    assert run(other) == [5.25**3] * 2
+
+
+def test_the_folder_is_chosen_by_the_environment_or_the_platform(monkeypatch, tmp_path):
+    monkeypatch.setenv("FWDGRAD_CACHE", str(tmp_path / "mine"))
+    assert modules.cache_folder() == tmp_path / "mine"
+    monkeypatch.delenv("FWDGRAD_CACHE")
+    monkeypatch.setattr(modules.sys, "platform", "linux")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert modules.cache_folder() == tmp_path / "fwdgrad"
+    monkeypatch.setattr(modules.sys, "platform", "darwin")
+    assert modules.cache_folder() == Path.home() / "Library" / "Caches" / "fwdgrad"
+    monkeypatch.setattr(modules.sys, "platform", "win32")
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
+    assert modules.cache_folder() == tmp_path / "local" / "fwdgrad"
+
+
+def test_the_same_name_belongs_to_the_same_text():
+    assert modules._key("a") == modules._key("a") != modules._key("b")
+
+
+def test_threads_compile_at_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("FWDGRAD_CACHE", str(tmp_path))
+    made = [None] * 3
+
+    def work(k):
+        made[k] = run(small(7.5))
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert made == [[7.5**3] * 2] * 3
