@@ -27,7 +27,10 @@ class Diagonal:
 
 
 class DiagonalForm:
-    """See `Diagonal`. The state is s, one array of the leaf's shape per leaf."""
+    """See `Diagonal`. The state is s, one array of the leaf's shape per leaf.
+
+    1/s is written the same everywhere, so that a traced step computes it once for the step and the metric.
+    """
 
     noise: Noise = ()
 
@@ -44,11 +47,11 @@ class DiagonalForm:
 
     def solve(self, state: Arrays, leaves: Arrays) -> Arrays:
         """g / s."""
-        return {k: g / state[k] for k, g in leaves.items()}
+        return {k: g * (1.0 / state[k]) for k, g in leaves.items()}
 
     def terms(self, state: Arrays, leaves: Arrays) -> Arrays:
         """w² / s."""
-        return {k: w * w / state[k] for k, w in leaves.items()}
+        return {k: w * w * (1.0 / state[k]) for k, w in leaves.items()}
 
     def blocks(self) -> dict[str, np.ndarray]:
         """Nothing meets."""

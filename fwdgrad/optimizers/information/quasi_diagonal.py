@@ -181,7 +181,7 @@ class _QuasiDiagonalForm:
         at = [b / a for b, a in zip(biases, state.bias, strict=True)]
         made = {}
         for k, e in self._residuals(state, leaves, biases):
-            made[k] = e / state.pivot[k]
+            made[k] = e * (1.0 / state.pivot[k])
             leaf = self._leaves[k]
             if self._picks[leaf.group]:
                 at[leaf.group] = at[leaf.group] - leaf.places.sums(state.column[k] * made[k])
@@ -199,7 +199,7 @@ class _QuasiDiagonalForm:
         """w_0²/a and (w_i − c_i w_0)²/s_i."""
         biases = self._biases(leaves)
         at = [b * b / a for b, a in zip(biases, state.bias, strict=True)]
-        made = {k: e * e / state.pivot[k] for k, e in self._residuals(state, leaves, biases)}
+        made = {k: e * e * (1.0 / state.pivot[k]) for k, e in self._residuals(state, leaves, biases)}
         return {k: self._at_biases(k, made.get(k), at) for k in (*made, *self._only_biases)}
 
     def blocks(self) -> dict[str, np.ndarray]:
