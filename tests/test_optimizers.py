@@ -254,9 +254,7 @@ def test_a_tracer_sees_a_branch():
         opt.update(hide(grads[0]), hide(opt.init(params)), hide(params))
 
 
-@pytest.mark.parametrize(
-    ("opt", "operations"), [(SGD(0.1), 1), (Adam(), 11), (AdaGrad(0.1), 6)], ids=repr
-)
+@pytest.mark.parametrize(("opt", "operations"), [(SGD(0.1), 1), (Adam(), 11), (AdaGrad(0.1), 6)], ids=repr)
 def test_operations_on_parameter_sized_arrays(opt, operations):
     """No more elementwise operations per leaf than the formulas need; the corrections are scalars."""
     params = {"w": np.ones(3)}
