@@ -317,7 +317,8 @@ class Listening(Broken):
 
 CONTRACT = {
     Remembering: "hidden randomness or memory",
-    Gambling: "hidden randomness or memory",
+    # its numbers may by chance be the same in the first check, but not in all of them
+    Gambling: "hidden randomness or memory|something is remembered",
     GamblingPull: "pull gives something else when called again",
     WritingState: "advance changes the state it is given",
     WritingNoise: "advance changes the noise it is given",
