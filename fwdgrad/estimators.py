@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
+import numpy as np
+
 from fwdgrad.errors import DeclarationError
 from fwdgrad.influence import (
     Averaged,
@@ -65,11 +67,17 @@ class Estimator:
             object.__setattr__(self, "window", window_of(self.window))
         except DeclarationError as error:
             raise DeclarationError(f"{label}: {error} Write window=1 for the plain algorithm.") from None
-        if isinstance(self.rank, bool) or not isinstance(self.rank, int) or self.rank < 1:
+        if isinstance(self.influence, type):
+            raise DeclarationError(
+                f"{label}: expected an influence, got the class {self.influence.__name__}. "
+                f"Call it: {self.influence.__name__}()."
+            )
+        if isinstance(self.rank, bool) or not isinstance(self.rank, (int, np.integer)) or self.rank < 1:
             raise DeclarationError(
                 f"{label}(rank=…): expected an integer of at least 1, got {self.rank!r}.\n"
                 "Write 1 for the plain algorithm."
             )
+        object.__setattr__(self, "rank", int(self.rank))
         parts = tuple(_parts(self.influence))
         if self.rank > 1 and all(isinstance(part, (Exact, Masked, NoInfluence)) for part in parts):
             raise DeclarationError(
@@ -249,9 +257,11 @@ def TBPTT(window: int, stride: int | None = None) -> Estimator:
 
     Args:
         window: T, steps that are stored and gone back through.
-        stride: steps from one update to the next; windows overlap if it is less than `window`, and each loss counts
-            once, in the first window it is in. By default windows do not overlap.
+        stride: steps from one update to the next, a divisor of `window`. If it is less, windows overlap, and each
+            loss counts once, in the first window it is in. By default windows do not overlap.
     """
+    if window is None:
+        raise DeclarationError("TBPTT(window=…): expected an integer of at least 1, got None. Write TBPTT(16).")
     return Estimator(NoInfluence(), Sliding(window, stride), 1, f"TBPTT({window}{_stride(stride)})")
 
 

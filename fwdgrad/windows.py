@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from fwdgrad.errors import DeclarationError
 
 __all__ = ["RandomEnd", "Sliding", "WholeSequence", "Windows", "window_of"]
@@ -34,8 +36,11 @@ class Sliding:
 
     def __post_init__(self) -> None:
         for label, value in (("length", self.length), ("stride", self.stride)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
                 raise DeclarationError(f"window {label}: expected an integer of at least 1, got {value!r}.")
+            object.__setattr__(self, label, int(value))
         if self.stride is not None and (self.length is None or self.length % self.stride):
             raise DeclarationError(
                 f"window: expected a length that is a multiple of the stride, got length {self.length} and stride "
@@ -52,9 +57,19 @@ class WholeSequence:
 
     Args:
         checkpoints: store O(√T) of its T states and compute the others again, for one more run forward.
+
+    Raises:
+        DeclarationError: `checkpoints` is not a truth value.
     """
 
     checkpoints: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.checkpoints, bool):
+            raise DeclarationError(
+                f"BPTT(checkpoints=…): expected True or False, got {self.checkpoints!r}.\n"
+                "The window is the whole sequence; for one of 5 steps write TBPTT(5)."
+            )
 
     def __str__(self) -> str:
         return "whole sequence" + ", checkpoints" * self.checkpoints

@@ -72,7 +72,7 @@ def compare(
         The comparison: ``print`` it for a table with a reading of each line; see `Comparison`.
 
     Cost: R runs over the sequence for each random estimator, one for each other, one to ten for the exact gradient, a
-    second each for the costs. Memory R·p numbers for each estimator and B·p for B blocks.
+    second each for the costs. Memory R·p + R² numbers for each estimator and B·p for B blocks.
 
     Raises:
         DeclarationError: something is asked for that makes no sense, such as one replica of a random estimator.
