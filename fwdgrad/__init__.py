@@ -26,7 +26,8 @@ from fwdgrad.estimators import (
 from fwdgrad.history import History
 from fwdgrad.learner import Learner
 from fwdgrad.optimizers import SGD, AdaGrad, Adam, InformationFilter, ParameterFilter, schedules
-from fwdgrad.system import System
+from fwdgrad.parameters import bounded, fixed, positive, tied
+from fwdgrad.system import Simulation, System
 
 __all__ = [
     "ARTBP",
@@ -51,19 +52,24 @@ __all__ = [
     "Learner",
     "NoBackTrack",
     "ParameterFilter",
+    "Simulation",
     "SnAp",
     "SparseRTRL",
     "Structure",
     "System",
     "__version__",
     "analyze",
+    "bounded",
     "check",
     "compare",
     "errors",
+    "fixed",
     "losses",
+    "positive",
     "schedules",
     "streams",
     "testing",
+    "tied",
 ]
 
 if TYPE_CHECKING:

@@ -211,7 +211,7 @@ class Execution:
     def _derivatives(self) -> tuple[Any, dict[str, Any]]:
         """Examples of a cotangent and of sums of derivatives in θ."""
         system = self.system
-        return np.zeros(system.size, system.dtype), {k: np.zeros_like(system.params[k]) for k in system.trainable}
+        return np.zeros(system.size, system.dtype), {k: np.zeros_like(system.coordinates[k]) for k in system.trainable}
 
     def _plain(self, key: Any) -> tuple[Callable[..., Flat], list[Any], list[str]]:
         """A kind of step as a function of flat arrays, with example arguments and their names."""
@@ -221,20 +221,20 @@ class Execution:
         states = np.zeros((length, system.size), system.dtype)
         inputs, targets = (
             unflatten(like, [np.zeros((length, *leaf.shape), leaf.dtype) for leaf in flatten(like)])
-            for like in (system.x, system.y)
+            for like in (system.given, system.y)
         )
         parts: dict[str, tuple[Any, list[str]]] = {
             "carry": (self.template, _carry_names(self.template)),
-            "x": (system.x, leaf_names(system.x, "x")),
+            "x": (system.given, leaf_names(system.given, "x")),
             "y": (system.y, leaf_names(system.y, "y")),
             "noise": (self._noise, [f"noise{i}" for i in range(len(self._noise))]),
             "states": (states, ["states"]),
-            "inputs": (inputs, leaf_names(system.x, "xs")),
+            "inputs": (inputs, leaf_names(system.given, "xs")),
             "alive": (marks, ["alive"]),
             "value": (system.initial, ["value"]),
             "segment": (
                 Segment(states, inputs, targets, marks, marks, marks),
-                ["states", *leaf_names(system.x, "xs"), *leaf_names(system.y, "ys"), "counted", "factor", "alive"],
+                ["states", *leaf_names(system.given, "xs"), *leaf_names(system.y, "ys"), "counted", "factor", "alive"],
             ),
             "derivatives": (self._derivatives, ["cotangent", *(f"sum_{k}" for k in system.trainable)]),
         }

@@ -16,10 +16,7 @@ from fwdgrad.errors import (
     CheckpointError,
     DeclarationError,
     NonFiniteError,
-    ShapeError,
     TracingError,
-    UnknownNameError,
-    did_you_mean,
 )
 from fwdgrad.estimators import UORO, Estimator, estimator_named
 from fwdgrad.execution import Execution, execution_for, predicted_seconds
@@ -110,25 +107,20 @@ class Learner:
 
     @property
     def params(self) -> Mapping[str, np.ndarray]:
-        """θ, by name in declaration order: copies, read-only. Assign a dict to change some or all of them.
+        """θ as F and Y see it, by name in declaration order: copies, read-only. Assign a dict to change some or all.
 
         Raises (when assigned to):
-            UnknownNameError: there is no parameter of that name.
-            ShapeError: another shape than declared, or numbers that are not finite.
+            UnknownNameError: there is no parameter of that name, or it follows from another one.
+            ShapeError: another shape than declared, or numbers that are not finite or outside the declared bounds.
         """
-        return MappingProxyType({k: _frozen(v) for k, v in self._unpacked.params.items()})
+        natural = self.system.natural({k: np.asarray(v) for k, v in self._unpacked.params.items()})
+        return MappingProxyType({k: _frozen(v) for k, v in natural.items()})
 
     @params.setter
     def params(self, values: Mapping[str, Any]) -> None:
-        params = dict(self._unpacked.params)
-        for k, v in values.items():
-            if k not in params:
-                raise UnknownNameError(f"params: there is no parameter {k!r}. {did_you_mean(k, params)}")
-            array = np.array(v, dtype=self.system.dtype)
-            if array.shape != np.shape(params[k]) or not np.all(np.isfinite(array)):
-                raise ShapeError(f"params[{k!r}]: expected finite numbers of shape {np.shape(params[k])}, got {v!r}.")
-            params[k] = array
-        self._loop.carry = self._execution.pack(self._unpacked._replace(params=params))
+        carry = self._unpacked
+        learned = self.system.learned(values, {k: np.asarray(v) for k, v in carry.params.items()})
+        self._loop.carry = self._execution.pack(carry._replace(params=learned))
 
     @property
     def state(self) -> Any:
@@ -148,11 +140,14 @@ class Learner:
         """G̃ = ∂h/∂θ as the estimator has it, dense, shape (n, p): for small systems.
 
         Columns are the parameters that the transition uses and that are learned, in declaration order, each leaf in C
-        order. With a window, G̃ is that at the start of the current window.
+        order. With a window, G̃ is that at the start of the current window. For a `positive` or `bounded` parameter
+        it is the derivative in θ itself, by its present value; what is kept is that in the coordinate that is learned.
         """
         layout, influence = self._execution.steps.layout, self._execution.steps.influence
-        leaves = influence.dense(self._unpacked.influence, layout)
-        blocks = [np.asarray(leaves[k]).reshape(layout.size, -1) for k in layout.leaves]
+        carry = self._unpacked
+        leaves = influence.dense(carry.influence, layout)
+        slopes = {k: self.system.coordinate[k].slope(np.asarray(carry.params[k])) for k in layout.leaves}
+        blocks = [np.reshape(np.asarray(leaves[k]) / slopes[k], (layout.size, -1)) for k in layout.leaves]
         return np.concatenate(blocks or [np.zeros((layout.size, 0))], axis=1)
 
     def influence_nbytes(self) -> int:
@@ -166,6 +161,7 @@ class Learner:
 
         What the optimizer, an `InformationFilter` or `ParameterFilter`, makes of the data so far, if the loss is that
         of the data's noise. With a random influence J is too large, and these are too small: see `InformationFilter`.
+        Of a `positive` or `bounded` parameter it is that of θ to first order, |dθ/du| times that of the coordinate u.
 
         Raises:
             DeclarationError: the optimizer keeps no covariance.
@@ -176,8 +172,10 @@ class Learner:
                 f"parameter_std: expected a filter as optimizer, got {self.optimizer!r}.\n"
                 "Learn with fg.InformationFilter(...) or fg.ParameterFilter(...)."
             )
-        variances = informed.variances(self._unpacked.optimizer)
-        return {k: np.sqrt(np.array(v)) for k, v in variances.items()}
+        carry = self._unpacked
+        variances = informed.variances(carry.optimizer)
+        slopes = {k: np.abs(self.system.coordinate[k].slope(np.asarray(carry.params[k]))) for k in variances}
+        return {k: slopes[k] * np.sqrt(np.array(v)) for k, v in variances.items()}
 
     def predict(self, x: Any = None, *, return_std: bool = False) -> Any:
         """ŷ for the next sample, given its input. Changes nothing.
@@ -193,9 +191,9 @@ class Learner:
             DeclarationError: a std is asked for, and the optimizer keeps no covariance or windows are longer.
         """
         if return_std:
-            prediction, variance = self._execution.spread(self._loop.view, self._loop.reader.input(x, self.steps))
+            prediction, variance = self._execution.spread(self._loop.view, self._loop.input(x))
             return np.array(prediction), np.sqrt(np.array(variance))
-        return np.array(self._execution.predict(self._loop.view, self._loop.reader.input(x, self.steps))[-1])
+        return np.array(self._execution.predict(self._loop.view, self._loop.input(x))[-1])
 
     def step(self, x: Any = None, y: Any = None) -> float:
         """One sample: transition with x, predict, compare with y, learn.
@@ -308,7 +306,7 @@ class Learner:
         old, self._execution, self.engine = self._loop, execution, execution.engine
         self.engine_reason = f"{steps} steps, about {seconds:.1g} s with NumPy, are worth compiling"
         self._loop = loop_for(execution, old.noise, old.carry)
-        self._loop.steps = old.steps
+        self._loop.steps, self._loop.feed = old.steps, old.feed
         self._loop.restore(old.arrays())
 
     def finish(self) -> None:
@@ -324,7 +322,9 @@ class Learner:
             self._loop.finish()
 
     def reset_state(self, state: Any = None, *, finish: bool = True) -> None:
-        """Start a new trajectory: the given state, or the declared one, with no influence yet. θ is kept.
+        """Start a new trajectory: from the given state, or the declared one, with no influence yet. θ is kept.
+
+        A learned initial state is made anew with the next sample, with its derivatives, unless a state is given.
 
         Args:
             state: in the containers it was declared with.
@@ -337,7 +337,7 @@ class Learner:
         h = self.system.initial if state is None else np.asarray(self.system.pack(state), self.system.dtype)
         if finish:
             self.finish()
-        self._loop.restart(np.array(h))
+        self._loop.restart(np.array(h), given=state is not None)
 
     # ---- saving
 
@@ -351,6 +351,7 @@ class Learner:
         """
         arrays = {f"carry{k}": np.asarray(leaf) for k, leaf in enumerate(self._loop.carry)}
         arrays |= {f"loop_{k}": v for k, v in self._loop.arrays().items()}
+        arrays |= {f"feed{k}": v for k, v in enumerate(self._loop.feed.row)}
         checkpoint.write(
             path,
             arrays,
@@ -424,6 +425,7 @@ class Learner:
         loop.carry, loop.steps = carry, int(description["steps"])
         loop.noise.restore(description["noise"])
         loop.restore({k.removeprefix("loop_"): v for k, v in arrays.items() if k.startswith("loop_")})
+        loop.feed.row = [arrays[f"feed{k}"] for k in range(len(loop.feed.row))]
         self.note = description["note"]
 
 
@@ -435,13 +437,13 @@ def _fingerprint(system: System, execution: Execution) -> dict[str, Any]:
 
     return {
         "state": shapes(system.state),
-        "params": [f"{k}: {v.dtype}{list(v.shape)}" for k, v in system.params.items()],
+        "params": [f"{k}: {v.dtype}{list(v.shape)} {system.coordinate[k]!r}" for k, v in system.coordinates.items()],
         "frozen": list(system.frozen),
-        "x": shapes(system.x),
+        "x": shapes(system.given),
         "y": shapes(system.y),
         "loss": checkpoint.describe(system.loss),
         "dt": system.dt,
-        "method": system.method,
+        "method": f"{system.method}, {system.substeps} substeps" if system.substeps > 1 else system.method,
         **execution.model.fingerprints(),
     }
 

@@ -42,7 +42,8 @@ class SquaredError:
     missing one.
 
     Args:
-        scale: standard deviation of the observation noise, in the units of y; positive.
+        scale: standard deviation of the observation noise, in the units of y; positive. One number, or a tuple of as
+            many as there are predictions.
 
     Example:
         >>> import numpy as np
@@ -50,13 +51,30 @@ class SquaredError:
         0.5
     """
 
-    scale: float = 1.0
+    scale: float | tuple[float, ...] = 1.0
 
     def __post_init__(self) -> None:
-        _positive("SquaredError(scale=…)", self.scale)
+        if isinstance(self.scale, (tuple, list, np.ndarray)):
+            object.__setattr__(self, "scale", tuple(float(s) for s in np.ravel(np.asarray(self.scale, float))))
+            for k, s in enumerate(self.scale):
+                _positive(f"SquaredError(scale=…)[{k}]", s)
+        else:
+            _positive("SquaredError(scale=…)", self.scale)
+
+    def _precision(self, prediction: Any) -> Any:
+        """1/scale²: a number, or one for each component, in the shape and dtype of the prediction."""
+        if not isinstance(self.scale, tuple):
+            return 1.0 / self.scale**2
+        return np.reshape(1.0 / np.array(self.scale, prediction.dtype) ** 2, np.shape(prediction))
 
     def target(self, prediction: Any) -> Any:
         """An array of the prediction's shape and dtype."""
+        count = int(np.prod(np.shape(prediction), dtype=int))
+        if isinstance(self.scale, tuple) and len(self.scale) != count:
+            raise ShapeError(
+                f"SquaredError(scale=…): expected one standard deviation, or one for each of the {count} predictions; "
+                f"got {len(self.scale)}."
+            )
         return np.zeros(np.shape(prediction), prediction.dtype)
 
     def _residual(self, prediction: Any, y: Any) -> Any:
@@ -65,16 +83,18 @@ class SquaredError:
     def value(self, prediction: Any, y: Any) -> Any:
         """½ Σ ((ŷ − y)/scale)² over the observed components."""
         residual = self._residual(prediction, y)
+        if isinstance(self.scale, tuple):
+            return 0.5 * np.sum(self._precision(prediction) * residual * residual)
         return (0.5 / self.scale**2) * np.sum(residual * residual)
 
     def gradient(self, prediction: Any, y: Any) -> Any:
         """(ŷ − y)/scale², zero where y is NaN."""
         residual = self._residual(prediction, y)
-        return residual if self.scale == 1 else residual * (1.0 / self.scale**2)
+        return residual if self.scale == 1 else residual * self._precision(prediction)
 
     def fisher(self, prediction: Any) -> Any:
-        """Id/scale²."""
-        return np.eye(int(np.prod(np.shape(prediction)))) * (1.0 / self.scale**2)
+        """Id/scale²; diag(1/scale²) with one scale for each prediction."""
+        return np.eye(int(np.prod(np.shape(prediction)))) * np.ravel(self._precision(prediction))
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,10 @@ class Chunk(NamedTuple):
 class SampleReader:
     """Turns samples into arrays for a model.
 
+    Args:
+        model: what the samples are for.
+        fed: whether inputs are given with what a loop would add to them, as `System.given` has it.
+
     A target counts as missing if it is None, NaN throughout, or masked. Missing targets are filled with zeros.
 
     Raises (from every method):
@@ -36,17 +40,19 @@ class SampleReader:
         DataError: a non-finite input, a symbol outside its range, or an empty stream.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, fed: bool = False) -> None:
         system = model.system
         self._system = system
-        self._x, self._y = flatten(system.x), flatten(system.y)
-        self._x_names = leaf_names(system.x, "x")
+        self._like = system.given if fed else system.x
+        self._x, self._y = flatten(self._like), flatten(system.y)
+        self._x_names = leaf_names(self._like, "x")
         self._y_names = leaf_names(system.y, "y")
-        self._x_bounds, self._y_bounds = model.x_bounds, model.y_bounds
+        self._x_bounds, self._y_bounds = model.x_bounds[: len(self._x)], model.y_bounds
+        self._elapsed = self._x_names.index(f"x_{system.dt}") if isinstance(system.dt, str) and not fed else None
 
     def input(self, x: Any, step: int = 0) -> list[np.ndarray]:
         """One input."""
-        return [a[0] for a in self._inputs(self._one(x, self._system.x, "x"), 1, step)]
+        return [a[0] for a in self._inputs(self._one(x, self._like, "x"), 1, step)]
 
     def sample(self, x: Any, y: Any, step: int = 0) -> tuple[list[np.ndarray], list[np.ndarray], bool]:
         """One sample: input, target, and whether the target is there."""
@@ -94,7 +100,7 @@ class SampleReader:
             steps: at most this many; None for all.
             start: number of the first step, for messages.
         """
-        if xs is None and self._system.x is not None:
+        if xs is None and self._like is not None:
             raise DataError("run: expected inputs xs, got None. Only an autonomous system (x=None) runs without.")
         if xs is None and ys is None and steps is None:
             raise DataError("run: expected targets ys, or a number of steps to run without. Write run(steps=1000).")
@@ -157,7 +163,7 @@ class SampleReader:
 
     def _inputs(self, xs: Any, length: int, start: int) -> list[np.ndarray]:
         made = []
-        values = _match(xs, self._system.x, "x")
+        values = _match(xs, self._like, "x")
         for value, like, name, bound in zip(values, self._x, self._x_names, self._x_bounds, strict=True):
             if np.ma.is_masked(value):
                 raise DataError(f"{name}: inputs cannot be missing; step {start + _first(np.ma.getmaskarray(value))}.")
@@ -172,6 +178,12 @@ class SampleReader:
                     "Only targets may be missing; fill in the input, or drop the sample."
                 )
             made.append(np.ascontiguousarray(array, dtype=like.dtype))
+        if self._elapsed is not None and np.any(made[self._elapsed] < 0):
+            step = _first(made[self._elapsed] < 0)
+            raise DataError(
+                f"{self._x_names[self._elapsed]}: the time since the sample before is negative, "
+                f"{made[self._elapsed][step]:g} at step {start + step}.\nSort the samples by time."
+            )
         return made
 
     def _targets(self, ys: Any, length: int, start: int) -> tuple[list[np.ndarray], np.ndarray]:

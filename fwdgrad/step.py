@@ -55,7 +55,7 @@ class Steps:
     def __init__(self, model: Model, estimator: Estimator, optimizer: Optimizer) -> None:
         system = model.system
         self.model, self.estimator = model, estimator
-        shapes = {k: system.params[k].shape for k in model.leaves}
+        shapes = {k: system.coordinates[k].shape for k in model.leaves}
         self.layout = Layout(system.size, shapes, system.dtype, lambda: model.patterns)
         # parameters that the transition does not use have no influence to keep
         self.influence: Influence = estimator.kept if self.layout.leaves else NoInfluence()
@@ -69,7 +69,7 @@ class Steps:
     def _setting(self) -> Setting:
         """What an optimizer may know of what it learns."""
         model, system = self.model, self.model.system
-        shapes = {k: system.params[k].shape for k in system.trainable}
+        shapes = {k: system.coordinates[k].shape for k in system.trainable}
         return Setting(
             shapes,
             system.dtype,
@@ -84,9 +84,9 @@ class Steps:
     def init(self, start: tuple[Any, ...]) -> Carry:
         """The carry before the first step."""
         system = self.model.system
-        trained = {k: system.params[k] for k in system.trainable}
+        trained = {k: system.coordinates[k] for k in system.trainable}
         influence = self.influence.init(self.layout, start)
-        return Carry(system.initial, dict(system.params), influence, self.optimizer.init(trained))
+        return Carry(system.initial, dict(system.coordinates), influence, self.optimizer.init(trained))
 
     # ---- a window of one step
 
@@ -113,11 +113,14 @@ class Steps:
     def transit(self, carry: Carry, x: Any, noise: tuple[Any, ...]) -> tuple[Carry, Outcome]:
         """A step without a target: state and influence go on, nothing is learned."""
         lin = self.model.linearize(carry.h, x, carry.params)
-        state = self.influence.advance(carry.influence, self._measured(lin, carry.optimizer), noise[: self._first])
+        optimizer = carry.optimizer if self.informed is None else self.informed.unobserved(carry.optimizer)
+        state = self.influence.advance(carry.influence, self._measured(lin, optimizer), noise[: self._first])
         _, prediction = self.model.advance(carry.h, x, carry.params)
         health = np.vdot(lin.value, lin.value) + self.influence.magnitude(state)
+        if self.informed is not None and optimizer is not carry.optimizer:
+            health = health + self.informed.magnitude(optimizer)
         no_loss = np.asarray(np.nan, self.layout.dtype)
-        return carry._replace(h=lin.value, influence=state), Outcome(no_loss, prediction, health)
+        return Carry(lin.value, carry.params, state, optimizer), Outcome(no_loss, prediction, health)
 
     def predict(self, h: Any, params: Leaves, x: Any) -> tuple[Any, Any]:
         """(h', ŷ) and nothing else."""
@@ -196,7 +199,7 @@ class Steps:
         size = int(np.prod(system.prediction.shape, dtype=int))
         rows = self._rows(carry, lin, seen, np.eye(size, dtype=system.prediction.dtype))
         assert rows is not None
-        metric = informed.metric(carry.optimizer)
+        metric = informed.metric(informed.unobserved(carry.optimizer))  # as it will be when the sample comes
         names = list(rows)
 
         def turn(_: tuple[Any, ...], row: tuple[Any, ...]) -> tuple[Any, Any]:

@@ -5,19 +5,43 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import autograd.numpy as anp
 import numpy as np
 from autograd.tracer import isbox
 
-from fwdgrad.errors import DeclarationError, FwdgradError, ShapeError, UnknownNameError, did_you_mean
+from fwdgrad.engines.numpy_engine import compile_program
+from fwdgrad.errors import (
+    DeclarationError,
+    FwdgradError,
+    NonFiniteError,
+    ShapeError,
+    TracingError,
+    UnknownNameError,
+    did_you_mean,
+)
 from fwdgrad.integrate import step_map
 from fwdgrad.losses import Loss, as_loss
+from fwdgrad.parameters import Free, Parameter, Tied
+from fwdgrad.program import Abstract, trace
 from fwdgrad.program.tracer import as_operand
 from fwdgrad.trees import flatten, unflatten
 
-__all__ = ["System"]
+__all__ = ["Simulation", "System"]
+
+
+MOST_SUBSTEPS = 128
+"""More would make a step's program too long to be traced and compiled in reasonable time."""
+
+
+class Simulation(NamedTuple):
+    """What `System.simulate` returns; time is axis 0."""
+
+    states: Any
+    """The state after each sample, in the containers it was declared with."""
+    outputs: np.ndarray
+    """The prediction for each sample, shape (T, *shape of the prediction)."""
 
 
 class System:
@@ -31,20 +55,35 @@ class System:
         Y: the output, a function of (next state, input, parameters) that returns the prediction ŷ, an array or a
             number. None observes the whole state.
         state: the initial state h(0): an array, or a dict of arrays. Its dtype (float32 or float64) is the system's.
-        params: θ, a dict of arrays or numbers. Order is kept. These are the initial values; learning never changes
-            them here, but in the learner.
+            Or a function of θ that returns it, a learned initial state; see below.
+        params: θ, a dict of arrays or numbers, or of what `positive`, `bounded`, `fixed` and `tied` return. Order is
+            kept. These are the initial values; learning never changes them here, but in the learner.
         x: an example input: a float array, an integer (a symbol), a dict of these, or None (an autonomous system).
         loss: `SquaredError()` by default, `CrossEntropy()`, or a function of (ŷ, y) that returns a scalar.
-        dt: step δt, in the model's unit of time; None if F is the map itself.
+        dt: step δt, in the model's unit of time; None if F is the map itself. Or the name of an input, if x is a dict:
+            every sample then brings the time since the one before, which may be zero.
         method: integrator for `dt`; see `fwdgrad.integrate`.
         frozen: names of parameters that are not to be learned.
+        substeps: the integrator makes this many steps, of δt/substeps each, for one sample.
+        injection: gain L of an observer, shape (n, m) for m predictions: before a transition the state h is corrected
+            by L (y − Y(h)) of the sample before, by nothing where that y is missing. A learner follows the data of
+            a chaotic system that way, and the gradient is exact for the corrected system.
         y: an example target, for a loss of your own whose targets do not look like predictions.
         name: what to call it in reports.
+
+    A learned initial state h(0) = init(θ) is what the first sample of a trajectory is observed in: that sample makes no
+    transition, h' = init(θ) and ŷ = Y(h', x, θ). All later ones do. Its derivative ∂init/∂θ is where ∂h/∂θ starts
+    from. `Learner.reset_state` starts another trajectory.
 
     Attributes:
         size: n, the number of numbers in the state.
         dtype: float64 or float32.
+        params: the initial values that F and Y see, arrays by name.
+        coordinates: what is learned, arrays by name: the parameters, but log θ for a `positive` one (see `bounded`),
+            and nothing for a `tied` one. `natural` and `learned` translate.
         trainable: names of the parameters that are learned.
+        given: example of all that a transition is given besides h and θ: x, or, if the system is `fed`, a dict of x
+            and of what the learner's loop adds for a learned initial state ("start") and for injection ("seen").
 
     Raises:
         DeclarationError, ShapeError, UnknownNameError: the declaration contradicts itself; F and Y are called once,
@@ -67,10 +106,12 @@ class System:
         params: dict[str, Any],
         x: Any = None,
         loss: Any = None,
-        dt: float | None = None,
+        dt: float | str | None = None,
         method: str = "euler",
         frozen: Iterable[str] = (),
         *,
+        substeps: int = 1,
+        injection: Any = None,
         y: Any = None,
         name: str | None = None,
     ) -> None:
@@ -82,9 +123,22 @@ class System:
         self.F, self.Y = F, Y
         self.name = str(name or getattr(F, "__name__", "system"))
         self.loss: Loss = as_loss(loss, y)
-        self.dt = _step(dt)
         self.method = method
         self._integrate = step_map(method)
+        self.substeps = _substeps(substeps, dt)
+
+        declared = _parameters(params)
+        self._tied = {k: p for k, p in declared.items() if isinstance(p, Tied)}
+        held = {k: p for k, p in declared.items() if isinstance(p, Parameter)}
+        init: Callable[[Any], Any] | None = state if callable(state) else None
+        values = {k: _arrays(f"params[{k!r}]", p.value) for k, p in held.items()}
+        self._order = tuple(declared)
+        self.coordinate = {k: p.coordinate for k, p in held.items()}
+        self._plain = not self._tied and all(isinstance(c, Free) for c in self.coordinate.values())
+        self.coordinates: dict[str, np.ndarray] = values
+        self.coordinates = self.learned(values)
+        if init is not None:
+            state = self._called_init(init)
 
         self.state = _arrays("state", state)
         if not sum(leaf.size for leaf in flatten(self.state)):
@@ -92,36 +146,42 @@ class System:
         self.dtype = np.result_type(*flatten(self.state))
         self.state = unflatten(self.state, [leaf.astype(self.dtype) for leaf in flatten(self.state)])
         self.size = sum(leaf.size for leaf in flatten(self.state))
+        self.coordinates = {k: v.astype(self.dtype) for k, v in self.coordinates.items()}
 
-        if not isinstance(params, Mapping):
-            raise DeclarationError(
-                f"System: params must be a dict of arrays or numbers, got {type(params).__name__}.\n"
-                "Write params={'W': W, 'b': b}, and use theta['W'] in F and Y."
-            )
-        self.params: dict[str, np.ndarray] = {
-            str(k): _arrays(f"params[{k!r}]", v).astype(self.dtype) for k, v in params.items()
-        }
         if not isinstance(frozen, Iterable):
             raise DeclarationError(f"frozen: expected names of parameters, got {frozen!r}. Write frozen=['W'].")
         frozen = (frozen,) if isinstance(frozen, str) else tuple(frozen)
         for k in frozen:
-            if k not in self.params:
-                raise UnknownNameError(f"frozen: there is no parameter {k!r}. {did_you_mean(k, self.params)}")
-        self.frozen = frozen
-        self.trainable = tuple(k for k in self.params if k not in frozen)
+            if k not in self.coordinates:
+                raise UnknownNameError(f"frozen: there is no parameter {k!r}. {did_you_mean(k, self.coordinates)}")
+        self.frozen = tuple(k for k, p in held.items() if k in frozen or not p.learn)
+        self.trainable = tuple(k for k in self.coordinates if k not in self.frozen)
         if not self.trainable:
             raise DeclarationError("System: there is no parameter to learn; params is empty or all of it is frozen.")
 
         x = _inputs(x)
         self.x = unflatten(x, [v if v.dtype == np.int64 else v.astype(self.dtype) for v in flatten(x)])
+        self.dt = _step(dt, self.x)
+        self.init: Callable[[Any], Any] | None = None
+        self.injection: np.ndarray | None = None
+        self.given: Any = self.x
+        self.fed = False
         prediction = self._try_out()
         self.prediction = np.zeros(prediction.shape, prediction.dtype)
         target = self.loss.target(self.prediction)
         self.y = unflatten(target, [np.asarray(leaf) for leaf in flatten(target)])
+        self.init = init
+        if injection is not None:
+            self.injection = self._gain(injection)
+        self.fed = init is not None or injection is not None
+        if self.fed:
+            start = {"start": np.zeros((), self.dtype)} if init is not None else {}
+            seen = {"seen": {"x": self.x, "y": self.y}} if injection is not None else {}
+            self.given = {"x": self.x, **start, **seen}
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{v.dtype}{list(v.shape)}" for v in flatten(self.x)) or "none"
-        step = f", dt={self.dt:g} ({self.method})" if self.dt else ""
+        step = f", dt={self.dt if isinstance(self.dt, str) else f'{self.dt:g}'} ({self.method})" if self.dt else ""
         count = sum(p.size for p in self.params.values())
         return (
             f"System {self.name}: state {self.size}, parameters {count} ({', '.join(self.params)}), "
@@ -149,23 +209,239 @@ class System:
             start += leaf.size
         return unflatten(self.state, made)
 
-    def transition(self, h: Any, x: Any, params: Mapping[str, Any]) -> Any:
-        """The map h ↦ h' on flat vectors, integrated over one step if `dt` is given."""
+    def transition(self, h: Any, given: Any, coordinates: Mapping[str, Any]) -> Any:
+        """The map h ↦ h' on flat vectors: corrected by what was seen, integrated over one sample if `dt` is given."""
+        x = self._input(given)
+        theta = self.natural(coordinates)
 
         def flat(vector: Any) -> Any:
-            return self._pack(self.F(self.unpack(vector), x, params), "F")
+            return self._pack(self.F(self.unpack(vector), x, theta), "F")
 
-        return flat(h) if self.dt is None else self._integrate(flat, h, self.dt)
+        if self.injection is not None:
+            h = self._corrected(h, given["seen"], coordinates)
+        if self.dt is None:
+            after = flat(h)
+        else:
+            after, dt = h, (x[self.dt] if isinstance(self.dt, str) else self.dt) / self.substeps
+            for _ in range(self.substeps):
+                after = self._integrate(flat, after, dt)
+        if self.init is None:
+            return after
+        return np.where(given["start"] > 0.5, self._pack(self.init(theta), "state"), after)
 
-    def output(self, h: Any, x: Any, params: Mapping[str, Any]) -> Any:
+    def output(self, h: Any, given: Any, coordinates: Mapping[str, Any]) -> Any:
         """ŷ = Y(h', x, θ) for a flat h'; without Y the state as declared, or the flat vector if it is a dict."""
+        return self._output(h, self._input(given), coordinates)
+
+    def _output(self, h: Any, x: Any, coordinates: Mapping[str, Any]) -> Any:
         if self.Y is None:
             return h if isinstance(self.state, dict) else self.unpack(h)
-        return _result(self.Y(self.unpack(h), x, params))
+        return _result(self.Y(self.unpack(h), x, self.natural(coordinates)))
+
+    def _input(self, given: Any) -> Any:
+        """What F and Y are given as x."""
+        return given["x"] if self.fed else given
+
+    def _corrected(self, h: Any, seen: Any, coordinates: Mapping[str, Any]) -> Any:
+        """h + L (y − Y(h, x, θ)) with the sample before; components of y that are NaN correct nothing."""
+        error = seen["y"] - self._output(h, seen["x"], coordinates)
+        return h + self.injection @ np.reshape(np.where(np.isnan(seen["y"]), 0.0, error), (-1,))
+
+    # ---- parameters
+
+    def natural(self, coordinates: Mapping[str, Any]) -> dict[str, Any]:
+        """θ as F and Y see it, from what is learned of it."""
+        if self._plain:
+            return dict(coordinates)
+        made = {k: self.coordinate[k].natural(v) for k, v in coordinates.items()}
+        return {k: self._tied[k].value(made[self._tied[k].name]) if k in self._tied else made[k] for k in self._order}
+
+    def learned(self, params: Mapping[str, Any], others: Mapping[str, Any] | None = None) -> dict[str, np.ndarray]:
+        """What is learned of parameters, from the values of some or all of them; the inverse of `natural`.
+
+        Args:
+            params: values as F and Y see them.
+            others: what is learned of the parameters that are left out; the declared values unless given.
+
+        Raises:
+            UnknownNameError: there is no such parameter, or it is tied to another one and given another value.
+            ShapeError: another shape than declared, or values that are not finite or outside the declared bounds.
+        """
+        made = dict(self.coordinates if others is None else others)
+        for k, v in params.items():
+            if k in self._tied:
+                continue
+            if k not in made:
+                raise UnknownNameError(f"params: there is no parameter {k!r}. {did_you_mean(k, self._order)}")
+            shape, coordinate = np.shape(made[k]), self.coordinate[k]
+            try:
+                array = np.array(v, dtype=np.asarray(made[k]).dtype)
+            except (TypeError, ValueError):
+                array = np.array(np.nan)
+            if array.shape != shape or not np.all(np.isfinite(array)):
+                raise ShapeError(f"params[{k!r}]: expected finite numbers of shape {shape}, got {v!r}.")
+            with np.errstate(all="ignore"):
+                made[k] = np.asarray(coordinate.learned(array))
+            if not np.all(np.isfinite(made[k])):
+                raise ShapeError(f"params[{k!r}]: expected values within its bounds, {coordinate!r}; got {v!r}.")
+        follows = self.natural(made)
+        for k in self._tied:
+            if k in params and not np.allclose(params[k], follows[k]):
+                raise UnknownNameError(f"params: {k!r} follows from {self._tied[k].name!r}. Set that one.")
+        return made
+
+    @cached_property
+    def params(self) -> dict[str, np.ndarray]:
+        """The initial values of the parameters as F and Y see them, in the order of their declaration."""
+        return {k: np.asarray(v) for k, v in self.natural(self.coordinates).items()}
+
+    def replace(self, **changes: Any) -> System:
+        """The same declaration with other arguments of `System`.
+
+        Example:
+            >>> import numpy as np, fwdgrad as fg
+            >>> system = fg.System(lambda h, x, p: -p["k"] * h, None, np.ones(1), {"k": 2.0}, dt=0.1)
+            >>> system.replace(dt=0.05, method="heun").dt
+            0.05
+        """
+        return System(**(self._declared(self.dtype) | changes))
+
+    def astype(self, dtype: Any) -> System:
+        """The same system in another precision, float32 or float64."""
+        return System(**self._declared(dtype))
+
+    def _declared(self, dtype: Any) -> dict[str, Any]:
+        """The arguments that declare this system."""
+
+        def cast(tree: Any) -> Any:
+            return unflatten(tree, [v if v.dtype == np.int64 else v.astype(dtype) for v in flatten(tree)])
+
+        params: dict[str, Any] = {}
+        for k in self._order:
+            if k in self._tied:
+                params[k] = self._tied[k]
+            else:
+                params[k] = Parameter(cast(self.params[k]), self.coordinate[k], learn=k not in self.frozen)
+        return {
+            "F": self.F,
+            "Y": self.Y,
+            "state": cast(self.state) if self.init is None else self.init,
+            "params": params,
+            "x": cast(self.x),
+            "loss": self.loss,
+            "dt": self.dt,
+            "method": self.method,
+            "substeps": self.substeps,
+            "injection": self.injection,
+            "name": self.name,
+        }
+
+    # ---- simulation
+
+    def simulate(
+        self,
+        xs: Any = None,
+        *,
+        steps: int | None = None,
+        params: Mapping[str, Any] | None = None,
+        state: Any = None,
+    ) -> Simulation:
+        """A free run: transitions and predictions without data, and without injection.
+
+        Args:
+            xs: inputs, arrays with time along axis 0 in the containers of `x`; None for an autonomous system.
+            steps: how many samples, for an autonomous system.
+            params: θ, or some of it, in place of the declared values; `Learner.params` will do.
+            state: to start from; the declared one unless given. A learned initial state is what the first sample is
+                observed in, unless a state is given.
+
+        Returns:
+            The state after every sample, in the containers of `state`, and the prediction for it; time is axis 0.
+
+        Raises:
+            ShapeError, UnknownNameError: inputs, state or parameters are not as declared.
+            NonFiniteError: the state stops being finite, with the number of the step.
+
+        Cost: a transition and an output a step, as plain NumPy calls.
+
+        Example:
+            >>> import numpy as np, fwdgrad as fg
+            >>> system = fg.System(lambda h, x, p: -p["k"] * h, None, np.ones(1), {"k": 0.5}, dt=0.1, method="rk4")
+            >>> states, outputs = system.simulate(steps=10)
+            >>> print(round(float(states[-1, 0]), 4), round(np.exp(-0.5), 4))
+            0.6065 0.6065
+        """
+        inputs, count = self._simulated_inputs(xs, steps)
+        coordinates = self.learned(params or {})
+        h = self.initial if state is None else np.asarray(self.pack(_arrays("state", state)), self.dtype)
+        added: list[Any] = []
+        if self.init is not None:
+            added.append([np.asarray(float(k == 0 and state is None), self.dtype) for k in range(count)])
+        if self.injection is not None:
+            gone = np.full(self.prediction.shape, np.nan, self.prediction.dtype)
+            added += [inputs[k] for k in range(len(inputs))] + [[gone] * count]
+        step = self._step_function()
+        states, outputs = np.empty((count, self.size), self.dtype), np.empty((count, *self.prediction.shape))
+        leaves = list(coordinates.values())
+        with np.errstate(all="ignore"):
+            for k in range(count):
+                h, outputs[k] = step(h, *(row[k] for row in (*inputs, *added)), *leaves)
+                states[k] = h
+        if not (np.all(np.isfinite(states)) and np.all(np.isfinite(outputs))):
+            bad = ~(np.isfinite(states).all(1) & np.isfinite(outputs.reshape(count, -1)).all(1))
+            first = int(np.argmax(bad))
+            raise NonFiniteError(
+                f"simulate: the state or the prediction is not finite at step {first}.\n"
+                "Usual causes: a step δt that is too long for the integrator, or a system that is unstable.",
+                step=first,
+                quantity="the state",
+            )
+        shaped, start = [], 0
+        for leaf in flatten(self.state):
+            shaped.append(states[:, start : start + leaf.size].reshape(count, *leaf.shape))
+            start += leaf.size
+        return Simulation(unflatten(self.state, shaped), outputs.astype(self.prediction.dtype))
+
+    def _simulated_inputs(self, xs: Any, steps: int | None) -> tuple[list[np.ndarray], int]:
+        if self.x is None:
+            if xs is not None or isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 1:
+                raise ShapeError(f"simulate: the system is autonomous; expected simulate(steps=…), got {steps!r}.")
+            return [], int(steps)
+        if isinstance(self.x, dict) and (not isinstance(xs, Mapping) or set(xs) != set(self.x)):
+            got = sorted(xs) if isinstance(xs, Mapping) else type(xs).__name__
+            raise ShapeError(f"simulate: expected xs as a dict with the keys {sorted(self.x)}, got {got}.")
+        rows = [np.asarray(v) for v in flatten({k: xs[k] for k in self.x} if isinstance(self.x, dict) else [xs])]
+        shapes = [v.shape for v in flatten(self.x)]
+        if [r.shape[1:] for r in rows] != shapes or not all(r.ndim for r in rows):
+            raise ShapeError(
+                f"simulate: expected inputs with time along axis 0 and shapes {shapes} a step, got arrays of shapes "
+                f"{[r.shape for r in rows]}."
+            )
+        lengths = sorted({len(r) for r in rows})
+        if len(lengths) > 1 or (steps is not None and steps > lengths[0]):
+            wanted = "equally many" if steps is None else f"at least {steps}"
+            raise ShapeError(f"simulate: expected {wanted} samples of every input, got {lengths}.")
+        made = [r.astype(v.dtype) for r, v in zip(rows, flatten(self.x), strict=True)]
+        return made, lengths[0] if steps is None else int(steps)
+
+    def _step_function(self) -> Callable[..., Any]:
+        """(h, inputs, coordinates) ↦ (h', ŷ), all flat; traced, if it can be."""
+        names, count = list(self.coordinates), len(flatten(self.given))
+
+        def step(h: Any, *rest: Any) -> Any:
+            given, theta = unflatten(self.given, rest[:count]), dict(zip(names, rest[count:], strict=True))
+            after = self.transition(h, given, theta)
+            return after, self.output(after, given, theta)
+
+        example = [self.initial, *flatten(self.given), *self.coordinates.values()]
+        try:
+            return compile_program(trace(step, [Abstract.of(a) for a in example], name="simulate"))
+        except TracingError:
+            return step
 
     @cached_property
     def initial(self) -> np.ndarray:
-        """h(0) as a flat vector."""
+        """h(0) as a flat vector, for the initial parameters."""
         return np.asarray(self.pack(self.state))
 
     # ---- checking
@@ -233,11 +509,40 @@ class System:
                 f"params {given}.\n{mend}"
             ) from error
 
+    def _called_init(self, init: Callable[[Any], Any]) -> Any:
+        """The state that a function of θ gives for the declared values."""
+        try:
+            return init({k: _copy(v) for k, v in self.params.items()})
+        except FwdgradError:
+            raise
+        except Exception as error:
+            raise DeclarationError(
+                f"state, a function of θ, fails with the declared values: {type(error).__name__}: {error}\n"
+                f"It was given a dict of the parameters {', '.join(self._order)}; it must return the initial state."
+            ) from error
+
+    def _gain(self, injection: Any) -> np.ndarray:
+        """The gain of an observer, shape (n, m)."""
+        shape = (self.size, int(np.prod(self.prediction.shape, dtype=int)))
+        gain = None if isinstance(injection, Mapping) else _arrays("injection", injection).astype(self.dtype)
+        if gain is None or gain.shape != shape:
+            raise ShapeError(
+                f"injection: expected a gain of shape {shape}, state size by predictions; got {np.shape(injection)}.\n"
+                "Row i says by how much of each prediction's error state variable i is corrected."
+            )
+        y = self.y
+        if not isinstance(y, np.ndarray) or y.shape != self.prediction.shape or y.dtype != self.prediction.dtype:
+            raise DeclarationError(
+                f"injection: expected targets like predictions, {self.prediction.dtype}{list(self.prediction.shape)}; "
+                f"the loss {self.loss!r} has others.\nUse SquaredError, or a loss whose targets look like predictions."
+            )
+        return gain
+
     def _try_out(self) -> Any:
         """Call F and Y once with copies of the example values; what Y returns."""
         h = np.asarray(self._pack(self.state, "state"))
         x = unflatten(self.x, [_copy(leaf) for leaf in flatten(self.x)])
-        params = {k: _copy(v) for k, v in self.params.items()}
+        params = {k: _copy(v) for k, v in self.coordinates.items()}
 
         with np.errstate(all="ignore"):
             after = self._called("F", self.transition, h, x, params)
@@ -313,11 +618,49 @@ def _inputs(x: Any) -> Any:
     )
 
 
-def _step(dt: Any) -> float | None:
+def _step(dt: Any, x: Any) -> float | str | None:
     if dt is None:
         return None
-    if isinstance(dt, bool) or not isinstance(dt, (int, float)) or not 0 < dt < float("inf"):
+    if isinstance(dt, str):
+        leaf = x.get(dt) if isinstance(x, dict) else None
+        if not isinstance(leaf, np.ndarray) or leaf.shape != () or not np.issubdtype(leaf.dtype, np.floating):
+            raise DeclarationError(
+                f"dt={dt!r}: expected the name of an input that is one number, in x; got x={x!r}.\n"
+                f"Write x={{{dt!r}: 1.0, …}}, and give each sample the time since the one before."
+            )
+        return dt
+    if isinstance(dt, bool) or not isinstance(dt, (int, float, np.number)) or not 0 < dt < float("inf"):
         raise DeclarationError(
             f"dt: expected a positive step, or None if F is the map itself (discrete time); got {dt!r}."
         )
     return float(dt)
+
+
+def _substeps(substeps: Any, dt: Any) -> int:
+    if isinstance(substeps, bool) or not isinstance(substeps, (int, np.integer)) or substeps < 1:
+        raise DeclarationError(f"substeps: expected an integer of at least 1, got {substeps!r}.")
+    if dt is None and substeps != 1:
+        raise DeclarationError(f"substeps={substeps}: a map (dt=None) has no steps to divide. Give dt.")
+    if substeps > MOST_SUBSTEPS:
+        raise DeclarationError(
+            f"substeps: expected at most {MOST_SUBSTEPS}, since every one is written out in the step; got {substeps}.\n"
+            "Take a smaller dt, and give the samples in between no target (None or NaN)."
+        )
+    return int(substeps)
+
+
+def _parameters(params: Any) -> dict[str, Parameter | Tied]:
+    """Every parameter as what it was declared as."""
+    if not isinstance(params, Mapping):
+        raise DeclarationError(
+            f"System: params must be a dict of arrays or numbers, got {type(params).__name__}.\n"
+            "Write params={'W': W, 'b': b}, and use theta['W'] in F and Y."
+        )
+    made = {str(k): v if isinstance(v, (Parameter, Tied)) else Parameter(v) for k, v in params.items()}
+    for k, p in made.items():
+        if isinstance(p, Tied) and not isinstance(made.get(p.name), Parameter):
+            reason = "which is tied itself" if p.name in made else "which is not there"
+            raise UnknownNameError(
+                f"params: {k!r} is tied to {p.name!r}, {reason}. {did_you_mean(p.name, [n for n in made if n != k])}"
+            )
+    return made

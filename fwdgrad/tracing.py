@@ -44,16 +44,16 @@ class TracedSystem:
 
     def __init__(self, system: System) -> None:
         self.system = system
-        names = tuple(system.params)
-        inputs, targets = flatten(system.x), flatten(system.y)
+        names = tuple(system.coordinates)
+        inputs, targets = flatten(system.given), flatten(system.y)
         first = 1 + len(inputs)
         self.number = {k: first + i for i, k in enumerate(names)}
-        labels = ["h", *leaf_names(system.x, "x"), *names]
+        labels = ["h", *leaf_names(system.given, "x"), *names]
         abstract = [Abstract.of(a) for a in self.example()]
 
         def split(arguments: Sequence[Any]) -> tuple[Any, Any, Leaves]:
             h, *rest = arguments
-            return h, unflatten(system.x, rest[: len(inputs)]), dict(zip(names, rest[len(inputs) :], strict=True))
+            return h, unflatten(system.given, rest[: len(inputs)]), dict(zip(names, rest[len(inputs) :], strict=True))
 
         def transition(*arguments: Any) -> Any:
             return system.transition(*split(arguments))
@@ -80,14 +80,14 @@ class TracedSystem:
 
     def example(self) -> list[Any]:
         """The declared state, input and parameters, as arguments."""
-        return self.arguments(self.system.initial, self.system.x, self.system.params)
+        return self.arguments(self.system.initial, self.system.given, self.system.coordinates)
 
     @cached_property
     def patterns(self) -> Patterns:
         """Which state variable, input and parameter feeds which state variable and output."""
         system = self.system
-        shapes = {k: v.shape for k, v in system.params.items()}
-        return patterns_of(self.transition, self.output, len(flatten(system.x)), shapes, system.trainable)
+        shapes = {k: v.shape for k, v in system.coordinates.items()}
+        return patterns_of(self.transition, self.output, len(flatten(system.given)), shapes, system.trainable)
 
 
 def _bounds(programs: Sequence[Program], count: int) -> list[int | None]:

@@ -28,6 +28,7 @@ LAYERS = {
     "integrate": 2,
     "notice": 2,
     "losses": 2,
+    "parameters": 2,
     "history": 2,
     "plots": 2,
     "streams": 2,

@@ -41,15 +41,15 @@ class Products:
     def of(system: System) -> Products:
         """Trace all of them into one program, and count what each part of its outputs needs."""
         model = TracedModel(system)
-        x, y = flatten(system.x), flatten(system.y)
-        like = [system.initial, *x, *y, *system.params.values()]
-        extra = [system.initial, system.initial, *(system.params[k] for k in model.leaves)]
+        x, y = flatten(system.given), flatten(system.y)
+        like = [system.initial, *x, *y, *system.coordinates.values()]
+        extra = [system.initial, system.initial, *(system.coordinates[k] for k in model.leaves)]
         places: dict[str, list[int]] = {}
 
         def every(*flat: Any) -> list[Any]:
             state, rest = flat[0], list(flat[1:])
-            given, target = unflatten(system.x, rest[: len(x)]), unflatten(system.y, rest[len(x) : len(x) + len(y)])
-            params = dict(zip(system.params, rest[len(x) + len(y) :], strict=False))
+            given, target = unflatten(system.given, rest[: len(x)]), unflatten(system.y, rest[len(x) : len(x) + len(y)])
+            params = dict(zip(system.coordinates, rest[len(x) + len(y) :], strict=False))
             direction, cotangent, *leaves = flat[len(like) :]
             lin = model.linearize(state, given, params)
             seen = model.observe(lin.value, given, target, params)

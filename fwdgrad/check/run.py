@@ -161,11 +161,11 @@ class _Check:
         def tree(value: Any, bounds: list[int | None]) -> Any:
             return unflatten(value, [around(v, b) for v, b in zip(flatten(value), bounds, strict=True)])
 
-        params = {k: around(v) if k in system.trainable else v for k, v in system.params.items()}
+        params = {k: around(v) if k in system.trainable else v for k, v in system.coordinates.items()}
         h = around(system.initial)
         for _ in range(walk):
-            h = np.asarray(system.transition(h, tree(system.x, self.model.x_bounds), params))
-        x = tree(system.x, self.model.x_bounds)
+            h = np.asarray(system.transition(h, tree(system.given, self.model.x_bounds), params))
+        x = tree(system.given, self.model.x_bounds)
         after = np.asarray(system.transition(h, x, params))
         prediction = np.asarray(system.output(after, x, params))
         plain = isinstance(system.y, np.ndarray) and system.y.dtype.kind == "f" and not np.any(system.y)
@@ -433,21 +433,7 @@ def _in_double_precision(system: System) -> System:
     """The same system in float64, for finite differences; itself if its functions insist on their precision."""
     if system.dtype == np.float64:
         return system
-
-    def wide(tree: Any) -> Any:
-        return unflatten(tree, [v if v.dtype == np.int64 else v.astype(np.float64) for v in flatten(tree)])
-
     try:
-        return System(
-            system.F,
-            system.Y,
-            wide(system.state),
-            wide(system.params),
-            wide(system.x),
-            system.loss,
-            system.dt,
-            system.method,
-            system.frozen,
-        )
+        return system.astype(np.float64)
     except FwdgradError:
         return system

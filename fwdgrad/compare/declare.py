@@ -11,7 +11,7 @@ import numpy as np
 from fwdgrad.analysis import analyze
 from fwdgrad.compare.accumulate import Nothing
 from fwdgrad.compare.study import Study, name_of
-from fwdgrad.errors import DataError, DeclarationError, ShapeError, TracingError, UnknownNameError, did_you_mean
+from fwdgrad.errors import DataError, DeclarationError, TracingError, UnknownNameError, did_you_mean
 from fwdgrad.estimators import UORO, Estimator, estimator_named
 from fwdgrad.execution import Execution
 from fwdgrad.influence import NoInfluence
@@ -116,17 +116,10 @@ def study_of(
 
 
 def _params(system: System, params: Mapping[str, Any] | None) -> dict[str, np.ndarray]:
-    made = dict(system.params)
-    for k, v in (params or {}).items():
-        if k not in made:
-            raise UnknownNameError(f"compare(params=…): there is no parameter {k!r}. {did_you_mean(k, made)}")
-        array = np.array(v, dtype=system.dtype)
-        if array.shape != made[k].shape or not np.all(np.isfinite(array)):
-            raise ShapeError(
-                f"compare(params=…): expected finite numbers of shape {made[k].shape} for {k!r}, got {v!r}."
-            )
-        made[k] = array
-    return made
+    """What is learned of θ, from values for some of it."""
+    if params is not None and not isinstance(params, Mapping):
+        raise DeclarationError(f"compare(params=…): expected a dict such as learner.params, got {params!r}.")
+    return system.learned(params or {})
 
 
 def _leaves(model: Model, leaves: Iterable[str] | None) -> tuple[str, ...]:

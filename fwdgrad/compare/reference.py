@@ -33,7 +33,8 @@ def exact_gradients(study: Study, how: str = "auto") -> tuple[str, np.ndarray]:
         NonFiniteError: a state, loss or gradient is not finite.
         DataError: the exact gradient is zero.
     """
-    n, p = study.system.size, sum(study.system.params[k].size for k in study.execution(BPTT_ALL).steps.layout.leaves)
+    leaves = study.execution(BPTT_ALL).steps.layout.leaves
+    n, p = study.system.size, sum(study.system.coordinates[k].size for k in leaves)
     if how == "auto":
         how = "rtrl" if n * n * p <= LARGEST else "bptt"
     name = "RTRL" if how == "rtrl" else "BPTT"

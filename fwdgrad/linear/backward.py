@@ -54,7 +54,7 @@ def backpropagate(model: Model, params: Leaves, segment: Segment, cotangent: Any
         c, *totals = carry
         total = dict(zip(names, totals, strict=True))
         h, counts, factor, alive, *rest = row
-        given, target = unflatten(system.x, rest[: len(x)]), unflatten(system.y, rest[len(x) :])
+        given, target = unflatten(system.given, rest[: len(x)]), unflatten(system.y, rest[len(x) :])
         lin = model.linearize(h, given, params)
         slope, direct = model.observe(lin.value, given, target, params).gradient()
         seen = counts > 0  # not a product: the derivative of a loss without a target may be anything
@@ -74,7 +74,7 @@ def replay(model: Model, params: Leaves, h: Any, inputs: Any, alive: Any) -> Any
 
     def turn(carry: tuple[Any, ...], row: tuple[Any, ...]) -> tuple[Any, Any]:
         before, (made, *x) = carry[0], row
-        after, _ = model.advance(before, unflatten(system.x, x), params)
+        after, _ = model.advance(before, unflatten(system.given, x), params)
         return (np.where(made > 0, after, before),), (before,)
 
     return scan(turn, (h,), (alive, *flatten(inputs)))[1][0]

@@ -53,7 +53,7 @@ class EagerModel:
         self.system = system
         # without a trace, any learned parameter may influence the state
         self.leaves = system.trainable if self.patterns is None else self.patterns.influential
-        self.x_bounds: list[int | None] = [None] * len(flatten(system.x))
+        self.x_bounds: list[int | None] = [None] * len(flatten(system.given))
         symbols = system.prediction.shape[0] if isinstance(system.loss, CrossEntropy) else None
         self.y_bounds: list[int | None] = [symbols] * len(flatten(system.y))
         if self._programs is not None:
@@ -110,8 +110,10 @@ def check_repeatable(system: System) -> None:
         TracingError: they return something else the second time.
     """
     with np.errstate(all="ignore"):
-        first, second = (np.asarray(system.transition(system.initial, system.x, system.params)) for _ in range(2))
-        shown, again = (np.asarray(system.output(first, system.x, system.params)) for _ in range(2))
+        first, second = (
+            np.asarray(system.transition(system.initial, system.given, system.coordinates)) for _ in range(2)
+        )
+        shown, again = (np.asarray(system.output(first, system.given, system.coordinates)) for _ in range(2))
     for name, a, b in (("F", first, second), ("Y", shown, again)):
         if not np.array_equal(a, b, equal_nan=True):
             raise TracingError(

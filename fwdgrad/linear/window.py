@@ -40,7 +40,7 @@ class Window(MaterialisedJacobians):
 
     def _step(self, row: tuple[Any, ...]) -> Linearization:
         h, *x = row
-        return self._model.linearize(h, unflatten(self._model.system.x, x), self._params)
+        return self._model.linearize(h, unflatten(self._model.system.given, x), self._params)
 
     def jvp(self, direction: Any, leaves: Leaves | None = None) -> Any:
         """Forward through the T steps."""

@@ -12,6 +12,7 @@ import numpy as np
 from fwdgrad.errors import NonFiniteError
 from fwdgrad.execution import Execution, Flat
 from fwdgrad.influence import NoiseSpec
+from fwdgrad.loops.feed import Feed
 from fwdgrad.noise import NoiseStream
 from fwdgrad.samples import Chunk, SampleReader
 from fwdgrad.trees import flatten
@@ -54,6 +55,7 @@ class Loop(ABC):
     Attributes:
         carry: all that is learned and remembered, flat.
         reader: turns samples into arrays.
+        feed: what is added to the user's inputs.
         grain: how many samples `run` had best be given at a time.
         steps: number of samples seen.
     """
@@ -62,7 +64,7 @@ class Loop(ABC):
 
     def __init__(self, execution: Execution, noise: NoiseStream, carry: Flat) -> None:
         self.execution, self.grain = execution, GRAIN
-        self.reader = SampleReader(execution.model)
+        self.reader, self.feed = SampleReader(execution.model), Feed(execution.system)
         x, y = flatten(execution.system.x), flatten(execution.system.y)
         self._row = [np.zeros((1, *a.shape), a.dtype) for a in x], [np.zeros((1, *a.shape), a.dtype) for a in y]
         self.noise, self.carry, self.steps = noise, carry, 0
@@ -77,6 +79,10 @@ class Loop(ABC):
         """The carry, to be read at once and not to be kept."""
         return self.carry
 
+    def input(self, x: Any) -> list[Any]:
+        """All that the next transition is given, for this input of the user's."""
+        return [*self.reader.input(x, self.steps), *self.feed.row]
+
     def step(self, x: Any, y: Any) -> float:
         """One sample as the user gives it; the loss before learning from it.
 
@@ -90,10 +96,22 @@ class Loop(ABC):
         else:
             sample = Sample([a[0].copy() for a in self._row[0]], [a[0].copy() for a in self._row[1]], observed)
         with np.errstate(all="ignore"):  # what is not finite is refused by name
-            return self.learn(sample)[0]
+            loss = self.learn(sample._replace(x=[*sample.x, *self.feed.row]))[0]
+        if self.feed:
+            self.feed.advance(
+                Chunk([a[None] for a in sample.x], [a[None] for a in sample.y], np.array([sample.observed])), 1
+            )
+        return loss
 
     def run(self, chunk: Chunk) -> Ran:
         """Consecutive samples, up to the first that is refused."""
+        if not self.feed:
+            return self._run(chunk)
+        ran = self._run(self.feed.extend(chunk))
+        self.feed.advance(chunk, len(ran.losses))
+        return ran
+
+    def _run(self, chunk: Chunk) -> Ran:
         losses, predictions, error = [], [], None
         with np.errstate(all="ignore"):
             for k, observed in enumerate(chunk.observed.tolist()):
@@ -110,7 +128,7 @@ class Loop(ABC):
 
     @abstractmethod
     def learn(self, sample: Sample) -> tuple[float, Any]:
-        """One sample; the loss before learning from it (NaN without a target), and the prediction.
+        """One sample, with what `feed` adds; the loss before learning (NaN without a target), and the prediction.
 
         Raises:
             NonFiniteError: something would stop being finite. Nothing has changed.
@@ -136,11 +154,17 @@ class Loop(ABC):
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
         """Take up what `arrays` gave."""
 
-    def restart(self, h: Any) -> None:
-        """A new trajectory from the state h: nothing is open and nothing has an influence yet. θ is kept."""
+    def restart(self, h: Any, given: bool) -> None:
+        """A new trajectory from the state h: nothing is open and nothing has an influence yet. θ is kept.
+
+        Args:
+            h: the state.
+            given: whether it is to be taken even if the system has a learned initial state.
+        """
         execution = self.execution
         fresh = execution.unpack(execution.initial(self.noise.start()))
         self.carry = execution.pack(execution.unpack(self.carry)._replace(h=h, influence=fresh.influence))
+        self.feed.restart(start=not given)
         self.discard()
 
     def check(self, health: Any, carry: Sequence[Any], loss: Any, observed: bool) -> None:

@@ -33,7 +33,7 @@ class Compiled(Loop):
 
     def __init__(self, execution: Execution, noise: NoiseStream, carry: Flat) -> None:
         system = execution.system
-        self._x = [np.zeros((BLOCK, *leaf.shape), leaf.dtype) for leaf in flatten(system.x)]
+        self._x = [np.zeros((BLOCK, *leaf.shape), leaf.dtype) for leaf in flatten(system.given)]
         self._y = [np.zeros((BLOCK, *leaf.shape), leaf.dtype) for leaf in flatten(system.y)]
         drawn = [np.zeros((BLOCK, *spec.shape), system.dtype) for spec in execution.specs if spec.when == "step"]
         self._noise, self._block = drawn, NONE
@@ -66,7 +66,7 @@ class Compiled(Loop):
     def step(self, x: Any, y: Any) -> float:
         """One sample, with as little Python as possible around the compiled step."""
         k = self._next()
-        observed = self.reader.put(x, y, self._x, self._y, k)
+        observed = None if self.feed else self.reader.put(x, y, self._x, self._y, k)
         if observed is None:
             return super().step(x, y)
         return self._single(k, observed)
@@ -115,11 +115,11 @@ class Compiled(Loop):
 
     # ---- many samples
 
-    def run(self, chunk: Chunk) -> Ran:
+    def _run(self, chunk: Chunk) -> Ran:
         """Consecutive samples in as few calls as possible: one for each run of samples with, or without, a target."""
         count = len(chunk.observed)
         if count < 4:
-            return super().run(chunk)
+            return super()._run(chunk)
         kept, noise = self.view, self.noise.state()
         kept = tuple(b.copy() for b in kept)
         rows = [*map(np.ascontiguousarray, (*chunk.x, *chunk.y)), *self.noise.take(count)]

@@ -59,7 +59,7 @@ class Tape:
 
     def __init__(self, system: System, with_states: bool = True) -> None:
         self._state = Column((system.size,), system.dtype)
-        self._x = [Column(leaf.shape, leaf.dtype) for leaf in flatten(system.x)]
+        self._x = [Column(leaf.shape, leaf.dtype) for leaf in flatten(system.given)]
         self._y = [Column(leaf.shape, leaf.dtype) for leaf in flatten(system.y)]
         self._observed = Column((), bool)
         self._with_states, self._dtype = with_states, system.dtype

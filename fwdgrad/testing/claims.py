@@ -42,7 +42,7 @@ def claim_of(influence: Influence, problem: Problem, claim: Claim | None) -> Cla
 
 def _layout(problem: Problem) -> Layout:
     system, model = problem.system, model_of(problem.system)
-    shapes = {k: system.params[k].shape for k in model.leaves}
+    shapes = {k: system.coordinates[k].shape for k in model.leaves}
     return Layout(system.size, shapes, system.dtype, lambda: model.patterns)
 
 

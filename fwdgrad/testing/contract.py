@@ -18,6 +18,7 @@ from fwdgrad.trees import flatten, leaf_names, unflatten
 __all__ = ["Contract"]
 
 CONTAINERS = (dict, tuple, list)
+KINDS = ("signs", "cube roots", "normal", "uniform")
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +46,7 @@ class Contract:
         self.influence, self.problem = influence, problem
         self.rng = np.random.default_rng(seed)
         self.model: Model = model_of(problem.system)
-        shapes = {k: problem.system.params[k].shape for k in self.model.leaves}
+        shapes = {k: problem.system.coordinates[k].shape for k in self.model.leaves}
         self.layout = Layout(problem.system.size, shapes, problem.system.dtype, lambda: self.model.patterns)
 
     def check(self) -> None:
@@ -76,7 +77,7 @@ class Contract:
             specs, again = (tuple(self.influence.noise(self.layout)) for _ in range(2))
         where.require(specs == again, "noise(layout) says something else when asked again", specs, again)
         for spec in specs:
-            known = getattr(spec, "kind", None) in ("signs", "normal", "uniform") and spec.when in ("step", "start")
+            known = getattr(spec, "kind", None) in KINDS and spec.when in ("step", "start")
             where.require(known, "noise(layout) asks for something unknown", "NoiseSpec(kind, shape, when)", spec)
         return specs
 
@@ -176,7 +177,7 @@ class Contract:
                 if leaves[number].size:
                     leaves[number][np.unravel_index(self.rng.integers(leaves[number].size), leaves[number].shape)] = bad
                     yield f"{name} holding a {bad}", unflatten(state, leaves), lin
-        h, x, params = self.problem.system.initial, self.problem.xs[0], self.problem.system.params
+        h, x, params = self.problem.system.initial, self.problem.xs[0], self.problem.system.coordinates
         for k in self.model.leaves:
             sick = np.array(params[k])
             sick[np.unravel_index(self.rng.integers(sick.size), sick.shape)] = np.nan
@@ -211,7 +212,7 @@ class Contract:
         return draw(specs, "step", self.rng, self.layout.dtype)
 
     def _linearizations(self) -> Iterator[Any]:
-        h, params = self.problem.system.initial, self.problem.system.params
+        h, params = self.problem.system.initial, self.problem.system.coordinates
         for x in self.problem.xs:
             lin = self.model.linearize(h, x, params)
             yield lin

@@ -135,7 +135,7 @@ class _Pair:
                 suppress(NonFiniteError),
                 self.subject.running(f"a step on {engine!r}", DeclarationError, NonFiniteError),
             ):
-                self._learner(engine).step(self.problem.xs[0], self.problem.ys[0])
+                self._learner(engine).step(self.problem.user_xs[0], self.problem.ys[0])
         self.ours, self.theirs = self._learner(self.engine), self._learner(self.reference)
 
     def _learner(self, engine: str) -> Learner:
@@ -145,7 +145,7 @@ class _Pair:
 
     def steps(self) -> None:
         """One after the other, on both."""
-        for t, (x, y) in enumerate(zip(self.problem.xs, self.problem.ys, strict=True)):
+        for t, (x, y) in enumerate(zip(self.problem.user_xs, self.problem.ys, strict=True)):
             where, tolerance = self.subject.at(f"step {t}"), self.first if t == 0 else self.last
             with where.running("predict"):
                 before = dict(self.ours.params)
@@ -174,15 +174,15 @@ class _Pair:
         """`run` over the same samples."""
         learner, where = self._learner(self.engine), self.subject.at("run")
         with where.running("run"):
-            learner.run(list(zip(self.problem.xs, self.problem.ys, strict=True)))
+            learner.run(list(zip(self.problem.user_xs, self.problem.ys, strict=True)))
             learner.finish()
         where.close(dict(learner.params), dict(self.ours.params), self.last, "run learns something else than steps")
         where.require(learner.steps == self.ours.steps, "steps counted", self.ours.steps, learner.steps)
 
     def saved(self) -> None:
         """Stopped half way, and taken up again."""
-        half = len(self.problem.xs) // 2 + 1  # within a window
-        samples = list(zip(self.problem.xs, self.problem.ys, strict=True))
+        half = len(self.problem.user_xs) // 2 + 1  # within a window
+        samples = list(zip(self.problem.user_xs, self.problem.ys, strict=True))
         learner, where = self._learner(self.engine), self.subject.at(f"a checkpoint after {half} steps")
         with tempfile.TemporaryDirectory() as folder, where.running("saving and loading"):
             path, known = Path(folder) / "half.npz", {"estimator": self.estimator, "optimizer": self.optimizer}

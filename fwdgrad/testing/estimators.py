@@ -176,7 +176,7 @@ def _run(execution: Execution, problem: Problem, length: int, script: _Script) -
     stride = (window.stride or window.length or problem.system.size) if isinstance(window, Sliding) else length + 1
     loop, sums = loop_for(execution, _Scripted(script), execution.initial(script.start)), []
     for t in range(length):
-        loop.step(problem.xs[t], problem.ys[t])
+        loop.step(problem.user_xs[t], problem.ys[t])
         if (t + 1) % stride == 0:
             sums.append((t + 1, execution.unpack(loop.carry).optimizer[0]))
     loop.finish()

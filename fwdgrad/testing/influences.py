@@ -145,13 +145,13 @@ def _ways_agree(subject: Subject, influence: Influence, problem: Problem, seed: 
 def _trajectory(execution: Execution, problem: Problem, seed: int, plain: bool) -> list[list[Leaves]]:
     """`dense` after each step, with its target and without."""
     steps, dtype = execution.steps, problem.system.dtype
-    rng, reader = np.random.default_rng(seed), SampleReader(execution.model)
+    rng, reader = np.random.default_rng(seed), SampleReader(execution.model, fed=True)
     carry, made = execution.initial(draw(execution.specs, "start", rng, dtype)), []
     for t, (x, y) in enumerate(zip(problem.xs, problem.ys, strict=True)):
         flat_x, flat_y, _ = reader.sample(x, y, t)
         noise = draw(execution.specs, "step", rng, dtype)
         if plain:
-            held, given = execution.unpack(carry), unflatten(problem.system.x, flat_x)
+            held, given = execution.unpack(carry), unflatten(problem.system.given, flat_x)
             learned, _ = steps.learn(held, given, unflatten(problem.system.y, flat_y), noise)
             passed, _ = steps.transit(held, given, noise)
         else:
@@ -176,7 +176,7 @@ def _single_precision(subject: Subject, influence: Influence, steps: int, seed: 
     where = subject.at(problem.name)
     with where.running("the traced step"):
         execution = Execution(problem.system, Estimator(influence), Observer(), "numpy")
-        rng, reader = np.random.default_rng(seed), SampleReader(execution.model)
+        rng, reader = np.random.default_rng(seed), SampleReader(execution.model, fed=True)
         carry = execution.initial(draw(execution.specs, "start", rng, np.float32))
         for t, (x, y) in enumerate(zip(problem.xs, problem.ys, strict=True)):
             flat_x, flat_y, _ = reader.sample(x, y, t)

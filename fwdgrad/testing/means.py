@@ -42,7 +42,7 @@ def means(execution: Execution, problem: Problem, steps: int, nodes: int | None,
         seed: of the draws.
     """
     specs, dtype = execution.specs, problem.system.dtype
-    reader = SampleReader(execution.model)
+    reader = SampleReader(execution.model, fed=True)
     rng = np.random.default_rng(seed)
     if nodes is None:
         carries = [execution.initial(draw(specs, "start", rng, dtype)) for _ in range(draws)]

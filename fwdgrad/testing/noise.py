@@ -32,13 +32,13 @@ def count(specs: Sequence[NoiseSpec], when: str, nodes: int) -> float:
     total = 1.0
     for spec in _of(specs, when):
         size = int(np.prod(spec.shape, dtype=int))
-        # in floating point: the number may be astronomical
-        total *= np.inf if spec.kind == "uniform" else float(2 if spec.kind == "signs" else nodes) ** min(size, 500)
+        values = {"signs": 2, "cube roots": 3, "normal": nodes}.get(spec.kind, np.inf)
+        total *= float(values) ** min(size, 500)  # in floating point: the number may be astronomical
     return total
 
 
 def every(specs: Sequence[NoiseSpec], when: str, nodes: int, dtype: Any) -> Draws:
-    """All patterns: both signs; for a standard Gaussian number its Gauss–Hermite nodes.
+    """All patterns: both signs; the three cube roots; for a standard Gaussian number its Gauss–Hermite nodes.
 
     Means of polynomials of degree less than 2·nodes in each Gaussian number are exact. Two nodes, which are ±1, are
     enough for what is at most quadratic in each draw, as a reduction is once its scales have cancelled.
@@ -46,6 +46,8 @@ def every(specs: Sequence[NoiseSpec], when: str, nodes: int, dtype: Any) -> Draw
     numbers: list[list[tuple[float, float]]] = []
     for spec in _of(specs, when):
         points, weights = np.array([-1.0, 1.0]), np.array([0.5, 0.5])
+        if spec.kind == "cube roots":
+            points, weights = np.arange(3.0), np.full(3, 1 / 3)
         if spec.kind == "normal":
             points, weights = np.polynomial.hermite_e.hermegauss(nodes)
         pairs = list(zip(points.tolist(), (weights / np.sum(weights)).tolist(), strict=True))
@@ -64,6 +66,8 @@ def draw(specs: Sequence[NoiseSpec], when: str, rng: np.random.Generator, dtype:
     for spec in _of(specs, when):
         if spec.kind == "signs":
             made.append(rng.choice([-1.0, 1.0], spec.shape).astype(dtype))
+        elif spec.kind == "cube roots":
+            made.append(rng.integers(3, size=spec.shape).astype(dtype))
         elif spec.kind == "normal":
             made.append(rng.standard_normal(spec.shape).astype(dtype))
         else:

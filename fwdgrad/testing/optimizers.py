@@ -159,7 +159,7 @@ def _decreases(where: Subject, optimizer: Optimizer, updates: int, seed: int) ->
 def _saved(where: Subject, optimizer: Optimizer, seed: int) -> None:
     """Half of a stream, a file, the other half: with the optimizer passed again, and from the file alone."""
     problem = problem_for(network(2), 6, seed)
-    samples = list(zip(problem.xs, problem.ys, strict=True))
+    samples = list(zip(problem.user_xs, problem.ys, strict=True))
     whole = Learner(problem.system, RTRL(), optimizer, seed)
     whole.run(samples)
     half = Learner(problem.system, RTRL(), optimizer, seed)

@@ -62,7 +62,7 @@ def exact_gradients(problem: Problem) -> list[Leaves]:
 
 def forgotten(problem: Problem) -> float:
     """How far the last step's own ∂F/∂θ is from G, relative to G: what is lost by forgetting the past."""
-    model, h, params = model_of(problem.system), problem.system.initial, problem.system.params
+    model, h, params = model_of(problem.system), problem.system.initial, problem.system.coordinates
     for x in problem.xs[:-1]:
         h, _ = model.advance(h, x, params)
     _, B = model.linearize(h, problem.xs[-1], params).jacobians()
@@ -76,8 +76,8 @@ def _slope(problem: Problem, model: Model, t: int) -> Any:
     system, y = problem.system, problem.ys[t]
     h = system.initial
     for x in problem.xs[: t + 1]:
-        h = np.asarray(system.transition(h, x, system.params))
-    prediction = np.asarray(system.output(h, problem.xs[t], system.params))
+        h = np.asarray(system.transition(h, x, system.coordinates))
+    prediction = np.asarray(system.output(h, problem.xs[t], system.coordinates))
     slope = system.loss.gradient(prediction, y)
     if slope is None:
         slope = autograd.grad(lambda yhat: system.loss.value(yhat, y))(prediction)
@@ -93,13 +93,13 @@ def _state(problem: Problem, t: int, theta: Leaves) -> Any:
 
 def _gradient(problem: Problem, model: Model, t: int) -> Leaves:
     system = problem.system
-    trained = {k: system.params[k] for k in system.trainable}
+    trained = {k: system.coordinates[k] for k in system.trainable}
     if problem.ys[t] is None:
         return {k: np.zeros_like(v) for k, v in trained.items()}
     slope = _slope(problem, model, t)
 
     def along(theta: Leaves) -> Any:
-        given = {**system.params, **theta}
+        given = {**system.coordinates, **theta}
         return anp.sum(slope * system.output(_state(problem, t, given), problem.xs[t], given))
 
     with warnings.catch_warnings():
@@ -113,14 +113,14 @@ def _unrolled(problem: Problem, model: Model, t: int) -> Exact:
     for k in model.leaves:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Output seems independent of input")
-            influence[k] = autograd.jacobian(lambda v, k=k: _state(problem, t, {**system.params, k: v}))(
-                system.params[k]
+            influence[k] = autograd.jacobian(lambda v, k=k: _state(problem, t, {**system.coordinates, k: v}))(
+                system.coordinates[k]
             )
     return Exact(influence, _gradient(problem, model, t))
 
 
 def _recursion(problem: Problem, model: Model) -> list[Exact]:
-    system, params = problem.system, problem.system.params
+    system, params = problem.system, problem.system.coordinates
     h, made = system.initial, []
     G: Leaves = {k: np.zeros((system.size, *params[k].shape)) for k in model.leaves}
     for x, y in zip(problem.xs, problem.ys, strict=True):

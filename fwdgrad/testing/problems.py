@@ -25,7 +25,7 @@ LARGEST = 4
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """A system and samples for it, in the user's containers; a missing target is None."""
+    """A system and samples for it; a missing target is None. Inputs are all that a transition is given."""
 
     name: str
     system: System
@@ -34,6 +34,11 @@ class Problem:
 
     def __repr__(self) -> str:
         return self.name
+
+    @property
+    def user_xs(self) -> list[Any]:
+        """Inputs as a learner takes them, which adds the rest itself."""
+        return [x["x"] for x in self.xs] if self.system.fed else self.xs
 
     def without(self, *missing: int) -> Problem:
         """The same with no target at these steps."""
@@ -72,9 +77,9 @@ def problem_for(system: System, steps: int, seed: int = 0, name: str | None = No
 
     h, xs, ys = system.initial, [], []
     for _ in range(steps):
-        x = drawn(system.x, model.x_bounds)
+        x = drawn(system.given, model.x_bounds)
         with np.errstate(all="ignore"):
-            h, prediction = model.advance(h, x, system.params)
+            h, prediction = model.advance(h, x, system.coordinates)
         prediction = np.asarray(prediction)
         plain = isinstance(system.y, np.ndarray) and system.y.dtype.kind == "f" and not np.any(system.y)
         near = plain and system.y.shape == prediction.shape and bool(np.all(np.isfinite(prediction)))

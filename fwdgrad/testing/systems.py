@@ -60,7 +60,7 @@ def check_system(system: System, *, steps: int = 3, seed: int = 0) -> None:
     if traceable:
         _patterns(subject, system, seed)
     problem = problem_for(system, max(steps, 20), seed)
-    estimator = RTRL() if system.size * sum(v.size for v in system.params.values()) <= LARGEST else UORO()
+    estimator = RTRL() if system.size * sum(v.size for v in system.coordinates.values()) <= LARGEST else UORO()
     if isinstance(estimator.influence, type(RTRL().influence)):
         _gradients(subject, problem, steps, "numpy" if traceable else "eager")
     _learns(subject, problem, estimator, traceable, seed)
@@ -75,8 +75,8 @@ def _patterns(subject: Subject, system: System, seed: int) -> None:
     rng = np.random.default_rng(seed)
     problem = problem_for(system, 2, seed)
     x = problem.xs[-1]
-    h = np.asarray(system.transition(system.initial, problem.xs[0], system.params))
-    params = {k: (v * (1 + 0.3 * rng.uniform(-1, 1, v.shape))).astype(v.dtype) for k, v in system.params.items()}
+    h = np.asarray(system.transition(system.initial, problem.xs[0], system.coordinates))
+    params = {k: (v * (1 + 0.3 * rng.uniform(-1, 1, v.shape))).astype(v.dtype) for k, v in system.coordinates.items()}
     functions = (
         ("F", system.transition, model.patterns.transition),
         ("Y", system.output, model.patterns.output),
@@ -121,7 +121,7 @@ def _gradients(subject: Subject, problem: Problem, steps: int, engine: str) -> N
     except Exception:  # what autograd cannot differentiate; finite differences have been compared by then
         return
     execution = Execution(problem.system, RTRL(), Observer(), engine)
-    reader, carry = SampleReader(execution.model), execution.initial()
+    reader, carry = SampleReader(execution.model, fed=True), execution.initial()
     tolerance = 1e-10 if problem.system.dtype == np.float64 else 1e-3
     for t, (x, y) in enumerate(zip(short.xs, short.ys, strict=True)):
         flat_x, flat_y, _ = reader.sample(x, y, t)
@@ -135,13 +135,13 @@ def _learns(subject: Subject, problem: Problem, estimator: Estimator, traceable:
     with subject.running("learning 20 samples"):
         learner = Learner(problem.system, estimator, SGD(1e-6), seed, "auto" if traceable else "eager")
         try:
-            history = learner.run(list(zip(problem.xs, problem.ys, strict=True)))
+            history = learner.run(list(zip(problem.user_xs, problem.ys, strict=True)))
         except NonFiniteError as error:
             subject.fail("learning does not stay finite", "finite numbers", error)
     subject.require(np.all(np.isfinite(history.loss)), "losses", "finite numbers", history.loss)
     if traceable:
         try:
-            Learner(problem.system, estimator, engine="eager").step(problem.xs[0], problem.ys[0])
+            Learner(problem.system, estimator, engine="eager").step(problem.user_xs[0], problem.ys[0])
         except TracingError:
             return  # autograd lacks an operation
         check_engine("eager", problem.system, estimators=[estimator], optimizers=[SGD(1e-6)], steps=6, seed=seed)

@@ -1,0 +1,371 @@
+"""Learned initial states, several trajectories, injection, times between samples, substeps, simulation."""
+
+import itertools
+
+import autograd
+import autograd.numpy as anp
+import numpy as np
+import pytest
+
+import fwdgrad as fg
+from fwdgrad import systems
+from fwdgrad.errors import DataError, DeclarationError, NonFiniteError, ShapeError
+from fwdgrad.optimizers import SGD
+
+ENGINES = ["numpy", "numba", "eager"]
+W = np.array([[0.5, -0.8], [0.9, 0.3]])
+PARAMS = {"W": W, "b": np.array([0.1, -0.2]), "h0": np.array([0.4, -0.3])}
+
+
+def F(h, x, p):
+    return np.tanh(p["W"] @ h + p["b"] + x)
+
+
+def init(p):
+    return 2.0 * p["h0"]
+
+
+def learned_start(**options):
+    return fg.System(F, None, init, PARAMS, np.zeros(2), **options)
+
+
+def samples(length, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(length, 2)), rng.normal(size=(length, 2))
+
+
+def unrolled(params, xs, ys):
+    """The loss of one trajectory, whose first sample is observed in the initial state itself."""
+    h, loss = 2.0 * params["h0"], 0.0
+    for k, (x, y) in enumerate(zip(xs, ys, strict=True)):
+        if k:
+            h = anp.tanh(anp.dot(params["W"], h) + params["b"] + x)
+        loss = loss + 0.5 * anp.sum((h - y) ** 2)
+    return loss
+
+
+def gradients(params, xs, ys):
+    return autograd.grad(unrolled)(params, xs, ys)
+
+
+def summed(estimator, system, trajectories, engine, steps=0):
+    """Sum of the gradients over trajectories, with θ all but fixed."""
+    rate = 1e-7
+    learner = fg.Learner(system, estimator, SGD(rate), engine=engine)
+    for xs, ys in trajectories:
+        learner.run(xs, ys)
+        learner.reset_state()
+    return {k: (PARAMS[k] - v) / rate for k, v in learner.params.items()}
+
+
+# ---- a learned initial state
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("estimator", [fg.RTRL(), fg.BPTT(), fg.TBPTT(9), fg.Hybrid(2), fg.SparseRTRL()], ids=str)
+def test_exact_gradients_reach_the_initial_state(estimator, engine):
+    trajectories = [samples(6, 1), samples(4, 2)]
+    got = summed(estimator, learned_start(), trajectories, engine)
+    wanted = [gradients(PARAMS, *t) for t in trajectories]
+    for k in PARAMS:
+        total = sum(w[k] for w in wanted)
+        np.testing.assert_allclose(got[k], total, rtol=3e-6, atol=3e-6)
+        assert np.abs(total).max() > 0.1
+
+
+def test_the_influence_starts_from_the_derivative_of_the_initial_state():
+    learner = fg.Learner(learned_start(), fg.RTRL())
+    xs, _ = samples(3)
+    learner.step(xs[0])
+    np.testing.assert_array_equal(learner.state, init(PARAMS))
+    matrix = learner.influence_matrix()
+    np.testing.assert_array_equal(matrix, np.hstack([np.zeros((2, 6)), 2.0 * np.eye(2)]))
+    learner.step(xs[1])
+    h = np.tanh(W @ init(PARAMS) + PARAMS["b"] + xs[1])
+    np.testing.assert_allclose(learner.influence_matrix()[:, 6:], (1 - h**2)[:, None] * W * 2.0, rtol=1e-14)
+
+
+def mean_influence(system, estimator, given):
+    """Mean of G̃ over all signs of every step, at the declared θ."""
+    learner = fg.Learner(system, estimator)
+    execution, total = learner._execution, 0.0
+    patterns = list(itertools.product([-1.0, 1.0], repeat=2 * len(given)))
+    for pattern in patterns:
+        carry = execution.initial()
+        for k, row in enumerate(given):
+            carry = execution.transit(carry, row, [np.array(pattern[2 * k : 2 * k + 2])])[:-3]
+        learner._loop.carry = carry
+        total = total + learner.influence_matrix() / len(patterns)
+    return total
+
+
+@pytest.mark.parametrize("estimator", [fg.UORO(), fg.NoBackTrack()], ids=str)
+def test_random_estimates_are_unbiased_from_the_initial_state_on(estimator):
+    xs, _ = samples(3)
+    exact = fg.Learner(learned_start(), fg.RTRL())
+    for x in xs:
+        exact.step(x)
+    given = [[x, np.array(float(k == 0))] for k, x in enumerate(xs)]
+    mean = mean_influence(learned_start(), estimator, given)
+    np.testing.assert_allclose(mean, exact.influence_matrix(), atol=1e-12)
+    never = mean_influence(learned_start(), estimator, [[x, np.array(0.0)] for x in xs])
+    assert np.abs(never - exact.influence_matrix()).max() > 0.1  # without the start it is another matrix
+
+
+def test_a_given_state_is_not_learned():
+    learner = fg.Learner(learned_start(), fg.RTRL())
+    learner.reset_state(np.array([0.2, 0.1]))
+    xs, _ = samples(2)
+    learner.step(xs[0])
+    np.testing.assert_allclose(learner.state, np.tanh(W @ [0.2, 0.1] + PARAMS["b"] + xs[0]))
+    np.testing.assert_array_equal(learner.influence_matrix()[:, 6:], 0.0)
+    learner.reset_state()
+    learner.step(xs[1])
+    np.testing.assert_array_equal(learner.state, init(PARAMS))
+
+
+def test_prediction_before_the_first_sample_is_that_of_the_initial_state():
+    learner = fg.Learner(learned_start())
+    np.testing.assert_array_equal(learner.predict(np.zeros(2)), init(PARAMS))
+    learner.step(np.zeros(2))
+    assert not np.array_equal(learner.predict(np.zeros(2)), init(PARAMS))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_initial_state_is_learned_from_several_passes(engine):
+    truth = fg.System(F, None, np.array([0.9, -0.7]), {"W": W, "b": PARAMS["b"]}, np.zeros(2))
+    xs, _ = samples(5, 3)
+    ys = np.vstack([truth.state, truth.simulate(xs[1:]).outputs])
+    params = {"W": fg.fixed(W), "b": fg.fixed(PARAMS["b"]), "h0": np.zeros(2)}
+    system = fg.System(F, None, lambda p: p["h0"], params, np.zeros(2))
+    learner = fg.Learner(system, fg.RTRL(), fg.SGD(0.2), engine=engine)
+    for _ in range(60):
+        learner.reset_state()
+        learner.run(xs, ys)
+    np.testing.assert_allclose(learner.params["h0"], truth.state, atol=1e-4)
+
+
+# ---- injection
+
+GAIN = np.array([[0.3, 0.1], [0.0, 0.6]])
+
+
+def observed_by_hand():
+    """The corrected system, written with the sample before among its inputs, and what of it was seen."""
+
+    def corrected(h, x, p):
+        return F(h + GAIN @ (x["seen"] * (x["y"] - (h + p["b"] * x["x"]))), x["now"], p)
+
+    x = {"now": np.zeros(2), "x": np.zeros(2), "y": np.zeros(2), "seen": np.zeros(2)}
+    return fg.System(corrected, lambda h, x, p: h + p["b"] * x["now"], np.zeros(2), {"W": W, "b": PARAMS["b"]}, x)
+
+
+def injected():
+    return fg.System(
+        F, lambda h, x, p: h + p["b"] * x, np.zeros(2), {"W": W, "b": PARAMS["b"]}, np.zeros(2), injection=GAIN
+    )
+
+
+def holed(length=40):
+    xs, ys = samples(length, 5)
+    ys[3] = np.nan
+    ys[7, 1] = np.nan
+    return xs, ys
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("estimator", [fg.RTRL(), fg.UORO(), fg.TBPTT(3), fg.BPTT()], ids=str)
+def test_injection_corrects_by_the_sample_before(estimator, engine):
+    xs, ys = holed()
+
+    def before(rows):
+        return np.vstack([np.zeros((1, 2)), rows[:-1]])
+
+    given = {"now": xs, "x": before(xs), "y": before(np.nan_to_num(ys)), "seen": before(np.isfinite(ys))}
+    learned = []
+    for system, rows in ((injected(), xs), (observed_by_hand(), given)):
+        learner = fg.Learner(system, estimator, fg.SGD(0.01), engine=engine)
+        history = learner.run(rows, ys)
+        learned.append([*learner.params.values(), history.loss])
+    for ours, by_hand in zip(*learned, strict=True):
+        np.testing.assert_allclose(ours, by_hand, rtol=1e-11)
+    assert not np.allclose(learned[0][0], W, atol=1e-4)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_injection_goes_on_bit_for_bit(engine, tmp_path):
+    xs, ys = holed()
+    whole = fg.Learner(injected(), fg.UORO(), fg.SGD(0.01), engine=engine)
+    whole.run(xs, ys)
+    first = fg.Learner(injected(), fg.UORO(), fg.SGD(0.01), engine=engine)
+    first.run(xs[:4], ys[:4])  # the last of them has no target
+    first.save(tmp_path / "a.npz")
+    second = fg.Learner.load(tmp_path / "a.npz", injected())
+    second.run(xs[4:20], ys[4:20])
+    for x, y in zip(xs[20:], ys[20:], strict=True):
+        prediction = second.predict(x)
+        loss = second.step(x, y)
+        assert loss == pytest.approx(0.5 * np.nansum((prediction - y) ** 2), rel=1e-12)
+    for k, v in whole.params.items():
+        np.testing.assert_allclose(second.params[k], v, rtol=1e-13)
+
+
+def test_a_refused_sample_is_not_seen():
+    def unstable(h, x, p):
+        return p["a"] * h + np.exp(x)
+
+    system = fg.System(unstable, None, np.zeros(1), {"a": 0.5}, np.zeros(1), injection=[[0.5]])
+    xs, ys = np.array([[0.1], [0.2], [800.0], [0.1]]), np.ones((4, 1))
+    learner = fg.Learner(system, fg.RTRL(), fg.SGD(0.01))
+    with pytest.raises(NonFiniteError) as refusal:
+        learner.run(xs, ys)
+    assert (refusal.value.step, learner.steps) == (2, 2)
+    other = fg.Learner(system, fg.RTRL(), fg.SGD(0.01))
+    other.run(xs[:2], ys[:2])
+    assert learner.step(xs[3], ys[3]) == other.step(xs[3], ys[3])
+
+
+def test_injection_lets_a_chaotic_system_be_followed():
+    def lorenz(h, x, p):
+        a, b, c = h
+        return np.array([p["s"] * (b - a), a * (p["r"] - c) - b, a * b - p["b"] * c])
+
+    params = {"s": 10.0, "r": 28.0, "b": 8 / 3}
+    free = fg.System(lorenz, lambda h, x, p: h[:1], np.array([1.0, 1.0, 25.0]), params, dt=0.01)
+    ys = free.simulate(steps=3000).outputs
+    wrong = np.array([-6.0, 2.0, 15.0])
+    followed = fg.Learner(free.replace(state=wrong, injection=[[0.1], [0.1], [0.0]]), fg.RTRL(), fg.SGD(1e-12))
+    alone = fg.Learner(free.replace(state=wrong), fg.RTRL(), fg.SGD(1e-12))
+    assert followed.run(ys=ys).recent(500) < 1e-3
+    errors = []
+    for y in ys:
+        errors.append(float(np.abs(alone.predict() - y)[0]))
+        alone.step()
+    assert np.mean(errors[-500:]) > 3.0
+
+
+@pytest.mark.parametrize(
+    ("gain", "error"),
+    [(np.eye(3), ShapeError), ([0.1, 0.2], ShapeError), ({"x": 1.0}, ShapeError), ("x", DeclarationError)],
+)
+def test_a_gain_of_another_shape_is_refused(gain, error):
+    with pytest.raises(error, match="injection"):
+        fg.System(F, None, np.zeros(2), {"W": W, "b": PARAMS["b"]}, np.zeros(2), injection=gain)
+
+
+def test_symbols_cannot_be_injected():
+    with pytest.raises(DeclarationError, match="targets like predictions"):
+        systems.tanh_rnn(4, 3).replace(injection=np.zeros((4, 3)))
+
+
+# ---- the time between samples
+
+
+def decay(h, x, p):
+    return -p["k"] * h + x["u"]
+
+
+def test_the_time_between_samples_may_be_an_input():
+    uniform = fg.System(decay, None, np.ones(1), {"k": 0.7}, {"u": np.zeros(1)}, dt=0.1, method="euler")
+    varying = fg.System(decay, None, np.ones(1), {"k": 0.7}, {"u": np.zeros(1), "elapsed": 0.1}, dt="elapsed")
+    us, ys = np.ones((30, 1)), np.linspace(1, 0, 30)[:, None]
+    learned = []
+    for system, xs in ((uniform, {"u": us}), (varying, {"u": us, "elapsed": np.full(30, 0.1)})):
+        learner = fg.Learner(system, fg.RTRL(), fg.SGD(0.01))
+        learner.run(xs, ys)
+        learned.append(learner.params["k"])
+    assert learned[0] == pytest.approx(learned[1], rel=1e-13)
+    states = varying.simulate({"u": us, "elapsed": np.array([0.0, 0.1, 0.2] * 10)}).states
+    assert states[0] == 1.0
+    assert states[1] == pytest.approx(1 + 0.1 * 0.3)
+
+
+def test_time_does_not_go_back():
+    system = fg.System(decay, None, np.ones(1), {"k": 0.7}, {"u": np.zeros(1), "elapsed": 0.1}, dt="elapsed")
+    with pytest.raises(DataError, match=r"negative, -0.1 at step 1"):
+        fg.Learner(system).run({"u": np.zeros((2, 1)), "elapsed": np.array([0.1, -0.1])}, np.zeros((2, 1)))
+    with pytest.raises(DeclarationError, match="the name of an input"):
+        fg.System(decay, None, np.ones(1), {"k": 0.7}, {"u": np.zeros(1)}, dt="elapsed")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_substeps_are_steps_without_samples_in_between(engine):
+    def rate(h, x, p):
+        return -p["k"] * h**2 + x
+
+    xs, ys = np.linspace(0, 1, 10)[:, None], np.linspace(1, 0.5, 10)[:, None]
+    coarse = fg.System(rate, None, np.ones(1), {"k": 0.7}, np.zeros(1), dt=0.2, substeps=4, method="euler")
+    fine = coarse.replace(dt=0.05, substeps=1)
+    gaps = np.full((10, 4, 1), np.nan)
+    gaps[:, -1] = ys
+    learned = []
+    for system, x, y in ((coarse, xs, ys), (fine, np.repeat(xs, 4, axis=0), gaps.reshape(40, 1))):
+        learner = fg.Learner(system, fg.RTRL(), fg.SGD(0.1), engine=engine)
+        learner.run(x, y)
+        learned.append(learner.params["k"])
+    assert learned[0] == pytest.approx(learned[1], rel=1e-12)
+
+
+@pytest.mark.parametrize("substeps", [0, 1.5, True, 1000])
+def test_substeps_are_a_small_whole_number(substeps):
+    with pytest.raises(DeclarationError, match="substeps"):
+        fg.System(decay, None, np.ones(1), {"k": 0.7}, {"u": np.zeros(1)}, dt=0.1, substeps=substeps)
+    with pytest.raises(DeclarationError, match="no steps to divide"):
+        fg.System(F, None, np.zeros(2), PARAMS, np.zeros(2), substeps=2)
+
+
+# ---- simulation
+
+
+@pytest.mark.parametrize("make", [learned_start, injected, observed_by_hand], ids=lambda m: m.__name__)
+def test_a_simulation_is_what_a_learner_predicts_without_data(make):
+    system = make()
+    xs, _ = samples(12, 8)
+    given = {"now": xs, "x": xs, "y": xs, "seen": xs} if isinstance(system.x, dict) else xs
+    states, outputs = system.simulate(given)
+    predicted = fg.Learner(system, fg.RTRL()).run(given, np.full((12, 2), np.nan), keep_predictions=True).predictions
+    np.testing.assert_allclose(outputs, predicted, rtol=1e-13)
+    assert states.shape == (12, 2)
+
+
+def test_a_simulation_takes_parameters_and_a_state():
+    def rate(h, x, p):
+        return {"x": h["v"], "v": -p["k"] * h["x"]}
+
+    system = fg.System(rate, lambda h, x, p: h["x"], {"x": 1.0, "v": 0.0}, {"k": fg.positive(1.0)}, dt=1e-3)
+    states, outputs = system.simulate(steps=500, params={"k": 4.0}, state={"x": 0.0, "v": 1.0})
+    assert states["x"].shape == outputs.shape == (500,)
+    assert outputs[-1] == pytest.approx(np.sin(1.0) / 2, abs=2e-3)
+    assert system.simulate(steps=500).outputs[-1] == pytest.approx(np.cos(0.5), abs=2e-3)
+    for wrong in (
+        {"steps": 0},
+        {"xs": np.ones(3)},
+        {"steps": 3, "params": {"q": 1}},
+        {"steps": 3, "state": np.ones(2)},
+    ):
+        with pytest.raises(fg.FwdgradError):
+            system.simulate(**wrong)
+    with pytest.raises(ShapeError, match="at least 9"):
+        learned_start().simulate(np.zeros((3, 2)), steps=9)
+    with pytest.raises(ShapeError, match="time along axis 0"):
+        learned_start().simulate(np.zeros((3, 3)))
+
+
+def test_a_simulation_that_blows_up_says_when():
+    system = fg.System(lambda h, x, p: p["k"] * h**2, None, np.ones(1), {"k": 1.0}, dt=0.5)
+    with pytest.raises(NonFiniteError, match="at step") as refusal:
+        system.simulate(steps=100)
+    first = refusal.value.step
+    assert np.all(np.isfinite(system.simulate(steps=first).states))
+
+
+# ---- other uses of a declaration
+
+
+@pytest.mark.parametrize("make", [learned_start, injected], ids=lambda m: m.__name__)
+def test_checks_and_comparisons_know_such_systems(make):
+    xs, ys = samples(40, 9)
+    assert fg.check(make()).ok
+    report = fg.compare(make(), xs, ys, ["rtrl", "uoro"], replicas=20)
+    assert "RTRL" in str(report)
+    fg.testing.check_system(make())
