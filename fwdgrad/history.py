@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from fwdgrad.errors import DataError, ShapeError
+
 __all__ = ["History", "Progress", "Recorder"]
 
 
@@ -39,6 +41,36 @@ class History:
         """Mean loss over the last `count` steps, over those with a target."""
         tail = self.loss[-max(count // self.every, 1) :]
         return float(np.nanmean(tail)) if not np.all(np.isnan(tail)) else math.nan
+
+    def residuals(self, ys: Any) -> np.ndarray:
+        """y − ŷ, the errors of one-step-ahead prediction, of the shape of `predictions`; NaN where y is missing.
+
+        Args:
+            ys: the targets of the run: numbers, like the predictions; None, NaN or masked where missing.
+
+        Raises:
+            DataError: the run kept no predictions.
+            ShapeError: the targets are not like the predictions.
+
+        Example:
+            >>> import numpy as np, fwdgrad as fg
+            >>> system = fg.System(lambda h, x, p: p["a"] * h, None, np.ones(1), {"a": 0.5})
+            >>> history = fg.Learner(system).run(ys=np.ones((1, 1)), keep_predictions=True)
+            >>> history.residuals(np.ones((1, 1)))
+            array([[0.5]])
+        """
+        if self.predictions is None:
+            raise DataError("residuals: the run kept no predictions. Call run(..., keep_predictions=True).")
+        like = self.predictions
+        if isinstance(ys, (list, tuple)):
+            ys = [np.full(like.shape[1:], np.nan) if y is None else y for y in ys]
+        try:
+            targets = np.ma.filled(np.ma.asarray(ys, float), np.nan)
+        except (TypeError, ValueError):
+            raise ShapeError(f"residuals: expected numbers of shape {like.shape}, got {type(ys).__name__}.") from None
+        if targets.shape != like.shape:
+            raise ShapeError(f"residuals: expected targets of shape {like.shape}, got {targets.shape}.")
+        return targets - like
 
     def __len__(self) -> int:
         return len(self.loss)

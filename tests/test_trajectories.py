@@ -369,3 +369,22 @@ def test_checks_and_comparisons_know_such_systems(make):
     report = fg.compare(make(), xs, ys, ["rtrl", "uoro"], replicas=20)
     assert "RTRL" in str(report)
     fg.testing.check_system(make())
+
+
+# ---- residuals
+
+
+def test_residuals_are_what_was_not_predicted():
+    xs, ys = holed()
+    ys = np.ma.masked_array(ys, np.zeros_like(ys, bool))
+    ys[5] = np.ma.masked
+    history = fg.Learner(injected(), fg.RTRL(), fg.SGD(0.01)).run(xs, ys, keep_predictions=True)
+    residuals = history.residuals(ys)
+    np.testing.assert_allclose(0.5 * np.nansum(residuals**2, axis=1), np.nan_to_num(history.loss), rtol=1e-12)
+    assert np.isnan(residuals[[3, 5]]).all()
+    listed = [None if k in (3, 5) else y for k, y in enumerate(np.ma.getdata(ys))]
+    np.testing.assert_array_equal(history.residuals(listed), residuals)
+    with pytest.raises(ShapeError, match=r"shape \(40, 2\)"):
+        history.residuals(ys[:-1])
+    with pytest.raises(DataError, match="keep_predictions"):
+        fg.Learner(injected()).run(xs, ys).residuals(ys)
