@@ -59,9 +59,11 @@ class Ensemble:
         seed: int | np.random.Generator = 0,
         engine: str = "auto",
     ) -> None:
-        if isinstance(seeds, int):
+        if isinstance(seeds, (int, np.integer)) and not isinstance(seeds, bool):
             source = seed if isinstance(seed, np.random.Generator) else np.random.default_rng(seed)
-            seeds = source.spawn(seeds) if seeds > 0 else []
+            seeds = source.spawn(int(seeds)) if seeds > 0 else []
+        elif isinstance(seeds, (bool, str)) or not hasattr(seeds, "__len__"):
+            raise DeclarationError(f"Ensemble(seeds=…): expected how many, or a sequence of seeds; got {seeds!r}.")
         if not len(seeds) or (params is not None and len(params) != len(seeds)):
             given = "no parameter sets" if params is None else f"{len(params)} parameter sets"
             raise DeclarationError(
@@ -73,6 +75,9 @@ class Ensemble:
 
     def __len__(self) -> int:
         return len(self.learners)
+
+    def __repr__(self) -> str:
+        return f"Ensemble of {len(self)}: {self.learners[0]!r}"
 
     @property
     def params(self) -> dict[str, np.ndarray]:

@@ -292,7 +292,7 @@ def test_a_bias_is_not_taken_for_noise():
     made = compared(case, {"right": fg.UORO(), "wrong": fg.Estimator(Scaled())}, 400)
     assert made["right"].bias_interval[0] == 0
     assert made["wrong"].bias_interval[0] > 0
-    assert made.reading("wrong").startswith("Biased, off by")
+    assert made.reading("wrong").startswith("Looks biased, off by")
     past = compared(case, ["tbptt:1"])["TBPTT(1)"].bias
     low, high = made["wrong"].bias_interval
     assert low <= 0.2 * past <= high
@@ -653,12 +653,12 @@ def fake(**changes: Any) -> Any:
     [
         ({"bias_interval": [0.0, 0.2], "projection_interval": [0.9, 1.1]}, "Unbiased within its interval, 0 to 0.20 "),
         ({"bias_interval": [0.0, 2.0], "projection_interval": [-1.0, 3.0]}, "Unbiased within its interval, 0 to 2.00 "),
-        ({"bias_interval": [0.1, 0.2], "projection_interval": [0.9, 1.1]}, "Biased, off by 0.10 to 0.20 times"),
+        ({"bias_interval": [0.1, 0.2], "projection_interval": [0.9, 1.1]}, "Looks biased, off by 0.10 to 0.20 times"),
         (
             {"bias_interval": [1.1, 1.9], "projection_interval": [-0.9, -0.1]},
-            "Biased: points the wrong way, off by 1.1",
+            "Looks biased: points the wrong way, off by 1.1",
         ),
-        ({"bias_interval": [0.9, 1.9], "projection_interval": [-0.9, 0.1]}, "Biased, off by 0.90 to 1.90 times"),
+        ({"bias_interval": [0.9, 1.9], "projection_interval": [-0.9, 0.1]}, "Looks biased, off by 0.90 to 1.90 times"),
         ({"bias_interval": [0.0, 0.2], "projection_interval": [0.8, 0.9]}, "Unclear"),
         ({"bias_interval": [0.0, 1e-14], "projection_interval": [1.0, 1.0]}, "Exact, up to rounding"),
     ],

@@ -70,6 +70,9 @@ def test_one_that_diverges_is_named_and_the_others_arrive(engine):
 def test_what_cannot_be():
     with pytest.raises(DeclarationError, match="one seed or more"):
         fg.Ensemble(network(), seeds=0)
+    for wrong in (2.5, True, "three"):
+        with pytest.raises(DeclarationError, match="how many"):
+            fg.Ensemble(network(), seeds=wrong)
     with pytest.raises(DeclarationError, match="2 parameter sets"):
         fg.Ensemble(network(), seeds=3, params=[{}, {}])
     with pytest.raises(DeclarationError, match="iterator"):

@@ -136,7 +136,7 @@ def reading(e: Estimate, tolerance: float) -> str:
         return f"Exact, up to rounding: off by at most {number(high)} times the gradient; {noise}."
     if low > 0:
         way = ": points the wrong way" if e.projection_interval[1] < 0 else ""
-        return f"Biased{way}, off by {number(low)} to {number(high)} times the gradient; {noise}."
+        return f"Looks biased{way}, off by {number(low)} to {number(high)} times the gradient; {noise}."
     if not e.projection_interval[0] <= 1 <= e.projection_interval[1]:
         return f"Unclear: the bias may be 0, but the projection is not 1; take more replicas; {noise}."
     within = f"Unbiased within its interval, 0 to {number(high)} times the gradient"
