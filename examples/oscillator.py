@@ -79,13 +79,16 @@ def draw(options):
         path.append([float(learner.params[k]) for k in TRUTH])
         width.append([float(s) for s in learner.parameter_std().values()])
     path, width = np.array(path), np.array(width)
-    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
-    for i, (k, value) in enumerate(TRUTH.items()):
-        axes.plot(path[:, i], color=f"C{i}", label=k)
-        axes.fill_between(range(len(path)), *(path[:, i] + s * 1.96 * width[:, i] for s in (-1, 1)), alpha=0.2)
-        axes.axhline(value, color=f"C{i}", ls=":")
-    axes.set(xlabel="sample", ylabel="parameter", title="Oscillator: estimates with 95 % intervals", ylim=(0.5, 3))
-    axes.legend()
+    figure, panels = plt.subplots(3, sharex=True, figsize=(7, 6), layout="constrained")
+    for i, (axes, (k, value)) in enumerate(zip(panels, TRUTH.items(), strict=True)):
+        axes.plot(path[:, i], color=f"C{i}")
+        axes.fill_between(
+            range(len(path)), *(path[:, i] + s * 1.96 * width[:, i] for s in (-1, 1)), alpha=0.3, fc=f"C{i}"
+        )
+        axes.axhline(value, color="k", ls=":")
+        axes.set(ylabel=k, ylim=(0.85 * value, 1.15 * value))
+    panels[0].set_title("Oscillator: estimates with 95 % intervals, and the truth (dotted)")
+    panels[-1].set_xlabel("sample")
     figure.savefig(options.out, dpi=150)
 
 

@@ -2,11 +2,13 @@
 
 from typing import TYPE_CHECKING, Any
 
-from fwdgrad import errors, losses, streams
+from fwdgrad import choices, errors, losses, streams
 from fwdgrad._version import __version__
 from fwdgrad.analysis import Budget, Structure, analyze
 from fwdgrad.check import check
+from fwdgrad.choices import choosing_system
 from fwdgrad.compare import Comparison, Estimate, compare
+from fwdgrad.declare import EquationSystem, from_control, from_scipy, from_sympy, from_text, from_toml
 from fwdgrad.ensemble import Ensemble
 from fwdgrad.errors import FwdgradError
 from fwdgrad.estimators import (
@@ -22,11 +24,15 @@ from fwdgrad.estimators import (
     NoBackTrack,
     SnAp,
     SparseRTRL,
+    TensorNoBackTrack,
 )
+from fwdgrad.hidden_markov import OnlineEM
 from fwdgrad.history import History
+from fwdgrad.influence import reduction
 from fwdgrad.learner import Learner
 from fwdgrad.optimizers import SGD, AdaGrad, Adam, InformationFilter, ParameterFilter, schedules
 from fwdgrad.parameters import bounded, fixed, positive, tied
+from fwdgrad.second_order import OnlineHessian
 from fwdgrad.system import Simulation, System
 
 __all__ = [
@@ -42,6 +48,7 @@ __all__ = [
     "Budget",
     "Comparison",
     "Ensemble",
+    "EquationSystem",
     "Estimate",
     "Estimator",
     "ForwardGradient",
@@ -51,21 +58,32 @@ __all__ = [
     "InformationFilter",
     "Learner",
     "NoBackTrack",
+    "OnlineEM",
+    "OnlineHessian",
     "ParameterFilter",
     "Simulation",
     "SnAp",
     "SparseRTRL",
     "Structure",
     "System",
+    "TensorNoBackTrack",
     "__version__",
     "analyze",
     "bounded",
     "check",
+    "choices",
+    "choosing_system",
     "compare",
     "errors",
     "fixed",
+    "from_control",
+    "from_scipy",
+    "from_sympy",
+    "from_text",
+    "from_toml",
     "losses",
     "positive",
+    "reduction",
     "schedules",
     "streams",
     "testing",

@@ -16,6 +16,7 @@ __all__ = [
     "DataError",
     "DeclarationError",
     "FwdgradError",
+    "ModelTextError",
     "NonFiniteError",
     "ShapeError",
     "TracingError",
@@ -31,6 +32,22 @@ class FwdgradError(Exception):
 
 class DeclarationError(FwdgradError, ValueError):
     """A declaration (a system, an estimator, an optimizer, a schedule) does not make sense."""
+
+
+class ModelTextError(DeclarationError):
+    """A line of a model, written as equation text or TOML, that cannot be taken.
+
+    Attributes:
+        line: its number, from 1.
+        text: what it says.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, reason: str, *, line: int, text: str, source: str = "model") -> None:
+        shown = text.strip() if len(text.strip()) <= 100 else text.strip()[:97] + "..."
+        end = "" if reason.endswith((".", "?")) else "."
+        super().__init__(f"{source}, line {line}: {reason}{end}" + (f"\n  {shown}" if shown else ""))
+        self.reason, self.line, self.text = reason, line, text
 
 
 class ShapeError(FwdgradError, ValueError):

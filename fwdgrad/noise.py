@@ -94,11 +94,13 @@ class NoiseStream:
             size = math.prod(shape)
             bits = np.unpackbits(np.frombuffer(self._generator.bytes(-(-size // 8)), np.uint8), count=size)
             return _SIGNS[self._dtype.char][bits].reshape(shape)
+        if spec.kind == "cube roots":
+            return np.floor(3.0 * self._generator.random(shape)).astype(self._dtype)
         if spec.kind == "normal":
             return self._generator.standard_normal(shape).astype(self._dtype)
         if spec.kind == "uniform":
             return self._generator.random(shape).astype(self._dtype)
-        raise DeclarationError(f"noise: expected kind 'signs', 'normal' or 'uniform', got {spec.kind!r}.")
+        raise DeclarationError(f"noise: expected kind 'signs', 'cube roots', 'normal' or 'uniform', got {spec.kind!r}.")
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs to go on with exactly the same rows."""

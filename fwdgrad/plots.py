@@ -6,7 +6,7 @@ Figures are made without pyplot: no global state, no window, no display.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from fwdgrad.errors import DataError, DeclarationError
 
-__all__ = ["check_target", "new_figure", "plot_history", "save"]
+__all__ = ["check_target", "free_run", "new_figure", "plot_history", "plot_simulation", "save"]
 
 RECENT = 0.1
 """The moving mean is over this part of the steps made so far …"""
@@ -26,6 +26,9 @@ FEW = 20
 """… but over at least so many steps; fewer would be noise."""
 
 DARK, BLUE, GREY = "#222222", "#1f77b4", "#777777"
+
+WIDTH = 1.96
+"""Half the width of a band, in standard deviations: 95 % of a normal distribution."""
 
 
 class Losses(Protocol):
@@ -42,6 +45,19 @@ class Losses(Protocol):
     @property
     def every(self) -> int:
         """Steps per entry."""
+
+
+class Filtering(Protocol):
+    """What makes a free run with standard deviations: a `fwdgrad.Learner` with a filter as optimizer."""
+
+    def reset_state(self) -> None:
+        """Start a new trajectory."""
+
+    def predict(self, x: Any = None, *, return_std: bool = False) -> Any:
+        """(ŷ, its standard deviation) for the next sample."""
+
+    def step(self, x: Any = None, y: Any = None) -> float:
+        """One sample, here without a target."""
 
 
 def plot_history(
@@ -95,6 +111,124 @@ def plot_history(
     if path is not None:
         save(figure, path)
     return figure
+
+
+def plot_simulation(
+    times: Any,
+    data: Any,
+    simulation: Any,
+    std: Any = None,
+    path: str | os.PathLike[str] | None = None,
+    names: Sequence[str] | None = None,
+    xlabel: str = "time",
+) -> Any:
+    """Data against a simulation, one panel for each output, with a band of what is not known of the parameters.
+
+    Args:
+        times: of the samples, shape (T,).
+        data: what was observed, shape (T,) or (T, m); NaN where nothing was.
+        simulation: outputs of a free run, of the same shape; see `fwdgrad.System.simulate` and `free_run`.
+        std: standard deviations of the simulation because θ is not known exactly, of the same shape; the band is
+            ± 1.96 of them. From `free_run` they are propagated to first order: √(∇ŷᵀ C ∇ŷ) with the covariance C of θ.
+        path: file to write, in a format that its name ends in: png, pdf, svg.
+        names: of the outputs.
+        xlabel: what `times` are.
+
+    Returns:
+        The matplotlib figure.
+
+    Raises:
+        DeclarationError: matplotlib is not installed, or cannot write a file of that name.
+        DataError: the arrays have different shapes, or the file cannot be written.
+
+    Example:
+        >>> import numpy as np
+        >>> from fwdgrad.plots import plot_simulation
+        >>> t = np.linspace(0, 1, 20)
+        >>> figure = plot_simulation(t, np.cos(9 * t), np.cos(8.9 * t), 0.1 * t, names=["x"])
+        >>> figure.axes[0].get_ylabel()
+        'x'
+    """
+    if path is not None:
+        check_target(path)
+    t = np.asarray(times, float)
+    seen, drawn = (_columns(label, v, len(t)) for label, v in (("data", data), ("simulation", simulation)))
+    spread = np.zeros_like(drawn) if std is None else _columns("std", std, len(t))
+    count = drawn.shape[1]
+    if not seen.shape == drawn.shape == spread.shape or len(names or range(count)) != count:
+        raise DataError(
+            "plot_simulation: expected as many columns of data, simulation, std and names, "
+            f"got {seen.shape[1]}, {count}, {spread.shape[1]} and {len(names or range(count))}."
+        )
+    figure = new_figure(8.0, 1.2 + 2.2 * count)
+    panels = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
+    for k, axes in enumerate(panels):
+        if std is not None:
+            low, high = (drawn[:, k] + sign * WIDTH * spread[:, k] for sign in (-1, 1))
+            axes.fill_between(t, low, high, color=BLUE, alpha=0.2, linewidth=0, label="parameters, 95 %", zorder=2)
+        axes.plot(t, drawn[:, k], color=BLUE, linewidth=1.6, label="simulation", zorder=3)
+        axes.plot(t, seen[:, k], "o", color=DARK, markersize=3.5, label="data", zorder=4)
+        axes.set_ylabel(names[k] if names else f"output {k + 1}")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color="#e6e6e6", linewidth=0.6, zorder=0)
+        axes.tick_params(which="both", color="#aaaaaa")
+    panels[-1].set_xlabel(xlabel)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
+    if path is not None:
+        save(figure, path)
+    return figure
+
+
+def free_run(learner: Filtering, xs: Any = None, steps: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """A simulation with the learned parameters, and what is not known of it because they are not known exactly.
+
+    The learner starts a new trajectory and is given no targets, so nothing is learned; it is left at the end of it. The
+    standard deviations are `Learner.predict`'s: the filter's covariance (J + Λ)⁻¹ of θ, propagated to first order
+    through the influence ∂h/∂θ. They are what `plot_simulation` draws as a band.
+
+    Args:
+        learner: with a filter as optimizer and an exact influence, such as `RTRL`.
+        xs: inputs, arrays with time along axis 0; None for an autonomous system.
+        steps: how many samples; as many as there are inputs unless given.
+
+    Returns:
+        The simulation and its standard deviations, both of shape (T, *shape of the prediction).
+
+    Raises:
+        DeclarationError: the optimizer keeps no covariance, or an autonomous system is not told how many steps.
+
+    Cost: a step and a prediction a sample.
+
+    Example:
+        >>> import numpy as np, fwdgrad as fg
+        >>> from fwdgrad.plots import free_run
+        >>> system = fg.System(lambda h, x, p: h + p["v"], None, np.zeros(1), {"v": 0.0})  # h = v t
+        >>> learner = fg.Learner(system, fg.RTRL(), fg.InformationFilter("full", fisher="exact", prior=1.0))
+        >>> history = learner.run(ys=2.0 * np.arange(1, 4)[:, None])  # J = 1² + 2² + 3²
+        >>> simulation, std = free_run(learner, steps=2)
+        >>> print(std[:, 0] * np.sqrt(1 + 14))
+        [1. 2.]
+    """
+    if xs is None and steps is None:
+        raise DeclarationError("free_run: an autonomous system is run for steps=…; none was given.")
+    rows = xs if isinstance(xs, Mapping) else {"": xs}
+    count = steps if steps is not None else min(len(v) for v in rows.values())
+    learner.reset_state()
+    made = []
+    for k in range(count):
+        x = None if xs is None else {name: v[k] for name, v in rows.items()} if isinstance(xs, Mapping) else xs[k]
+        made.append(learner.predict(x, return_std=True))
+        learner.step(x)
+    simulation, std = zip(*made, strict=True)
+    return np.array(simulation), np.array(std)
+
+
+def _columns(label: str, values: Any, count: int) -> np.ndarray:
+    """Values with time along axis 0, shape (T, m)."""
+    array = np.asarray(values, float)
+    if array.ndim not in (1, 2) or len(array) != count:
+        raise DataError(f"plot_simulation: expected {label} of shape ({count},) or ({count}, m), got {array.shape}.")
+    return array.reshape(count, -1)
 
 
 def check_target(path: str | os.PathLike[str]) -> None:

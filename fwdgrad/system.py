@@ -380,7 +380,7 @@ class System:
         if self.injection is not None:
             gone = np.full(self.prediction.shape, np.nan, self.prediction.dtype)
             added += [inputs[k] for k in range(len(inputs))] + [[gone] * count]
-        step = self._step_function()
+        step = self._step_function
         states, outputs = np.empty((count, self.size), self.dtype), np.empty((count, *self.prediction.shape))
         leaves = list(coordinates.values())
         with np.errstate(all="ignore"):
@@ -424,6 +424,7 @@ class System:
         made = [r.astype(v.dtype) for r, v in zip(rows, flatten(self.x), strict=True)]
         return made, lengths[0] if steps is None else int(steps)
 
+    @cached_property
     def _step_function(self) -> Callable[..., Any]:
         """(h, inputs, coordinates) ↦ (h', ŷ), all flat; traced, if it can be."""
         names, count = list(self.coordinates), len(flatten(self.given))

@@ -1,4 +1,4 @@
-"""What systems of the catalogue share: inputs that are symbols or vectors, initial weights, checked sizes."""
+"""What systems of the catalogue share: inputs that are symbols or vectors, initial weights, equations, sizes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 import fwdgrad as fg
 
-__all__ = ["Ports", "logit", "ports", "sigmoid", "weights", "whole"]
+__all__ = ["Ports", "declared", "logit", "number", "ports", "sigmoid", "weights", "whole"]
 
 SYMBOLS = 32
 """Size of the alphabet where a builder is told nothing."""
@@ -87,6 +88,30 @@ def sigmoid(a: Any) -> Any:
 def logit(p: Any) -> Any:
     """The a with sigmoid(a) = p, for 0 < p < 1."""
     return np.log(p) - np.log1p(-p)
+
+
+def declared(equations: str, name: str, dt: float, method: str, dtype: npt.DTypeLike) -> fg.EquationSystem:
+    """A system from equation text.
+
+    Args:
+        equations: see `fwdgrad.from_text`.
+        name: what to call it.
+        dt: time between two samples.
+        method: the integrator.
+        dtype: float64 or float32.
+    """
+    return fg.from_text(equations, dt=dt, method=method, name=name).astype(dtype)
+
+
+def number(who: str, name: str, value: Any) -> float:
+    """`value` as a float.
+
+    Raises:
+        DeclarationError: it is not a finite number above 0.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 < value < np.inf:
+        raise fg.errors.DeclarationError(f"{who}({name}=…): expected a number above 0, got {value!r}.")
+    return float(value)
 
 
 def whole(who: str, name: str, value: Any, least: int = 1) -> int:

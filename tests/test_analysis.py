@@ -178,6 +178,9 @@ def test_what_the_candidates_say_of_themselves():
     assert (by["NoBackTrack"].vjps, by["NoBackTrack"].jvps) == (3, 1)
     assert (by["UORO"].vjps, by["UORO"].jvps) == (2, 1)
     assert (by["UORO, probe-scaled"].vjps, by["UORO, probe-scaled"].jvps) == (2, 2)
+    assert (by["TensorNoBackTrack"].vjps, by["TensorNoBackTrack"].jvps) == (3, 3)
+    assert by["TensorNoBackTrack"].nbytes < by["UORO"].nbytes
+    assert "TensorNoBackTrack" not in {c.label for c in fg.analyze(lotka_volterra()).candidates}
     assert by["RTRL"].vjps == 25
     assert fg.analyze(lotka_volterra()).candidates[0].vjps == 3
     # with fewer parameters than states, column by column

@@ -344,6 +344,7 @@ def test_a_second_ctrl_c_is_not_waited_for(folder, monkeypatch, capsys):
 
     class Job:
         unit = ""
+        again = False
 
         def __len__(self):
             return 10
@@ -775,3 +776,168 @@ def test_a_catalogue_system_is_compared_on_the_text_that_comes_with_python(capsy
     assert main(["compare", "tanh-rnn", "--units", "4", "--steps", "20", "--replicas", "2", "--quiet"]) == 0
     out = capsys.readouterr().out
     assert all(label in out for label in ("NoBackTrack", "UORO", "TBPTT(1)", "TBPTT(10)"))
+
+
+# ---- model files
+
+GROWTH = """\
+name = "growth"
+[state]
+x = { rate = "a*x*(1 - x/K) - u*x", start = "x0", unit = "g" }
+[params]
+a = { value = 0.6, in = [0, inf], unit = "1/day" }
+K = { value = 8, in = [0, inf], unit = "g" }
+x0 = { value = 1.5, unit = "g" }
+twice = { tied = "2*a" }
+[inputs]
+u = 0.0
+[outputs]
+mass = { value = "x", noise = 0.1 }
+light = { value = "x/2", noise = 0.1 }
+[settings]
+method = "heun"
+"""
+
+DECAY = "d x/dt = -k*x + 0*t\nx(0) = 2\nparam k = 0.3\noutput x\n"
+
+
+@pytest.fixture
+def culture(folder):
+    """Models, and data of a culture: every half day, with gaps; and the same at uneven times, without."""
+    (folder / "growth.toml").write_text(GROWTH)
+    (folder / "decay.txt").write_text(DECAY)
+    rng = np.random.default_rng(0)
+    days, drain = 100 + 0.5 * np.arange(40), 0.1 * rng.random(40)
+    mass = 7 / (1 + 6 * np.exp(-0.8 * (days - 100))) + 0.05 * rng.normal(size=40)
+    mass[5:8] = np.nan
+    with open("even.csv", "w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["who", "day", "weighed", "drain"])
+        rows.writerows(
+            ["me", repr(float(d)), "" if np.isnan(m) else repr(float(m)), repr(float(u))]
+            for d, m, u in zip(days, mass, drain, strict=True)
+        )
+    uneven = np.cumsum(rng.random(30))
+    np.savez("uneven.npz", time=uneven, x=2 * np.exp(-0.5 * (uneven - uneven[0])))
+    return folder, drain, mass
+
+
+EVEN = ["growth.toml", "even.csv", "--time", "day", "--observe", "mass=weighed", "--inputs", "u=drain"]
+
+
+def passes(system, xs, ys, count, rate=0.05):
+    """What the library learns in so many passes, each a trajectory."""
+    learner = fg.Learner(system, optimizer=fg.AdaGrad(rate))
+    losses = []
+    for k in range(count):
+        if k:
+            learner.reset_state()
+        losses.append(learner.run(xs, ys).loss)
+    return learner, losses
+
+
+def test_a_model_file_is_learned_as_the_library_learns_it(culture, capsys):
+    folder, drain, mass = culture
+    assert main(["learn", *EVEN, "--steps", "200", "--quiet", "--save", "s", "--predictions", "p.csv"]) == 0
+    out = capsys.readouterr().out
+    system = fg.from_toml(folder / "growth.toml", dt=0.5)
+    learner, losses = passes(system, {"u": drain}, np.stack([mass, np.full(40, np.nan)], axis=1), 5)
+    assert same(fg.Learner.load("s", system).params, learner.params)
+    assert row(out, "loss over the first pass")[-1] == f"{np.nanmean(losses[0]):.4g}"
+    assert row(out, "loss over the last pass")[-1] == f"{np.nanmean(losses[-1]):.4g}"
+    assert np.nanmean(losses[-1]) < 0.5 * np.nanmean(losses[0])
+    assert row(out, "parameter") == ["parameter", "shape", "start", "end", "unit"]
+    assert row(out, "a ") == ["a", "number", "0.6", f"{learner.params['a']:.6g}", "1/day"]
+    assert row(out, "twice") == ["twice", "(tied)", "number", "1.2", f"{learner.params['twice']:.6g}"]
+    assert (folder / "p.csv").read_text().splitlines()[0] == "step,mass,light"
+
+
+def test_a_short_series_is_gone_through_until_2000_samples(culture, capsys):
+    assert main(["learn", *EVEN, "--quiet"]) == 0
+    assert "50 times through the 40 in even.csv" in capsys.readouterr().out
+
+
+def test_resuming_a_model_changes_no_bit(culture, capsys):
+    for steps in ("120", "133"):  # at the end of a pass, and within one
+        assert main(["learn", *EVEN, "--quiet", "--steps", "200", "--save", "whole"]) == 0
+        assert main(["learn", *EVEN, "--quiet", "--steps", steps, "--save", "part"]) == 0
+        assert main(["learn", "growth.toml", "--quiet", "--resume", "part", "--steps", "200"]) == 0
+        assert same(learned("whole"), learned("part"))
+
+
+def test_uneven_times_are_steps_and_the_start_is_at_the_first_of_them(culture, capsys):
+    job = ["learn", "decay.txt", "uneven.npz", "--time", "time", "--quiet", "--steps", "60", "--save", "s"]
+    assert main(job) == 0
+    stored = np.load("uneven.npz")
+    elapsed = np.diff(stored["time"], prepend=stored["time"][0])
+    system = fg.from_text(DECAY + f"t(0) = {float(stored['time'][0])!r}", dt="elapsed")
+    learner, losses = passes(system, {"elapsed": elapsed}, stored["x"][:, None], 2)
+    assert losses[0][0] == 0.0
+    assert same(fg.Learner.load("s", system).params, learner.params)
+    assert float(learner.state["t"]) == pytest.approx(stored["time"][-1])
+
+
+def test_a_step_in_the_model_is_held_against_the_times(culture, capsys):
+    folder, _, _ = culture
+    (folder / "growth.toml").write_text(GROWTH + "dt = 0.5\n")
+    assert main(["learn", *EVEN, "--quiet", "--steps", "40"]) == 0
+    timeless = [word for word in EVEN if word not in ("--time", "day")]
+    assert main(["learn", *timeless, "--quiet", "--steps", "40"]) == 0
+    assert capsys.readouterr().err == ""
+    (folder / "growth.toml").write_text(GROWTH + "dt = 0.25\n")
+    assert main(["learn", *EVEN]) == 2
+    assert "the samples are 0.5 apart" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["analyze"], ["explain", "--estimator", "rtrl"]])
+def test_a_model_file_is_a_system_for_other_commands(culture, command, capsys):
+    assert main([command[0], "growth.toml", *command[1:]]) == 0
+    assert main([command[0], "decay.txt", *command[1:]]) == 0
+    assert capsys.readouterr().out
+
+
+def test_analyze_says_of_a_model_what_the_library_says(culture, capsys):
+    folder, _, _ = culture
+    assert main(["analyze", "growth.toml"]) == 0
+    assert capsys.readouterr().out == f"{fg.analyze(fg.from_toml(folder / 'growth.toml', dt='elapsed'))}\n"
+
+
+def test_estimators_are_compared_on_a_model(culture, capsys):
+    data = ["growth.toml", "--data", "even.csv", *EVEN[2:]]
+    assert main(["compare", *data, "--estimators", "uoro", "--replicas", "2", "--quiet"]) == 0
+    assert "UORO" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "fragments"),
+    [
+        (["growth.toml"], ["needs data"]),
+        (["none.toml"], ["none.toml", "cannot be read"]),
+        (["broken.txt", "even.csv"], ["broken.txt, line 2: 'y' is not declared"]),
+        ([*EVEN, "--data", "even.csv"], ["give one of them"]),
+        ([*EVEN, "--targets", "weighed"], ["--observe"]),
+        (["growth.toml", "--text", "text.txt"], ["does not read text"]),
+        ([*EVEN, "--units", "3"], ["no option --units"]),
+        ([*EVEN, "--time", "hour"], ["no column 'hour'"]),
+        ([*EVEN, "--time", "who"], ["line 2, column 'who'", "expected a number"]),
+        ([*EVEN, "--observe", "mas=weighed"], ["no 'mas'", "Did you mean 'mass'"]),
+        ([*EVEN, "--observe", "mass=weighted"], ["no column 'weighted'", "Did you mean 'weighed'"]),
+        ([*EVEN, "--observe", "mass=weighed,mass=day"], ["twice"]),
+        ([*EVEN, "--inputs", "v=drain"], ["no 'v'"]),
+        ([*EVEN, "--inputs", ""], ["also needs u"]),
+        (["growth.toml", "even.csv", "--time", "day"], ["no column 'u'"]),
+        (["growth.toml", "even.csv", "--observe", "mass=weighed", "--inputs", "u=drain"], ["--time COLUMN"]),
+        (["decay.txt", "back.npz", "--time", "time"], ["sample 2 is at 1"]),
+        (["decay.txt", "back.npz", "--time", "pairs"], ["one number a sample"]),
+        (["decay.txt", "back.npz", "--time", "x", "--observe", "x=pairs"], ["2 numbers"]),
+        (["model.py:system", "run.npz", "--time", "day"], ["--time", "model.py:system is not"]),
+        (["tanh-rnn", "--text", "text.txt", "--observe", "a=b"], ["--observe"]),
+    ],
+)
+def test_wrong_words_about_a_model_are_refused(culture, argv, fragments, capsys):
+    folder, _, _ = culture
+    (folder / "broken.txt").write_text("# a slip\nd x/dt = y\nx(0) = 1\ndt = 1\n")
+    np.savez("back.npz", time=[0.0, 2.0, 1.0], x=[1.0, 2.0, 3.0], pairs=np.ones((3, 2)))
+    assert main(["learn", *argv]) == 2
+    said = capsys.readouterr().err
+    assert all(fragment in said for fragment in fragments), said

@@ -46,8 +46,11 @@ LAYERS = {
     "estimators": 7,
     "samples": 7,
     "noise": 7,
-    # the choice of an algorithm; one online step, and running it on an engine
+    # the choice of an algorithm; one online step, and running it on an engine; other recursions of the same kind
     "analysis": 8,
+    "second_order": 8,
+    "hidden_markov": 8,
+    "choices": 8,
     "step": 8,
     "checkpoint": 8,
     "execution": 9,
@@ -59,8 +62,8 @@ LAYERS = {
     "compare": 12,
     "data": 12,
     "ensemble": 12,
-    "limits": 12,
-    # conformance of what others write
+    # the limit of small steps; conformance of what others write
+    "limits": 13,
     "testing": 13,
     # the public names, and the catalogue that is written with them alone
     "__init__": 14,

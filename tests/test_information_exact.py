@@ -61,8 +61,10 @@ class Kalman:
     def __init__(self, size: int, covariance: np.ndarray, R: np.ndarray, Q: float = 0.0) -> None:
         self.mean, self.P, self.R, self.Q = np.zeros(size), np.array(covariance), R, Q * np.eye(size)
 
-    def update(self, H: np.ndarray, y: np.ndarray) -> None:
+    def predict(self) -> None:
         self.P = self.P + self.Q
+
+    def update(self, H: np.ndarray, y: np.ndarray) -> None:
         K = self.P @ H.T @ np.linalg.inv(H @ self.P @ H.T + self.R)
         self.mean = self.mean + K @ (y - H @ self.mean)
         left = np.eye(len(self.mean)) - K @ H
@@ -150,19 +152,52 @@ def test_both_forms_are_a_textbook_kalman_filter_through_the_influence(kind):
 
 
 def test_the_covariance_form_with_process_noise_is_a_textbook_kalman_filter():
+    """Parameters wander at every step; a third of the samples have no target."""
     xs, H, ys, _ = samples(2, 3)
+    ys[::3] = np.nan
     filter_ = ParameterFilter(initial_covariance=2.0, process_noise=1e-2, observation_noise=0.49)
     learner = fg.Learner(regression(), fg.RTRL(), filter_)
-    kalman = Kalman(6, 2.0 * np.eye(6), 0.49 * np.eye(2), Q=1e-2)
-    control = Kalman(6, 2.0 * np.eye(6), 0.49 * np.eye(2))
+    kalman, still, late = (Kalman(6, 2.0 * np.eye(6), 0.49 * np.eye(2), Q=q) for q in (1e-2, 0.0, 1e-2))
+    for t in range(STEPS):
+        J = np.kron(np.eye(2), H[t])
+        kalman.predict()
+        _, std = learner.predict(xs[t], return_std=True)
+        assert relative(std, np.sqrt(np.diagonal(J @ kalman.P @ J.T))) < 1e-10
+        learner.step(xs[t], ys[t])
+        if t % 3:
+            for one in (kalman, still, late):
+                one.update(J, ys[t])
+            late.predict()
+        assert relative(learner.parameter_std()["theta"].ravel(), np.sqrt(np.diagonal(kalman.P))) < 1e-10
+        if t:
+            assert relative(learner.params["theta"].ravel(), kalman.mean) < 1e-10
+    # negative controls: without process noise, and with parameters that stand still while they are not seen
+    assert relative(still.mean, kalman.mean) > 1e-2
+    assert relative(late.mean, kalman.mean) > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["information", "covariance", "process noise"])
+def test_filterpy_comes_to_the_same(kind):
+    """A Kalman filter of another library on θ, over 1000 steps, a third of them without a target."""
+    filterpy = pytest.importorskip("filterpy.kalman")
+    xs, H, ys, _ = samples(2, 3)
+    ys[::3] = np.nan
+    Q = 1e-2 if kind == "process noise" else 0.0
+    filter_ = (
+        InformationFilter("full", "exact", prior=0.5)
+        if kind == "information"
+        else ParameterFilter(initial_covariance=2.0, process_noise=Q, observation_noise=0.49)
+    )
+    learner = fg.Learner(regression(), fg.RTRL(), filter_)
+    other = filterpy.KalmanFilter(dim_x=6, dim_z=2)
+    other.x, other.P, other.Q, other.R = np.zeros((6, 1)), 2.0 * np.eye(6), Q * np.eye(6), 0.49 * np.eye(2)
     for t in range(STEPS):
         learner.step(xs[t], ys[t])
-        J = np.kron(np.eye(2), H[t])
-        kalman.update(J, ys[t])
-        control.update(J, ys[t])
-        assert relative(learner.params["theta"].ravel(), kalman.mean) < 1e-10
-    assert relative(learner.parameter_std()["theta"].ravel(), np.sqrt(np.diagonal(kalman.P))) < 1e-10
-    assert relative(control.mean, kalman.mean) > 1e-2  # negative control: without process noise
+        other.predict()
+        other.update(ys[t].reshape(2, 1) if t % 3 else None, H=np.kron(np.eye(2), H[t]))
+        if t:
+            assert relative(learner.params["theta"].ravel(), other.x[:, 0]) < 1e-10
+        assert relative(learner.parameter_std()["theta"].ravel(), np.sqrt(np.diagonal(other.P))) < 1e-10
 
 
 def test_the_covariance_form_without_process_noise_is_the_information_form():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
 
 import numpy as np
@@ -15,6 +16,7 @@ from fwdgrad.engines.numpy_engine import compile_program
 from fwdgrad.errors import DeclarationError, NonFiniteError, ShapeError, UnknownNameError
 from fwdgrad.execution import Execution
 from fwdgrad.optimizers import Block, Full, InformationFilter, LowRank, ParameterFilter, QuasiDiagonal
+from fwdgrad.optimizers.information.fisher import root
 from fwdgrad.optimizers.informed import Evidence, Setting
 from fwdgrad.program import Abstract, trace
 from fwdgrad.structure.costs import multiply_adds
@@ -86,13 +88,37 @@ def test_engines_agree(matrix, fisher):
     np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-10)
 
 
-@pytest.mark.parametrize("matrix", ["diagonal", "quasi-diagonal"])
-def test_the_compiled_engine_agrees(matrix):
+COMPILED = [(m, f) for m in MATRICES for f in ("outer", "exact")]
+QUICK = [("diagonal", "outer"), ("quasi-diagonal", "outer")]
+
+
+@pytest.mark.parametrize(
+    ("matrix", "fisher"), [pytest.param(*c, marks=() if c in QUICK else pytest.mark.slow) for c in COMPILED]
+)
+def test_the_compiled_engine_agrees(matrix, fisher):
     pytest.importorskip("numba")
-    filter_ = InformationFilter(matrix, "outer", fg.schedules.inverse_power(0.5), 2.0)
+    filter_ = InformationFilter(matrix, fisher, fg.schedules.inverse_power(0.5), 2.0)
     made = [learn(filter_, engine=e, xs=TEXT[0][:25], ys=TEXT[1][:25])[0] for e in ("numpy", "numba")]
     assert made[1].engine == "numba"
     np.testing.assert_allclose(flat(made[0]), flat(made[1]), rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.slow
+def test_the_covariance_form_runs_on_every_engine():
+    """With process noise, an adaptive observation noise, and missing targets."""
+    pytest.importorskip("numba")
+    system = systems.tanh_rnn(units=3, inputs=2)
+    rng = np.random.default_rng(0)
+    xs, ys = rng.normal(size=(30, 2)), rng.normal(size=(30, 1))
+    ys[::4] = np.nan
+    made = []
+    for engine in ("numpy", "eager", "numba"):
+        learner = fg.Learner(system, fg.NoBackTrack(), ParameterFilter(0.1, 1e-4, "adaptive"), engine=engine)
+        learner.run(xs, ys)
+        assert learner.engine == engine
+        made.append(np.concatenate([flat(learner), *(np.ravel(s) for s in learner.parameter_std().values())]))
+    for other in made[1:]:
+        np.testing.assert_allclose(made[0], other, rtol=1e-8, atol=1e-10)
 
 
 @EVERY_MATRIX
@@ -201,18 +227,41 @@ def two_outputs() -> fg.System:
         (singular, DeclarationError, "positive definite"),
         (indefinite, DeclarationError, "positive definite"),
         (not_square, ShapeError, "Expected: .2, 2."),
+        (lambda prediction: [[1.0, 0.0], [0.0, 1.0]], DeclarationError, "an array"),
     ],
     ids=lambda f: getattr(f, "__name__", ""),
 )
 def test_a_fisher_matrix_of_ones_own_has_to_be_positive_definite(fisher, error, message):
     with pytest.raises(error, match=message):
         fg.Learner(two_outputs(), fg.RTRL(), InformationFilter("full", fisher))
-    good = InformationFilter("full", lambda prediction: np.array([[2.0, 0.5], [0.5, 1.0]]))
-    fg.Learner(two_outputs(), fg.RTRL(), good).step(np.ones(2), np.ones(2))
+    for good in ([[2.0, 0.5], [0.5, 1.0]], [[2, 1], [1, 2]]):
+        filter_ = InformationFilter("full", lambda prediction, good=good: np.array(good))
+        fg.Learner(two_outputs(), fg.RTRL(), filter_).step(np.ones(2), np.ones(2))
 
 
-def test_a_fisher_matrix_that_becomes_indefinite_is_refused_and_changes_nothing():
-    learner = fg.Learner(two_outputs(), fg.RTRL(), InformationFilter("full", indefinite_later))
+def without_diagonal_later(prediction):
+    """Likewise, but with nothing at all on the diagonal where it is indefinite: eigenvalues 1 and −1."""
+    near = np.where(np.sum(prediction * prediction) < 100.0, 1.0, 0.0)
+    return near * np.eye(2) + (1.0 - near) * (1.0 - np.eye(2))
+
+
+def test_a_root_is_one_or_says_so():
+    """LᵀL = I for regular and singular matrices of any size; NaN for indefinite ones, whatever their diagonal."""
+    rng = np.random.default_rng(0)
+    for rank in (1, 2, 4):
+        B = rng.normal(size=(rank, 4)) * [1e-4, 1.0, 1e3, 1.0]
+        for matrix in (B.T @ B, 1e-30 * B.T @ B, (B.T @ B).astype(np.float32)):
+            L = root(matrix)
+            tolerance = 1e-12 if matrix.dtype == float else 1e-5
+            np.testing.assert_allclose(L.T @ L, matrix, atol=tolerance * np.trace(matrix))
+    assert not root(np.zeros((3, 3))).any()
+    for bad in ([[0.0, 1.0], [1.0, 0.0]], [[1.0, 2.0], [2.0, 1.0]], [[1.0, 1.0], [1.0, 1.0 - 1e-8]]):
+        assert not np.isfinite(root(np.array(bad))).all()
+
+
+@pytest.mark.parametrize("fisher", [indefinite_later, without_diagonal_later])
+def test_a_fisher_matrix_that_becomes_indefinite_is_refused_and_changes_nothing(fisher):
+    learner = fg.Learner(two_outputs(), fg.RTRL(), InformationFilter("full", fisher))
     learner.step(np.ones(2), np.ones(2))
     before = flat(learner)
     with pytest.raises(NonFiniteError, match="positive definite"):
@@ -243,13 +292,14 @@ def test_an_own_fisher_matrix_is_used():
         {"decay": np.nan},
         {"decay": fg.schedules.inverse_power(2.0)},
         {"decay": "slow"},
+        {"decay": lambda t: "slow"},
         {"inflation": -1e-3},
         {"fisher": "hessian"},
         {"matrix": "sparse"},
         {"matrix": Full},
         {"matrix": 3},
     ],
-    ids=repr,
+    ids=lambda options: next(iter(options)),
 )
 def test_options_that_do_not_make_sense_are_refused(options):
     with pytest.raises(DeclarationError, match=f"InformationFilter.{next(iter(options))}"):
@@ -286,12 +336,22 @@ def test_what_does_not_fit_the_system_is_refused():
     refused(DeclarationError, InformationFilter(Block([{"W": 0, "V": 0}])), "as long along their axes")
     refused(DeclarationError, InformationFilter(Block([{"W": 2}])), "an axis of shape")
     refused(DeclarationError, InformationFilter(Block([{"W": 0}, {"W": 1}])), "each in one group")
-    refused(DeclarationError, InformationFilter(QuasiDiagonal([{"W": 0}], ["W"])), "one parameter for each of 4")
+    refused(DeclarationError, InformationFilter(QuasiDiagonal([{"W": 0}], ["W"])), "16 for 4 units")
+    refused(DeclarationError, InformationFilter(QuasiDiagonal([{"b": 0, "W": 0, "R": 0}], ["b", "b"])), "4 for 0 units")
+    refused(DeclarationError, InformationFilter(QuasiDiagonal([{"W": 0}], ["b"])), "parameters of no unit")
+    refused(UnknownNameError, InformationFilter(QuasiDiagonal(biases=["B"])), "Did you mean 'b'")
     refused(DeclarationError, ParameterFilter(), "targets of the shape of the predictions")
     custom = fg.System(lambda h, x, t: t["a"] * h, None, np.ones(2), {"a": 1.0}, loss=oracles.log_cosh)
     refused(DeclarationError, InformationFilter("full", "exact"), "whose loss has a Fisher matrix", custom)
+    large = systems.tanh_rnn(units=200, inputs=2)
+    refused(DeclarationError, InformationFilter("full"), r"at most 268,435,456 numbers", large)
+    refused(DeclarationError, ParameterFilter(), "at most", large)
+    fg.Learner(large, fg.UORO(), InformationFilter("block"))  # 200 blocks of 203, one of 201
     with pytest.raises(DeclarationError, match="leaf → axis"):
         Block(units=3)
+    alone, zeros = InformationFilter("low-rank"), {"a": np.zeros(2)}
+    with pytest.raises(DeclarationError, match="which a Learner draws"):
+        alone.update(zeros, alone.init(zeros), zeros)
     for bad in ({"rank": 0}, {"shrink": 0.0}, {"shrink": 1.5}):
         with pytest.raises(DeclarationError, match="LowRank"):
             LowRank(**bad)
@@ -303,6 +363,30 @@ def test_what_does_not_fit_the_system_is_refused():
     refused(DeclarationError, InformationFilter("block"), "functions that can be traced", untraced, "eager")
     by_hand = InformationFilter(Block([{"a": 0}]))
     fg.Learner(untraced, fg.UORO(), by_hand, engine="eager").step(None, np.ones(2))
+
+
+def test_a_quasi_diagonal_without_biases_says_that_it_is_a_diagonal():
+    """A bias inside of the tanh is not found; one that is named is taken, and makes a difference."""
+
+    def F(h, x, theta):
+        return np.tanh(theta["W"] @ h + theta["b"] + x)
+
+    rng = np.random.default_rng(0)
+    params = {"W": rng.normal(size=(3, 3)), "b": rng.normal(size=3)}
+    xs, ys = rng.normal(size=(2, 20, 3))
+
+    def trained(matrix):
+        system = fg.System(F, None, np.zeros(3), params, np.zeros(3))
+        learner = fg.Learner(system, fg.RTRL(), InformationFilter(matrix))
+        learner.run(xs, ys)
+        return flat(learner)
+
+    with pytest.warns(UserWarning, match="no unit has a bias"):
+        silent = trained("quasi-diagonal")
+    np.testing.assert_array_equal(silent, trained("diagonal"))
+    named = trained(QuasiDiagonal(biases="b"))
+    np.testing.assert_array_equal(named, trained(QuasiDiagonal([{"W": 0, "b": 0}], ["b"])))
+    assert np.max(np.abs(named - silent)) > 1e-3
 
 
 # ---------------------------------------------------------------- the metric in the reduction
@@ -367,6 +451,7 @@ def test_the_influence_stays_unbiased_in_any_metric(matrix, estimator):
 
 @pytest.mark.parametrize("matrix", METRICS)
 @pytest.mark.parametrize("name", ["tanh-rnn", "lstm", "shared"])
+@pytest.mark.filterwarnings("ignore:QuasiDiagonal. no unit has a bias")
 def test_rows_are_measured_in_the_metric(matrix, name):
     """‖b_i‖² = b_iᵀ S⁻¹ b_i, for rows that stand several to a product, against dense matrices."""
     if name == "shared":  # one parameter feeds both state variables of a unit
@@ -496,23 +581,50 @@ def check_positive(matrix, decay, prior, steps):
     assert np.all(norms > 0)
     # each block gives gᵀ(S + g gᵀ)⁻¹g < 1, and low rank has at least half of the diagonal
     assert np.all(norms < {"full": 1, "block": 2}.get(matrix, 12) + 1e-6)
-    if matrix != "low-rank":
-        for leaf in bound.variances(state).values():
-            assert np.all(leaf > 0)
+    check_definite(matrix, bound, state.matrix, prior)
+
+
+def check_definite(matrix, bound, state, prior):
+    for leaf in bound.form.variances(state).values():
+        assert np.all((leaf > 0) & np.isfinite(leaf))
     if matrix in ("full", "block"):
-        for factor in state.matrix.factors:
+        for factor in state.factors:
             assert np.all(np.diagonal(factor, axis1=-2, axis2=-1) > 0)
     if matrix == "full":
         # two directions are seen, four are not: their precision is the prior's, whatever was added elsewhere
-        singular_values = np.linalg.svd(state.matrix.factors[0][0], compute_uv=False)
+        singular_values = np.linalg.svd(state.factors[0][0], compute_uv=False)
         np.testing.assert_allclose(singular_values[2:], np.sqrt(prior), rtol=1e-3)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("matrix", [*forms()])
 @pytest.mark.parametrize("decay", [0.0, 1e-3])
-def test_positive_definite_after_a_million_steps(matrix, decay):
-    check_positive(matrix, decay, 1e-12, steps=1_000_000)
+def test_a_million_steps(matrix, decay):
+    """A learner, compiled: positive definite all the way, and after the first tenth no memory is taken any more."""
+    pytest.importorskip("numba")
+
+    def Y(h, x, theta):
+        return np.reshape(np.sum(theta["W"] * np.reshape(x[:4], (2, 2))) + theta["b"] @ x[4:], (1,))
+
+    params = {k: np.zeros(shape) for k, shape in SIX.items()}
+    system = fg.System(lambda h, x, theta: h, Y, np.zeros(1), params, np.zeros(6))
+    filter_ = InformationFilter(forms()[matrix], decay=decay, prior=1e-12)
+    learner = fg.Learner(system, fg.RTRL(), filter_, engine="numba")
+    held = []
+    for part in range(10):
+        ys = np.random.default_rng(part).normal(size=(100_000, 1))
+        history = learner.run(poor_gradients(100_000, 100 + part), ys, record=100_000)
+        assert learner.engine == "numba"
+        assert np.all(np.isfinite(history.loss))
+        check_definite(matrix, learner._execution.steps.informed, learner._unpacked.optimizer.matrix, 1e-12)
+        del history, ys
+        if part == 0:
+            tracemalloc.start()
+        gc.collect()
+        held.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    assert learner.steps == 1_000_000
+    assert held[-1] - held[1] < 20_000
 
 
 def test_a_sum_of_outer_products_would_have_lost_it():

@@ -16,13 +16,15 @@ def stream(estimator: Any, name: str, most: int = 1 << 30, easy: int = 256) -> R
     """The compiled loop by itself: samples, signs and results are arrays in memory."""
 
     def prepare(problem: Problem) -> Prepared:
+        from fwdgrad.engines.numba_engine import aligned
+
         start = time.perf_counter()
         execution = Execution(problem.system, estimator, fg.SGD(RATE), "numba")
         compiled = execution.stream("learn")
         build = time.perf_counter() - start
         rows = [*problem.samples, *([problem.signs] if execution.specs else [])]
-        carry = execution.initial()
-        begin, outs = [leaf.copy() for leaf in carry], results(execution, problem.steps)
+        begin, outs = execution.initial(), results(execution, problem.steps)
+        carry = [aligned(leaf) for leaf in begin]  # as a learner holds it
 
         def run() -> float:
             for leaf, first in zip(carry, begin, strict=True):
@@ -42,11 +44,13 @@ def model(name: str) -> Rival:
     """F and Y and nothing else, as the same kind of loop."""
 
     def prepare(problem: Problem) -> Prepared:
+        from fwdgrad.engines.numba_engine import aligned
+
         start = time.perf_counter()
         execution = Execution(problem.system, fg.TBPTT(1), fg.SGD(RATE), "numba")
         compiled = execution.stream("transit")
         build = time.perf_counter() - start
-        carry, outs = execution.initial(), results(execution, problem.steps)
+        carry, outs = [aligned(leaf) for leaf in execution.initial()], results(execution, problem.steps)
         rows = [problem.samples[0]]
 
         def run() -> float:

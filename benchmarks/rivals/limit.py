@@ -12,6 +12,8 @@ from benchmarks.rivals.problem import INNER, Prepared, Problem, Rival
 def _passes(problem: Problem) -> Prepared:
     import numba
 
+    from fwdgrad.engines.numba_engine import aligned
+
     @numba.njit(fastmath={"reassoc", "contract", "nsz", "arcp"})
     def loop(theta, w, steps, alpha, beta, rate):
         for _ in range(steps):
@@ -21,7 +23,7 @@ def _passes(problem: Problem) -> Prepared:
                 w[k] = new
 
     count = sum(problem.system.params[k].size for k in INNER)
-    theta, w = np.zeros(count), np.zeros(count)
+    theta, w = aligned(np.zeros(count)), aligned(np.zeros(count))
     start = time.perf_counter()
     loop(theta, w, 1, 0.5, 1e-3, 1e-6)
     build = time.perf_counter() - start

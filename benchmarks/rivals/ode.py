@@ -1,4 +1,4 @@
-"""Exact sensitivities of a small ODE: Lotka and Volterra's, by Euler steps."""
+"""Exact sensitivities of a small ODE: Lotka and Volterra's, by steps of Euler's and of the Runge–Kutta method."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from benchmarks.rivals.measure import Effort, Found, absent, rounds, say
 from benchmarks.rivals.problem import Rival
 from benchmarks.rivals.report import paces, ratios, target
 from fwdgrad.execution import Execution
+from fwdgrad.integrate import step_map
 
 START = np.array([10.0, 10.0])
 RATES = np.array([1.1, 0.1, 0.1, 0.4])
 TIME = 10.0
 EXACT = np.array([[6.33285, 16.33123, -28.59391, 27.58254], [24.45878, 14.33824, -101.50118, 90.07591]])
 """∂(x, y)/∂p at t = 10, from solvers of high order."""
+METHODS = {"euler": "Euler", "rk4": "Runge–Kutta of order 4"}
 AGREE = 1e-9
 STREAM, STEP = "fwdgrad, RTRL, compiled stream", "fwdgrad, RTRL, `Learner.step`"
 DIFFRAX, FOLD, BUFFER = "diffrax, `ForwardMode`", "casadi, `fold`", "casadi, `buffer()` at every step"
@@ -38,12 +40,13 @@ class Trajectory:
     """∂(x, y)/∂p at the end of the last run."""
 
 
-def system(steps: int) -> fg.System:
+def system(method: str, steps: int) -> fg.System:
     def rate(h: Any, x: Any, p: Any) -> Any:
         a, b, c, d = p["p"]
         return np.stack([a * h[0] - b * h[0] * h[1], c * h[0] * h[1] - d * h[1]])
 
-    return fg.System(rate, None, state=START, params={"p": RATES}, dt=TIME / steps, name="lotka-volterra")
+    dt = TIME / steps
+    return fg.System(rate, None, state=START, params={"p": RATES}, dt=dt, method=method, name="lotka-volterra")
 
 
 def _timed(steps: int, go: Callable[[], Any], keep: list[Any]) -> float:
@@ -54,9 +57,9 @@ def _timed(steps: int, go: Callable[[], Any], keep: list[Any]) -> float:
     return spent / steps
 
 
-def fwdgrad_stream(steps: int) -> Trajectory:
+def fwdgrad_stream(method: str, steps: int) -> Trajectory:
     start = time.perf_counter()
-    execution = Execution(system(steps), fg.RTRL(), fg.SGD(1e-3), "numba")
+    execution = Execution(system(method, steps), fg.RTRL(), fg.SGD(1e-3), "numba")
     compiled = execution.stream("transit")
     build = time.perf_counter() - start
     carry = execution.initial()
@@ -74,9 +77,9 @@ def fwdgrad_stream(steps: int) -> Trajectory:
     return Trajectory(build, run, slopes)
 
 
-def fwdgrad_step(steps: int) -> Trajectory:
+def fwdgrad_step(method: str, steps: int) -> Trajectory:
     start = time.perf_counter()
-    declared = system(steps)
+    declared = system(method, steps)
     fg.Learner(declared, fg.RTRL(), fg.SGD(1e-3), engine="numba").step()
     build = time.perf_counter() - start
     keep: list[fg.Learner] = []
@@ -95,7 +98,26 @@ def fwdgrad_step(steps: int) -> Trajectory:
     return Trajectory(build, run, lambda: keep[0].influence_matrix())
 
 
-def diffrax_forward(steps: int) -> Trajectory:
+def _runge_kutta() -> Any:
+    """The classical method, which diffrax describes by its coefficients and has none of."""
+    import diffrax
+
+    class RungeKutta(diffrax.AbstractERK):
+        tableau = diffrax.ButcherTableau(
+            c=np.array([0.5, 0.5, 1.0]),
+            b_sol=np.array([1 / 6, 1 / 3, 1 / 3, 1 / 6]),
+            b_error=np.zeros(4),
+            a_lower=(np.array([0.5]), np.array([0.0, 0.5]), np.array([0.0, 0.0, 1.0])),
+        )
+        interpolation_cls = diffrax.ThirdOrderHermitePolynomialInterpolation.from_k
+
+        def order(self, terms: Any) -> int:
+            return 4
+
+    return RungeKutta()
+
+
+def diffrax_forward(method: str, steps: int) -> Trajectory:
     import diffrax
     import jax
     import jax.numpy as jnp
@@ -106,7 +128,7 @@ def diffrax_forward(steps: int) -> Trajectory:
     def final(p: Any) -> Any:
         solution = diffrax.diffeqsolve(
             diffrax.ODETerm(rate),
-            diffrax.Euler(),
+            diffrax.Euler() if method == "euler" else _runge_kutta(),
             t0=0.0,
             t1=TIME,
             dt0=None,
@@ -128,20 +150,23 @@ def diffrax_forward(steps: int) -> Trajectory:
     )
 
 
-def _casadi(steps: int) -> Any:
-    """One Euler step of state and sensitivities: (h, G, p) ↦ (h', G')."""
+def _casadi(method: str, steps: int) -> Any:
+    """One step of state and sensitivities: (h, G, p) ↦ (h', G')."""
     import casadi
 
     h, G, p = casadi.SX.sym("h", 2), casadi.SX.sym("G", 2, 4), casadi.SX.sym("p", 4)
-    rate = casadi.vertcat(p[0] * h[0] - p[1] * h[0] * h[1], p[2] * h[0] * h[1] - p[3] * h[1])
-    new = h + TIME / steps * rate
+
+    def rate(h: Any) -> Any:
+        return casadi.vertcat(p[0] * h[0] - p[1] * h[0] * h[1], p[2] * h[0] * h[1] - p[3] * h[1])
+
+    new = step_map(method)(rate, h, TIME / steps)
     after = casadi.jacobian(new, h) @ G + casadi.jacobian(new, p)
     return casadi.Function("step", [h, G, p], [new, after], {"cse": True})
 
 
-def casadi_buffer(steps: int) -> Trajectory:
+def casadi_buffer(method: str, steps: int) -> Trajectory:
     start = time.perf_counter()
-    function = _casadi(steps)
+    function = _casadi(method, steps)
     states, slopes = np.zeros((2, 2)), np.zeros((2, 8))
     calls = []
     for a, b in ((0, 1), (1, 0)):  # from one half of the memory to the other, and back
@@ -167,13 +192,13 @@ def casadi_buffer(steps: int) -> Trajectory:
     return Trajectory(build, run, lambda: slopes[0].reshape(4, 2).T)
 
 
-def casadi_fold(steps: int) -> Trajectory:
+def casadi_fold(method: str, steps: int) -> Trajectory:
     import casadi
 
     start = time.perf_counter()
     h, G, p = casadi.MX.sym("h", 2), casadi.MX.sym("G", 2, 4), casadi.MX.sym("p", 4)
     state = casadi.vertcat(h, casadi.vec(G))
-    step = casadi.Function("packed", [state, p], [casadi.vertcat(*map(casadi.vec, _casadi(steps)(h, G, p)))])
+    step = casadi.Function("packed", [state, p], [casadi.vertcat(*map(casadi.vec, _casadi(method, steps)(h, G, p)))])
     function = step.fold(steps)
     buffer, call = function.buffer()
     begin, end = np.concatenate([START, np.zeros(8)]), np.zeros(10)
@@ -201,16 +226,20 @@ ENTRANTS = (
 
 def sensitivities(units: list[int], effort: Effort) -> str:
     """x, y and their derivatives in four rates; `units` is the number of steps."""
+    return "\n".join(_table(method, units[0], effort) for method in METHODS)
+
+
+def _table(method: str, steps: int, effort: Effort) -> str:
+    """All entrants, with one method."""
     found, runs = Found(), {}
-    steps = units[0]
     reference = None
     for name, needs, prepare in ENTRANTS:
         rival = Rival(name, lambda problem: None, needs)
         if absent(rival):
             found.missing[name] = f"not installed ({absent(rival)})"
             continue
-        say(f"ode: {name}")
-        made = prepare(steps)
+        say(f"ode: {method}: {name}")
+        made = prepare(method, steps)
         made.run()
         slopes = np.array(made.slopes())
         if reference is None:
@@ -223,14 +252,14 @@ def sensitivities(units: list[int], effort: Effort) -> str:
         runs[name] = lambda run=made.run, often=often: statistics.fmean(run() for _ in range(often))
     for name, times in zip(runs, rounds(list(runs.values()), effort.repeats), strict=True):
         found.paces[name, steps] = times
-    off = "" if reference is None else f"{np.abs(reference - EXACT).max() / np.abs(EXACT).max():.1%}"
+    off = "" if reference is None else f"{np.abs(reference - EXACT).max() / np.abs(EXACT).max():.2g}"
     text = paces(found, STREAM).replace(f"n = {steps}", f"{steps} steps").replace("what was learned", "∂(x, y)/∂p")
     lines = [
-        text + "\n",
-        f"Euler's error in ∂(x, y)/∂p at t = {TIME:g}, the same for all, relative to the largest of them: {off}.\n",
+        text.replace("µs per step", f"{METHODS[method]}, µs per step") + "\n",
+        f"Error in ∂(x, y)/∂p at t = {TIME:g}, the same for all, relative to the largest of them: {off}.\n",
         *(
             target(f"{name} ÷ {base}", ratios(found, name, base), 1, True)
             for base, name in ((STREAM, DIFFRAX), (STREAM, FOLD), (STREAM, BUFFER), (STEP, BUFFER))
         ),
     ]
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fwdgrad.analysis.products import Products
-from fwdgrad.estimators import RTRL, TBPTT, UORO, Estimator, NoBackTrack, SnAp, SparseRTRL
+from fwdgrad.estimators import RTRL, TBPTT, UORO, Estimator, NoBackTrack, SnAp, SparseRTRL, TensorNoBackTrack
 from fwdgrad.structure import MOST, Patterns
 from fwdgrad.structure.closure import closed_size, kept_terms
 
@@ -141,6 +141,7 @@ def candidates_for(patterns: Patterns, products: Products, closed: int) -> tuple
             "none",
             f"{signs}, one common scale",
         ),
+        *_tensor(patterns, products, narrow),
         Candidate(
             "SnAp-1",
             lambda: SnAp(1),
@@ -160,5 +161,29 @@ def candidates_for(patterns: Patterns, products: Products, closed: int) -> tuple
             0,
             "forgets the past" if p and S.nnz else "none",
             "none",
+        ),
+    )
+
+
+def _tensor(patterns: Patterns, products: Products, narrow: float) -> tuple[Candidate, ...]:
+    """The one for matrices in products, if there are any; the other leaves as in UORO."""
+    matrices = tuple(patterns.products)
+    if not matrices:
+        return ()
+    n, entries, sides = patterns.size, size_of(patterns, matrices), sum(sum(patterns.shapes[k]) for k in matrices)
+    p = size_of(patterns, patterns.influential) - entries
+    # A v twice; v, a and b scaled, merged and measured; two outer products for the pull at G̃, and one sum
+    tensor = 2 * products.forward + products.sensitivities + 4.0 * entries + 14.0 * (n + sides) + 100
+    rest = (products.forward + products.others + 8.0 * p + 6 * n + 25) if p else 0.0
+    return (
+        Candidate(
+            "TensorNoBackTrack",
+            TensorNoBackTrack,
+            narrow + tensor + rest,
+            8.0 * (2 * (n + sides) + (n + p if p else 0)),
+            3 if p else 2,
+            3 if p else 2,
+            "none",
+            "random signs and cube roots",
         ),
     )

@@ -27,6 +27,8 @@ class Products:
         backward: one product with a cotangent, for the state and all influential parameters.
         parameters: the same for the parameters alone.
         rows: the same for the leaves of each of `Patterns.row_families`.
+        sensitivities: one product with a cotangent down to the results z = Ŵ a of `Patterns.products`.
+        others: one for the influential parameters that are not in these products.
     """
 
     model: int
@@ -36,6 +38,8 @@ class Products:
     backward: int
     parameters: int
     rows: tuple[int, ...]
+    sensitivities: int
+    others: int
 
     @staticmethod
     def of(system: System) -> Products:
@@ -60,6 +64,7 @@ class Products:
                 "forward": lin.jvp(direction),
                 "both": lin.jvp(direction, dict(zip(model.leaves, leaves, strict=True))),
                 "state": back,
+                "sensitivities": tuple(term.vjp(cotangent) for term in lin.products().values()),
                 **{f"leaf {k}": g for k, g in gradients.items()},
             }
             made: list[Any] = []
@@ -87,4 +92,6 @@ class Products:
             backward=cost("state", *(f"leaf {k}" for k in model.leaves)) - transition,
             parameters=leaves(model.leaves),
             rows=tuple(leaves(tuple(family.leaves)) for family in model.patterns.row_families),
+            sensitivities=cost("sensitivities") - transition,
+            others=leaves([k for k in model.leaves if k not in model.patterns.products]),
         )

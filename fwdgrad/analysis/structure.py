@@ -38,7 +38,7 @@ class Structure:
         readout_only: learned parameters that only Y uses. Their gradient is exact under every estimator.
         dead: learned parameters with no path to the loss.
         product_only: matrices that enter only through products with a vector: W @ a, a @ W, or a column R[:, x].
-            `KFRTRL` takes those that F uses once.
+            `KFRTRL` and `TensorNoBackTrack` take those that F uses once.
         closed: number of entries of the closed influence pattern: what exact gradients need to keep.
         delay: if the state is a delay line, the number of steps after which truncation is exact; else None.
         components: strongly connected component of each state variable, in an order in which none depends on a later.

@@ -1,4 +1,4 @@
-"""Systems by the name given on the command line: from the catalogue, or from a user's file."""
+"""Systems by the name given on the command line: of the catalogue, in a user's Python file, or of a model file."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from fwdgrad.cli.models import SUFFIXES, ModelFile
 from fwdgrad.errors import DeclarationError, FwdgradError, UnknownNameError, did_you_mean
 from fwdgrad.system import System
 from fwdgrad.systems import CATALOGUE
@@ -20,7 +21,11 @@ class Builder:
     """A function that returns a system, and the arguments it takes.
 
     Args:
-        name: a name of the catalogue, or FILE.py:NAME.
+        name: a name of the catalogue, FILE.py:NAME, or a model file, FILE.toml or FILE.txt.
+
+    Attributes:
+        accepts: names of the arguments.
+        model: the model file, if it is one.
 
     Raises:
         UnknownNameError: there is no such system, or no such name in the file.
@@ -29,22 +34,27 @@ class Builder:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.model: ModelFile | None = None
         file, _, attribute = name.rpartition(":")
         if name.endswith(".py"):
             raise DeclarationError(f"{name}: which of its names is the system? Write {name}:NAME.")
+        found: Any
         if file.endswith(".py"):
             found = _from_file(Path(file), attribute)
+        elif name.endswith(SUFFIXES):
+            self.model = ModelFile(Path(name))
+            found = self.model.system
         elif name in CATALOGUE:
             found = CATALOGUE[name]
         else:
             raise UnknownNameError(
                 f"there is no system {name!r}. {did_you_mean(name, CATALOGUE)}\n"
-                "`fwdgrad systems` lists them; your own one is FILE.py:NAME."
+                "`fwdgrad systems` lists them; your own one is FILE.py:NAME, or a model in FILE.toml or FILE.txt."
             )
         self._function: Callable[..., Any] = (lambda: found) if isinstance(found, System) else found
         if not callable(self._function):
             raise DeclarationError(f"{name}: expected a System or a function that returns one, got {found!r}.")
-        self.accepts = set(inspect.signature(self._function).parameters)
+        self.accepts = set() if self.model else set(inspect.signature(self._function).parameters)
 
     def __call__(self, required: dict[str, Any], optional: dict[str, Any]) -> System:
         """Build it, with those of the optional arguments that it accepts.

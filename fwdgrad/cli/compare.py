@@ -30,7 +30,9 @@ def run(options: argparse.Namespace) -> None:
     """
     if options.plot:
         check_target(options.plot)
-    settings = {k: getattr(options, k) for k in ("text", "data", "inputs", "targets", "units", "seed")}
+    settings = {
+        k: getattr(options, k) for k in ("text", "data", "inputs", "targets", "observe", "time", "units", "seed")
+    }
     job = job_for(Builder(options.system), settings)
     params: Any = None
     if options.params is not None:

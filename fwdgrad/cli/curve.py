@@ -50,6 +50,12 @@ class Curve:
         count = self._count[first:].sum()
         return float(self._sum[first:].sum() / count) if count else math.nan
 
+    def first(self, steps: int) -> float:
+        """Mean loss over the first so many steps, up to the width of a bin."""
+        bins = max(-(-steps // self.every), 1)
+        count = self._count[:bins].sum()
+        return float(self._sum[:bins].sum() / count) if count else math.nan
+
     def history(self) -> History:
         """As what `Learner.run` returns. A last bin that is not full is left out, unless it is the only one."""
         full = max(self.steps // self.every, 1)

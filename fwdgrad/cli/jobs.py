@@ -10,16 +10,21 @@ import numpy as np
 
 from fwdgrad import streams
 from fwdgrad.cli.builders import Builder
+from fwdgrad.cli.models import chosen
 from fwdgrad.data import Columns, read_columns
+from fwdgrad.declare import EquationSystem
 from fwdgrad.errors import DataError, DeclarationError
 from fwdgrad.losses import CrossEntropy
 from fwdgrad.system import System
 from fwdgrad.trees import flatten, unflatten
 
-__all__ = ["DataJob", "Job", "TextJob", "job_for"]
+__all__ = ["DataJob", "Job", "ModelJob", "TextJob", "job_for"]
 
 ONE_PASS = 100_000
 """Of a text, at most so many characters are read unless more are asked for: about half a minute."""
+
+SAMPLES = 2000
+"""A model is learned from at least so many samples; shorter data are gone through again."""
 
 
 class Job:
@@ -29,10 +34,12 @@ class Job:
         source: what to call the samples.
         identity: a hash of the samples.
         built_in: the samples come with Python.
+        again: how going through them again begins: with a new trajectory if true, else where the last one ended.
         unit: of the loss.
     """
 
     built_in = False
+    again = False
 
     unit = "loss"
     system: System
@@ -125,6 +132,83 @@ class DataJob(Job):
         return names if len(names) == size else [f"prediction{k}" for k in range(size)]
 
 
+class ModelJob(DataJob):
+    """A model file, and columns by the names in the model. Every pass through them is a trajectory of its own."""
+
+    again = True
+    system: EquationSystem
+
+    def __init__(self, builder: Builder, settings: dict[str, Any]) -> None:
+        model, path, time = builder.model, settings["data"], settings["time"]
+        assert model is not None
+        if path is None:
+            raise DataError(f"the model {builder.name} needs data to learn from: fwdgrad learn {builder.name} FILE.csv")
+        if settings["targets"] is not None:
+            raise DeclarationError("--targets: the columns of a model are named with --observe OUTPUT=COLUMN,….")
+        like: Any = builder(_units(settings), {})
+        steps = model.dt if model.model.continuous and isinstance(like.dt, str) else None
+        own = [name for name in like.x or {} if name != like.dt or (steps is not None and time is None)]
+        self.inputs = chosen(settings["inputs"], own, "--inputs")
+        if missing := [name for name in own if name not in self.inputs]:
+            raise DeclarationError(f"--inputs: the model also needs {', '.join(missing)}.")
+        outputs = _outputs(like)
+        observed = chosen(settings["observe"], list(outputs), "--observe")
+        wanted = [*self.inputs.values(), *([time] if time else [])]
+        self.columns = read_columns(path, [*dict.fromkeys(wanted)], [*dict.fromkeys(observed.values())])
+        self.source, self.identity = str(path), self.columns.digest()
+        times = None if time is None else _times(self.columns, time)
+        self.system = model.system(*model.timing(times, self.source))
+        self.xs = self._given(times)
+        self.ys = np.full((len(self.columns), self.system.prediction.size), np.nan)
+        for name, column in observed.items():
+            values = self.columns.targets[column].reshape(len(self.columns), -1)
+            if values.shape[1] != outputs[name].stop - outputs[name].start:
+                raise DataError(f"{path}: {column!r} has {values.shape[1]} numbers a sample, not as many as {name!r}.")
+            self.ys[:, outputs[name]] = values
+
+    def _given(self, times: np.ndarray | None) -> dict[str, np.ndarray] | None:
+        """The inputs, with the time since the sample before where that is one."""
+        if self.system.x is None:
+            return None
+        made = {}
+        for name, like in self.system.x.items():
+            if name not in self.inputs and times is not None:
+                made[name] = np.diff(times, prepend=times[0])
+                continue
+            values = self.columns.inputs[self.inputs[name]]
+            if values[0].size != like.size:
+                raise DataError(f"{self.source}: {name!r} takes {like.size} numbers a sample, got {values[0].size}.")
+            made[name] = values.reshape(len(values), *like.shape)
+        return made
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the model's outputs."""
+        return list(self.system.output_names)
+
+    @property
+    def default_steps(self) -> int:
+        """Whole passes, together at least `SAMPLES`: a short series tells more when it is read again."""
+        return len(self) * max(1, -(-SAMPLES // len(self)))
+
+
+def _outputs(system: EquationSystem) -> dict[str, slice]:
+    """Where each output is in a prediction, by its name, and for an array by the names of its entries too."""
+    made: dict[str, slice] = {}
+    for place, name in enumerate(system.output_names):
+        whole = name.partition("[")[0]
+        made[whole] = slice(made[whole].start if whole in made else place, place + 1)
+        made[name] = slice(place, place + 1)
+    return made
+
+
+def _times(columns: Columns, name: str) -> np.ndarray:
+    times = columns.inputs[name]
+    if times.ndim != 1:
+        raise DataError(f"{columns.source}: the times {name!r} should be one number a sample.")
+    return times
+
+
 def job_for(builder: Builder, settings: dict[str, Any]) -> Job:
     """The job that the settings describe: a text if the system reads symbols, unless there are data.
 
@@ -133,6 +217,13 @@ def job_for(builder: Builder, settings: dict[str, Any]) -> Job:
     """
     if settings["text"] is not None and settings["data"] is not None:
         raise DeclarationError("--text and --data: give one of them.")
+    if builder.model is not None:
+        if settings["text"] is not None:
+            raise DeclarationError(f"the model {builder.name} does not read text; give it data.")
+        return ModelJob(builder, settings)
+    for option in ("time", "observe"):
+        if settings[option] is not None:
+            raise DeclarationError(f"--{option} names columns for a model file, which {builder.name} is not.")
     reads_symbols = "symbols" in builder.accepts
     if settings["text"] is not None and not reads_symbols:
         raise DeclarationError(

@@ -44,6 +44,8 @@ FIXED: dict[str, Any] = {
     "engine": "auto",
     "inputs": None,
     "targets": None,
+    "observe": None,
+    "time": None,
 }
 """Options that a run cannot change on the way, and their defaults; None is decided when more is known."""
 
@@ -62,6 +64,10 @@ def learn(options: argparse.Namespace) -> None:
         FwdgradError: something in the options, the data or the system is wrong.
         Interrupted: on Ctrl-C, after saving.
     """
+    if options.file is not None:
+        if options.data is not None:
+            raise DeclarationError(f"{options.file} and --data {options.data}: give one of them.")
+        options.data = options.file
     _check_outputs(options)
     note = None if options.resume is None else _read_note(options.resume)
     settings = _settle(options, note)
@@ -125,12 +131,12 @@ def _settle(options: argparse.Namespace, note: dict[str, Any] | None) -> dict[st
     for k in (*FIXED, "system"):
         given = getattr(options, k)
         file = k == "system" and ".py" in given  # a path may be written in many ways; the functions are compared
-        if given is not None and given != note[k] and not file:
+        if given is not None and given != note.get(k) and not file:
             raise CheckpointError(
-                f"the checkpoint {options.resume} was made with {_option(k)}{_value(note[k])}, "
+                f"the checkpoint {options.resume} was made with {_option(k)}{_value(note.get(k))}, "
                 f"not with {_value(given)}.\nMend: leave out what the checkpoint knows, or start anew without --resume."
             )
-    return {k: note[k] for k in FIXED} | {
+    return {k: note.get(k) for k in FIXED} | {
         k: note[k] if getattr(options, k) is None else getattr(options, k) for k in FREE
     }
 
@@ -161,7 +167,10 @@ def _check_outputs(options: argparse.Namespace) -> None:
 
 def _check_kind(options: argparse.Namespace, job: Job) -> None:
     """Refuse options that do not go with a text, or with data."""
-    other, names = ("text", ("inputs", "targets", "predictions")) if isinstance(job, TextJob) else ("data", ("sample",))
+    if isinstance(job, TextJob):
+        other, names = "text", ["inputs", "targets", "observe", "time", "predictions"]
+    else:
+        other, names = "data", ["sample"]
     for name in names:
         if getattr(options, name) is not None:
             raise DeclarationError(f"--{name} has no meaning when learning from {other}; leave it out.")

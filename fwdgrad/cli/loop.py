@@ -30,7 +30,7 @@ def run(
     keep: Callable[[int, History], None] | None = None,
     quiet: bool = False,
 ) -> bool:
-    """Learn up to step number `steps`, going through the data again after its end.
+    """Learn up to step number `steps`, going through the data again after its end, as the job says.
 
     Args:
         learner: where it is; sample number learner.steps, modulo the length of the data, comes next.
@@ -55,6 +55,8 @@ def run(
                 ends.append(first - first % every + every)
             count = min(ends) - first
             xs, ys = job.slice(first % len(job), count)
+            if job.again and first and first % len(job) == 0:
+                learner.reset_state()
             history = learner.run(xs, ys, steps=count, keep_predictions=keep is not None)
             curve.add(history.loss)
             if keep is not None:

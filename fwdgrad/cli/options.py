@@ -9,6 +9,8 @@ from fwdgrad.execution import ENGINES
 
 __all__ = ["parser"]
 
+SYSTEM = "a name from the catalogue, FILE.py:NAME, or a model in FILE.toml or FILE.txt"
+
 LEARN = """\
 Learn a system's parameters online, in one pass forward through the data.
 
@@ -16,9 +18,12 @@ Learn a system's parameters online, in one pass forward through the data.
   fwdgrad learn gru --text book.txt              next-character prediction on a file
   fwdgrad learn linear --data run.csv --inputs u --targets y
   fwdgrad learn model.py:build --data run.npz    your own system
+  fwdgrad learn model.toml data.csv --time year --observe prey=hare,pred=lynx
 
-SYSTEM is a name that `fwdgrad systems` lists, or FILE.py:NAME, where NAME is a System or a function that returns one;
-a function with arguments called units, symbols, inputs, outputs or seed is given those.
+SYSTEM is a name that `fwdgrad systems` lists; or FILE.py:NAME, where NAME is a System or a function that returns one
+(a function with arguments called units, symbols, inputs, outputs or seed is given those); or a model, as equations in
+FILE.toml or FILE.txt. A model is learned in passes through the data, each a trajectory from its initial values. Rows
+are dt apart; without dt in the model, --time says how far. An initial value that is learned belongs to the first row.
 """
 
 RESUME = """\
@@ -33,6 +38,7 @@ of its Jacobian can be had, what every estimator would cost, and which one `auto
 
   fwdgrad analyze gru --units 32
   fwdgrad analyze model.py:build --plot structure.png
+  fwdgrad analyze model.toml
 """
 
 
@@ -70,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
         description=ANALYZE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    analyze.add_argument("system", metavar="SYSTEM", help="a name from the catalogue, or FILE.py:NAME")
+    analyze.add_argument("system", metavar="SYSTEM", help=SYSTEM)
     analyze.add_argument("--units", metavar="N", type=_positive, help="size of the state")
     analyze.add_argument("--symbols", metavar="N", type=_positive, help="size of the alphabet")
     analyze.add_argument(
@@ -112,7 +118,8 @@ def parser() -> argparse.ArgumentParser:
         epilog=RESUME,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    learn.add_argument("system", metavar="SYSTEM", help="a name from the catalogue, or FILE.py:NAME")
+    learn.add_argument("system", metavar="SYSTEM", help=SYSTEM)
+    learn.add_argument("file", metavar="DATA", nargs="?", help="the same as --data DATA")
     _data(learn.add_argument_group("what to learn from"))
     _algorithm(learn.add_argument_group("how to learn"))
     _results(learn.add_argument_group("what to keep"))
@@ -120,7 +127,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _explain(command: argparse.ArgumentParser) -> None:
-    command.add_argument("system", metavar="SYSTEM", help="a name from the catalogue, or FILE.py:NAME")
+    command.add_argument("system", metavar="SYSTEM", help=SYSTEM)
     command.add_argument("--units", metavar="N", type=_positive, help="size of the state")
     command.add_argument("--symbols", metavar="N", type=_positive, help="size of the alphabet")
     command.add_argument("--estimator", metavar="NAME", default="auto", help="as for learn (default: auto)")
@@ -130,7 +137,7 @@ def _explain(command: argparse.ArgumentParser) -> None:
 
 
 def _compare(command: argparse.ArgumentParser) -> None:
-    command.add_argument("system", metavar="SYSTEM", help="a name from the catalogue, or FILE.py:NAME")
+    command.add_argument("system", metavar="SYSTEM", help=SYSTEM)
     data = command.add_argument_group("on what")
     _files(data)
     data.add_argument("--units", metavar="N", type=_positive, help="size of the state (default: 64 for networks)")
@@ -190,6 +197,14 @@ def _files(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--targets", metavar="C", type=_names, help="those that are targets, empty or nan if missing (default: y, …)"
     )
+    group.add_argument(
+        "--observe",
+        metavar="A=B,…",
+        type=_names,
+        help="for a model: its output A is column B, empty where missing (default: columns named like outputs); "
+        "--inputs takes such pairs, too",
+    )
+    group.add_argument("--time", metavar="COLUMN", help="for a model: the column with the times of the samples")
 
 
 def _algorithm(group: argparse._ArgumentGroup) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fwdgrad.cli.curve import Curve
-from fwdgrad.cli.jobs import Job, TextJob
+from fwdgrad.cli.jobs import Job, ModelJob, TextJob
 from fwdgrad.learner import Learner
 from fwdgrad.windows import Sliding
 
@@ -60,9 +60,16 @@ def heading(learner: Learner, job: Job, seed: int, steps: int) -> str:
 
 def losses(job: Job, curve: Curve, references: dict[str, float]) -> str:
     """The loss at the end and over the whole run, beside what the text itself says."""
-    rows = [
-        ("", job.unit if isinstance(job, TextJob) else "mean loss"),
-        ("loss over the last 10% of the steps", job.show(curve.mean(0.1))),
+    rows = [("", job.unit if isinstance(job, TextJob) else "mean loss")]
+    if isinstance(job, ModelJob):
+        passes = curve.steps > len(job)
+        part = len(job) if passes else max(curve.steps // 10, 1)
+        what = "pass through the data" if passes else "10% of the steps"
+        rows.append((f"loss over the first {what}", job.show(curve.first(part))))
+        rows.append((f"loss over the last {what}", job.show(curve.mean(part / curve.steps))))
+    else:
+        rows.append(("loss over the last 10% of the steps", job.show(curve.mean(0.1))))
+    rows += [
         ("loss over the whole run", job.show(curve.mean())),
         *((name, f"{bits:.3f}") for name, bits in references.items()),
     ]
@@ -70,13 +77,15 @@ def losses(job: Job, curve: Curve, references: dict[str, float]) -> str:
 
 
 def parameters(learner: Learner) -> str:
-    """Every parameter, before and after."""
-    rows = [("parameter", "shape", "start", "end")]
+    """Every parameter, before and after, with its unit if it has one."""
+    units = getattr(learner.system, "units", {})
+    rows = [("parameter", "shape", "start", "end", *(["unit"] if units else []))]
     for name, end in learner.params.items():
         start = learner.system.params[name]
-        frozen = " (frozen)" if name in learner.system.frozen else ""
+        note = " (frozen)" if name in learner.system.frozen else ""
+        note = note if name in learner.system.coordinates else " (tied)"
         shape = "×".join(str(k) for k in end.shape) or "number"
-        rows.append((name + frozen, shape, _numbers(start), _numbers(end)))
+        rows.append((name + note, shape, _numbers(start), _numbers(end), *([units.get(name, "")] if units else [])))
     return table(rows)
 
 

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import scipy.special
 
+from fwdgrad.engines.passes import fewer_passes
 from fwdgrad.program.operations import Pointwise, factors
 from fwdgrad.program.program import Constant, Instruction, Program, Variable, identifier
+from fwdgrad.program.roots import newton
 
 __all__ = ["compile_program", "source"]
 
@@ -35,8 +37,8 @@ INFIX = {
     "bitwise_and": "&",
     "bitwise_or": "|",
 }
-VIEWS = {"reshape", "transpose", "getitem", "broadcast_to", "stop_gradient", "scan"}
-"""Operations whose result may share memory with an operand."""
+NEW = frozenset({"where", "scatter_add", "matmul", "sum", "max", "min", "any", "all", "cumsum", "concatenate"})
+"""Operations whose result is an array of its own, as is that of every ufunc: it shares no memory with an operand."""
 
 
 def compile_program(program: Program) -> Callable[..., tuple[Any, ...]]:
@@ -57,10 +59,11 @@ def source(program: Program) -> tuple[str, dict[str, Any]]:
         "np": np,
         "special": scipy.special,
         "factors": factors,
+        "newton": newton,
         "scatter": scatter,
         "scatter_add": scatter_add,
     }
-    lines = _function(program, identifier(program.name), scope, indent="")
+    lines = _function(fewer_passes(program), identifier(program.name), scope, indent="")
     return "\n".join(lines) + "\n", scope
 
 
@@ -99,29 +102,26 @@ def _function(program: Program, name: str, scope: dict[str, Any], indent: str) -
             if isinstance(operand, Variable):
                 last[operand] = number
     kept = {*program.outputs, *program.inputs}
-    reusable = _reusable(program, kept)
+    taken = _taken(program, last, _reusable(program, kept))
+    handed_on = set(taken.values())
     lines = [f"{indent}def {name}({', '.join(names[v] for v in program.inputs)}):"]
     inner = indent + "    "
     for number, ins in enumerate(program.instructions):
         arguments = [show(i) for i in ins.inputs]
-        reused = None
-        if ins.operation.several:
-            body = f"body_{number}"
+        reused = taken.get(number)
+        body = f"body_{number}"
+        if "body" in ins.params:
             lines += _function(ins.params["body"], body, scope, inner)
+        if ins.operation.several:
             lines += _loop(names, ins, arguments, body, inner)
+        elif "body" in ins.params:
+            lines.append(inner + _assignment(names, ins, [body, *arguments], None))
         else:
-            reused = next(
-                (
-                    i
-                    for i in ins.inputs
-                    if isinstance(i, Variable) and i in reusable and last[i] == number and _fits(i, ins)
-                ),
-                None,
-            )
             lines.append(inner + _assignment(names, ins, arguments, reused))
-        over = [names[v] for v, k in last.items() if k == number and v not in kept and _large(v) and v is not reused]
+        over = [v for v, k in last.items() if k == number and v not in kept and v not in handed_on and _large(v)]
+        over += [] if reused is None else [reused]
         if over:
-            lines.append(f"{inner}del {', '.join(over)}")
+            lines.append(f"{inner}del {', '.join(names[v] for v in over)}")
     lines.append(f"{inner}return ({''.join(show(o) + ', ' for o in program.outputs)})")
     return lines
 
@@ -132,18 +132,42 @@ def _large(variable: Variable) -> bool:
 
 def _reusable(program: Program, kept: set[Any]) -> set[Any]:
     """Large arrays that nothing else can be looking at: their memory may take a later result."""
-    made = {o for ins in program.instructions if ins.operation.name not in VIEWS for o in ins.outputs if _large(o)}
-    looked_at = {i for ins in program.instructions if ins.operation.name in VIEWS for i in ins.inputs}
+    made = {o for ins in program.instructions if _makes_new(ins) for o in ins.outputs if _large(o)}
+    looked_at = {i for ins in program.instructions if not _makes_new(ins) for i in ins.inputs}
     return made - looked_at - kept
 
 
-def _fits(operand: Variable | Constant, ins: Instruction) -> bool:
-    out = ins.outputs[0]
-    return (
-        isinstance(ins.operation, Pointwise)
-        and isinstance(ins.operation.function, np.ufunc)
-        and (operand.shape, operand.dtype) == (out.shape, out.dtype)
-    )
+def _makes_new(ins: Instruction) -> bool:
+    """Whether the result is certain to share no memory with an operand."""
+    several = ins.operation.name == "einsum" and len(ins.inputs) > 1  # of one array it is a view
+    return _is_ufunc(ins) or ins.operation.name in NEW or several
+
+
+def _is_ufunc(ins: Instruction) -> bool:
+    return isinstance(ins.operation, Pointwise) and isinstance(ins.operation.function, np.ufunc)
+
+
+def _taken(program: Program, last: dict[Variable, int], reusable: set[Any]) -> dict[int, Variable]:
+    """For each instruction that is to write into the memory of an array needed no more, that array.
+
+    One that it reads itself for the last time comes first; else the one that was let go last.
+    """
+    taken: dict[int, Variable] = {}
+    free: dict[Any, list[Variable]] = {}
+    over: dict[int, list[Variable]] = {}
+    for variable, number in last.items():
+        if variable in reusable:
+            over.setdefault(number, []).append(variable)
+    for number, ins in enumerate(program.instructions):
+        out = ins.outputs[0]
+        for variable in over.get(number, ()):
+            free.setdefault((variable.shape, variable.dtype), []).append(variable)
+        if _is_ufunc(ins) and _large(out):
+            fitting = [v for v in free.get((out.shape, out.dtype), ()) if v is not out]
+            if fitting:
+                taken[number] = fitting[-1]
+                free[out.shape, out.dtype].remove(fitting[-1])
+    return taken
 
 
 def _assignment(names: dict[Variable, str], ins: Instruction, arguments: list[str], reused: Any) -> str:

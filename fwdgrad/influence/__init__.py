@@ -9,6 +9,7 @@ from fwdgrad.influence.masked import Masked
 from fwdgrad.influence.none import NoInfluence
 from fwdgrad.influence.rank_one import RankOne
 from fwdgrad.influence.split import Selective, Split
+from fwdgrad.influence.tensor import TensorProduct
 
 __all__ = [
     "Averaged",
@@ -25,4 +26,5 @@ __all__ = [
     "Row",
     "Selective",
     "Split",
+    "TensorProduct",
 ]

@@ -83,7 +83,7 @@ class NoiseSpec(NamedTuple):
     """An array of independent random numbers that an influence asks for."""
 
     kind: str
-    """"signs" (±1), "normal" (standard Gaussian) or "uniform" (in [0, 1))."""
+    """"signs" (±1), "cube roots" (0, 1 or 2: which one), "normal" (standard Gaussian) or "uniform" (in [0, 1))."""
     shape: tuple[int, ...]
     when: str = "step"
     """"step": drawn afresh for every `advance`; "start": drawn once, for `init`, when a trajectory starts."""

@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fwdgrad.errors import DeclarationError
 from fwdgrad.influence.base import Layout, Leaves, NoiseSpec, Row, drop_zero, squared_norm
+from fwdgrad.influence.products import known_products, outer, refuse_others
 from fwdgrad.program import scan
-from fwdgrad.structure import Patterns
 
 __all__ = ["Kronecker", "KroneckerState"]
 
@@ -52,7 +51,7 @@ class Kronecker:
         Raises:
             DeclarationError: it cannot be known, because the functions cannot be traced.
         """
-        return tuple(_known(layout.patterns).products)
+        return tuple(known_products(layout.patterns, "KFRTRL").products)
 
     def init(self, layout: Layout, start: tuple[Any, ...] = ()) -> KroneckerState:
         """Zeros.
@@ -60,8 +59,8 @@ class Kronecker:
         Raises:
             DeclarationError: a leaf does not enter through one product only.
         """
-        patterns = _known(layout.patterns)
-        _refuse_others(patterns)
+        patterns = known_products(layout.patterns, "KFRTRL")
+        refuse_others(patterns, "KFRTRL")
         n, dtype = layout.size, layout.dtype
         shapes = {k: (layout.leaves[k], product.axis) for k, product in patterns.products.items()}
         return KroneckerState(
@@ -75,8 +74,8 @@ class Kronecker:
 
     def pull(self, state: KroneckerState, row: Row, layout: Layout) -> Leaves:
         """u ⊗ (c·H)."""
-        c, products = row.array, _known(layout.patterns).products
-        return {k: _outer(np.dot(c, H), state.u[k], products[k].axis) for k, H in state.H.items()}
+        c, products = row.array, known_products(layout.patterns, "KFRTRL").products
+        return {k: outer(np.dot(c, H), state.u[k], products[k].axis) for k, H in state.H.items()}
 
     def advance(self, state: KroneckerState, lin: Any, noise: tuple[Any, ...]) -> KroneckerState:
         """The reduction above."""
@@ -96,16 +95,11 @@ class Kronecker:
 
     def dense(self, state: KroneckerState, layout: Layout) -> Leaves:
         """u ⊗ H, the axes in the leaf's order."""
-        products = _known(layout.patterns).products
+        products = known_products(layout.patterns, "KFRTRL").products
         made = {k: np.zeros((layout.size, *shape), layout.dtype) for k, shape in layout.leaves.items()}
         for k, H in state.H.items():
-            made[k] = _outer(H, state.u[k], products[k].axis)
+            made[k] = outer(H, state.u[k], products[k].axis)
         return made
-
-
-def _outer(rows: Any, u: Any, axis: int) -> Any:
-    """rows (…, m) and u (r,) multiplied into (…, m, r), or (…, r, m) for axis 0."""
-    return np.expand_dims(rows, -1) * u if axis == 1 else np.expand_dims(rows, -2) * np.expand_dims(u, -1)
 
 
 def _square(x: Any) -> Any:
@@ -124,27 +118,3 @@ def _through(lin: Any, H: Leaves) -> Leaves:
     _, (columns,) = scan(lambda _, row: ((), (lin.jvp(row[0]),)), (), (table,))
     ends = np.cumsum(widths)
     return {k: np.transpose(columns[end - w : end]) for k, w, end in zip(H, widths, ends.tolist(), strict=True)}
-
-
-def _known(patterns: Patterns | None) -> Patterns:
-    if patterns is None:
-        raise DeclarationError(
-            "KFRTRL needs to know which matrices enter F through products W @ a, and the system's functions cannot be\n"
-            "traced. Use UORO(), or make them traceable: fg.check(system) says what stands in the way."
-        )
-    return patterns
-
-
-def _refuse_others(patterns: Patterns) -> None:
-    """Name a leaf that is not used in one product only, and say how it is."""
-    wrong = [k for k in patterns.influential if k not in patterns.products]
-    if not wrong:
-        return
-    uses = patterns.uses[wrong[0]]
-    more = f" (and so do {len(wrong) - 1} others)" if len(wrong) > 1 else ""
-    shown = "; ".join(map(str, uses[:2])) + (f"; and {len(uses) - 2} more" if len(uses) > 2 else "")
-    raise DeclarationError(
-        f"KFRTRL: parameter {wrong[0]!r} enters F otherwise than through one product W @ a{more}.\n"
-        f"It is used {'once' if len(uses) == 1 else f'{len(uses)} times'}: {shown}.\n"
-        'Say how such parameters are kept: KFRTRL(others="uoro"), "nobacktrack", "rtrl", or an influence as RankOne().'
-    )

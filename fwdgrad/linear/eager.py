@@ -17,9 +17,11 @@ import numpy as np
 from autograd.core import make_jvp, make_vjp
 from autograd.numpy.numpy_boxes import ArrayBox
 
-from fwdgrad.errors import DeclarationError, FwdgradError, TracingError
-from fwdgrad.linear.base import Leaves, Linearization, MaterialisedJacobians, ProductTerm, restricted
+from fwdgrad.errors import FwdgradError, TracingError
+from fwdgrad.linear.base import Leaves, Linearization, MaterialisedJacobians, ProductTerm, known, restricted
+from fwdgrad.linear.product import TracedProduct
 from fwdgrad.losses import CrossEntropy
+from fwdgrad.program import Linearized
 from fwdgrad.structure import Patterns
 from fwdgrad.system import System
 from fwdgrad.tracing import TracedSystem, traced
@@ -87,12 +89,19 @@ class EagerModel:
     def linearize(self, h: Any, x: Any, params: Leaves) -> Linearization:
         """The transition at (h, x, θ)."""
         run = self._differentiable(lambda state, theta: self.system.transition(state, x, theta), params)
-        return EagerLinearization(self, run, self._point(h, params))
+        return EagerLinearization(self, run, self._point(h, params), lambda: self._factors(h, x, params))
 
     def observe(self, h: Any, x: Any, y: Any, params: Leaves) -> EagerObservation:
         """Prediction and loss at h'."""
         run = self._differentiable(lambda state, theta: self.system.output(state, x, theta), params)
         return EagerObservation(self.system, run, self._point(h, params), y)
+
+    def _factors(self, h: Any, x: Any, params: Leaves) -> Leaves:
+        """a for each leaf that the program uses in one product z = Ŵ a only."""
+        programs = self._programs
+        assert programs is not None
+        values, results = Linearized(programs.transition, programs.arguments(h, x, params)), programs.patterns.results
+        return {k: TracedProduct(values, use, results[k]).factor for k, use in programs.patterns.products.items()}
 
     def _point(self, h: Any, params: Leaves) -> tuple[Any, ...]:
         return (h, *(params[k] for k in self.system.trainable))
@@ -161,8 +170,15 @@ def _cannot(error: Exception) -> str:
 class EagerLinearization(MaterialisedJacobians):
     """One step, linearised by autograd."""
 
-    def __init__(self, model: EagerModel, run: Callable[[Any], Any], point: tuple[Any, ...]) -> None:
+    def __init__(
+        self,
+        model: EagerModel,
+        run: Callable[[Any], Any],
+        point: tuple[Any, ...],
+        factors: Callable[[], Leaves],
+    ) -> None:
         self._model, self._run, self._point, self._names = model, run, point, model.system.trainable
+        self._factors = factors
         self._pull, self.value = _vjp(run, point)
         self.leaves = model.leaves
 
@@ -190,15 +206,30 @@ class EagerLinearization(MaterialisedJacobians):
         return state, {k: made[k] for k in self.leaves}
 
     def products(self) -> dict[str, ProductTerm]:
-        """None are known.
+        """The leaves that enter through one product only, which the trace knows.
 
         Raises:
-            DeclarationError: always.
+            DeclarationError: the functions cannot be traced.
         """
-        raise DeclarationError(
-            "engine='eager' calls F without looking inside, and cannot tell a product W @ a from the rest of it.\n"
-            "Use engine='numpy', or an estimator that needs no products, such as UORO()."
-        )
+        patterns, factors = known(self.patterns), self._factors()
+        return {k: EagerProduct(self, k, use.axis, factors[k]) for k, use in patterns.products.items()}
+
+
+class EagerProduct:
+    """B = D ⊗ a for one leaf, from products with B as autograd has them."""
+
+    def __init__(self, lin: EagerLinearization, leaf: str, axis: int, factor: Any) -> None:
+        self._lin, self._leaf, self.axis, self.factor = lin, leaf, axis, factor
+
+    def vjp(self, cotangent: Any) -> Any:
+        """c·D, from c·B = (c·D) ⊗ a; zeros where a = 0, of which B shows no D."""
+        gradient = self._lin.only([self._leaf]).vjp(cotangent)[1][self._leaf]
+        square = np.dot(self.factor, self.factor)
+        return np.tensordot(gradient, self.factor / square if square else self.factor, axes=([self.axis], [0]))
+
+    def jacobian(self) -> Any:
+        """D, row by row."""
+        return np.stack([self.vjp(row) for row in np.eye(self._lin.value.shape[0], dtype=self._lin.value.dtype)])
 
 
 class EagerObservation:

@@ -88,7 +88,18 @@ class TracedLinearization(MaterialisedJacobians):
         state, *leaves = self._linearized.vjp([cotangent], [0, *(number[k] for k in names)])
         return state, dict(zip(names, leaves, strict=True))
 
-    def rows(self, sparse_only: bool = False) -> Rows:
+    def jacobians(self) -> tuple[Any, Leaves]:
+        """A row by row, n products backward to the state; B from its rows, by one product a colour."""
+
+        def row(_: tuple[Any, ...], rows: tuple[Any, ...]) -> tuple[Any, Any]:
+            return (), self._linearized.vjp([rows[0]], [0])
+
+        _, (state,) = scan(row, (), (np.eye(self.value.shape[0], dtype=self.value.dtype),))
+        B, params = self.rows().dense(), self._model.system.params
+        nothing = {k: np.zeros((state.shape[0], *params[k].shape), state.dtype) for k in self.leaves if k not in B}
+        return state, {k: B[k] if k in B else nothing[k] for k in self.leaves}
+
+    def rows(self, sparse_only: bool = False) -> ColouredRows:
         """The rows of B, by one backward product for each colour of each family of leaves."""
         return ColouredRows(self.value.shape[0], self._products(sparse_only))
 
@@ -212,6 +223,25 @@ class ColouredRows:
                     part = product * self._spread(weights, owners)
                     made[leaf] = made[leaf] + part if leaf in made else part
         return made
+
+    def dense(self) -> Leaves:
+        """The rows in full, arrays (n, *leaf shape)."""
+        made: Leaves = {}
+        for leaf, parts in self._products.items():
+            for product, owners in parts:
+                part = product if owners is None else np.where(self._mine(owners), product, 0.0)
+                made[leaf] = made[leaf] + part if leaf in made else part
+        return made
+
+    def _mine(self, owners: Owners) -> Any:
+        """Whether an entry belongs to a row, in a shape that broadcasts to (n, *leaf shape)."""
+        shape = owners.table.shape
+        number = np.reshape(np.arange(self._size), (-1, *(1 for _ in shape)))
+        if owners.axis is None:
+            return number == owners.table
+        length = shape[owners.axis]
+        mine = owners.offset + np.arange(length)
+        return number == np.reshape(mine, tuple(length if k == owners.axis else 1 for k in range(len(shape))))
 
     @staticmethod
     def _spread(weights: Any, owners: Owners) -> Any:

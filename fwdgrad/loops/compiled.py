@@ -199,6 +199,6 @@ def _outputs(execution: Execution, count: int) -> list[np.ndarray]:
 
 def _spans(observed: np.ndarray, start: int, stop: int) -> Iterator[tuple[int, int]]:
     """The runs of equal values between two places."""
-    cuts = np.flatnonzero(observed[start + 1 : stop] != observed[start : stop - 1]) + start + 1
+    cuts = np.flatnonzero(np.diff(observed[start:stop])) + start + 1
     edges = [start, *cuts.tolist(), stop]
     return ((a, b) for a, b in pairwise(edges) if a < b)

@@ -99,6 +99,9 @@ class Informed(Optimizer, Protocol):
     def update(self, grads: Arrays, state: Any, params: Arrays, evidence: Evidence | None = None) -> tuple[Arrays, Any]:
         """``(updates, new state)``, as of `Optimizer`."""
 
+    def unobserved(self, state: Any) -> Any:
+        """The state after a step without a target, in which nothing is learned: as it was, unless time tells."""
+
     def metric(self, state: Any) -> Metric:
         """How long parameter-shaped things are, for influences that measure any."""
 

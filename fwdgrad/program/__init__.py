@@ -4,6 +4,7 @@ from fwdgrad.program.array import Tracer, is_tracer
 from fwdgrad.program.derivatives import Linearized
 from fwdgrad.program.loops import scan
 from fwdgrad.program.program import Abstract, Constant, Instruction, Program, Source, Variable
+from fwdgrad.program.roots import root
 from fwdgrad.program.tracer import trace
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Tracer",
     "Variable",
     "is_tracer",
+    "root",
     "scan",
     "trace",
 ]

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.program.operations import Operand, Operation
-from fwdgrad.program.program import Abstract, Program, Variable
-from fwdgrad.program.tracer import Graph, Tracer, active_graph, as_operand, index_bounds, refuse
+from fwdgrad.program.program import Abstract, Program
+from fwdgrad.program.tracer import Graph, Tracer, active_graph, as_operand, refuse
 
 __all__ = ["SCAN", "scan"]
 
@@ -95,13 +95,7 @@ def _trace_body(
                 f"({', '.join(map(str, after))})",
                 "The body has to return the carry with the shapes and dtypes it begins with.",
             )
-        program = graph.finish("body", [*state, *(as_operand(o) for o in out)])
-    own = set(program.inputs) | {o for ins in program.instructions for o in ins.outputs}
-    used = [*(i for ins in program.instructions for i in ins.inputs), *program.outputs]
-    outer = list(dict.fromkeys(v for v in used if isinstance(v, Variable) and v not in own))
-    program.inputs = (*program.inputs, *outer)
-    program.index_bounds = index_bounds(program.inputs, program.instructions)
-    return program, [graph.foreign[v] for v in outer]
+        return graph.finish_inner("body", [*state, *(as_operand(o) for o in out)])
 
 
 class Scan(Operation):

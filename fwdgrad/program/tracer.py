@@ -106,6 +106,16 @@ class Graph:
         kept.reverse()
         return Program(name, tuple(self.inputs), tuple(kept), ends, index_bounds(self.inputs, kept))
 
+    def finish_inner(self, name: str, outputs: Sequence[Any]) -> tuple[Program, list[Tracer]]:
+        """The program of a graph inside another one, and the outer values it uses, which are its last inputs."""
+        program = self.finish(name, outputs)
+        own = set(program.inputs) | {o for ins in program.instructions for o in ins.outputs}
+        used = [*(i for ins in program.instructions for i in ins.inputs), *program.outputs]
+        outer = list(dict.fromkeys(v for v in used if isinstance(v, Variable) and v not in own))
+        program.inputs = (*program.inputs, *outer)
+        program.index_bounds = index_bounds(program.inputs, program.instructions)
+        return program, [self.foreign[v] for v in outer]
+
 
 def _content(value: Any) -> Any:
     """A key that two constants share if and only if they are the same numbers."""

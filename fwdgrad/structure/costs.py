@@ -12,6 +12,8 @@ __all__ = ["multiply_adds"]
 
 _FREE = {"reshape", "transpose", "getitem", "broadcast_to", "stop_gradient", "concatenate"}
 """Operations that move numbers and compute none."""
+_ITERATIONS = 5
+"""What Newton's method usually takes."""
 
 
 def multiply_adds(program: Program, outputs: Sequence[int] | None = None) -> int:
@@ -55,4 +57,6 @@ def _cost(instruction: Instruction) -> int:
     if name == "scan":
         length = instruction.inputs[instruction.params["carried"]].shape[0]
         return length * multiply_adds(instruction.params["body"])
+    if name == "root":
+        return _ITERATIONS * (multiply_adds(instruction.params["body"]) + instruction.inputs[0].shape[0] ** 3)
     return size

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from fwdgrad.program.operations import Pointwise
 from fwdgrad.program.program import Constant, Instruction, Variable
-from fwdgrad.structure.dependence import Dependence, stacked
+from fwdgrad.structure.closure import closed_pattern
+from fwdgrad.structure.dependence import Dependence, Rows, stacked
 from fwdgrad.structure.pointwise import follow_pointwise
 from fwdgrad.structure.trail import Trail, broadcast, constant, numbers, some, union_all, united
 
@@ -40,11 +42,17 @@ def trails_of(program: Any, first: Sequence[Dependence | None], steady: np.ndarr
         steady: see `follow`.
     """
     sources = len(steady)
-    known: dict[Variable, Trail] = {}
+    starts = []
     for variable, start in zip(program.inputs, first, strict=True):
-        size = math.prod(variable.shape)
-        nothing = Dependence.nothing(size, sources)
-        known[variable] = Trail(variable.shape, start or nothing, nothing)
+        nothing = Dependence.nothing(math.prod(variable.shape), sources)
+        starts.append(Trail(variable.shape, start or nothing, nothing))
+    return _followed(program, starts, steady)
+
+
+def _followed(program: Any, starts: Sequence[Trail], steady: np.ndarray) -> tuple[list[Trail], list[str]]:
+    """Trails of a program's outputs from those of its inputs, and the operations that had no rule."""
+    sources = len(steady)
+    known: dict[Variable, Trail] = dict(zip(program.inputs, starts, strict=True))
     unknown: list[str] = []
     last = {i: k for k, ins in enumerate(program.instructions) for i in ins.inputs if isinstance(i, Variable)}
     ends = {o for o in program.outputs if isinstance(o, Variable)}
@@ -73,6 +81,8 @@ def follow(trails: list[Trail], instruction: Instruction, steady: np.ndarray) ->
         return [RULES[operation.name](trails, instruction)], None
     if isinstance(operation, Pointwise):
         return [follow_pointwise(trails, instruction, steady)], None
+    if operation.name == "root":
+        return _root(trails, instruction, steady)
     if operation.name in _FLAT:
         return [_without_derivative(trails, out.shape, steady) for out in instruction.outputs], None
     made = []
@@ -356,3 +366,32 @@ def _linear_algebra(trails: list[Trail], ins: Instruction) -> Trail:
     shape = ins.outputs[0].shape
     whole = union_all([t.depends.everything(math.prod(shape)) for t in trails])
     return Trail(shape, whole, whole)
+
+
+# ---------------------------------------------------------------- implicit equations
+
+
+def _root(trails: list[Trail], ins: Instruction, steady: np.ndarray) -> tuple[list[Trail], str | None]:
+    """Each unknown from what its equation reaches: (∂R/∂z)⁻¹ is a polynomial in ∂R/∂z.
+
+    The unknowns are further sources while the residual is followed. Where the solution begins has no influence on it.
+    """
+    residual, sources = ins.params["residual"], len(steady)
+    (n,) = ins.outputs[0].shape
+    unknowns = Trail((n,), Dependence.identity(sources, n, sources + n), Dependence.nothing(n, sources + n))
+    starts = [unknowns, *(_widened(t, sources + n) for t in trails[1 : len(residual.inputs)])]
+    (equations,), without = _followed(residual, starts, np.append(steady, np.zeros(n, bool)))
+    direct, between = equations.depends.split(np.array([0, sources, sources + n]))
+    reached = closed_pattern(between, direct)
+    rows = Rows(reached.indptr.astype(np.int64), reached.indices.astype(np.int64), sources)
+    depends = Dependence(np.arange(n), rows)
+    return [Trail((n,), depends, depends)], without[0] if without else None
+
+
+def _widened(trail: Trail, sources: int) -> Trail:
+    """The same, with more sources, on which nothing depends."""
+
+    def wide(d: Dependence) -> Dependence:
+        return Dependence(d.index, Rows(d.rows.pointer, d.rows.sources, sources))
+
+    return replace(trail.mapped(trail.shape, wide, trail.zero), value=trail.value)

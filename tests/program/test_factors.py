@@ -55,6 +55,42 @@ def test_a_triangular_solve_solves(r_shape, b_shape, transposed):
     np.testing.assert_array_equal(run(r, b)[0], x)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, pytest.param(np.float32, marks=pytest.mark.slow)])
+def test_the_compiled_engine_computes_the_same(dtype):
+    """All in one program: tiny, zero and huge rows; what cannot be solved, and what is not finite."""
+    pytest.importorskip("numba")
+    from fwdgrad.engines import numba_engine
+
+    r, rows = factor(4, 4), rng.normal(size=(2, 4))
+    tiny, small, large = (1e-320, 1e-170, 1e150) if dtype == np.float64 else (1e-44, 1e-20, 1e15)
+    special = [(r, scale * rows) for scale in (0.0, small, tiny, large)]
+    special += [(r, rows * [small, 1.0, 0.0, 1e8]), (1e-6 * np.eye(4), 1e3 * rows), (np.zeros((4, 4)), rows)]
+    special += [(np.diag([1.0, 0.0, 2.0, 1.0]), rows), (r, np.full((2, 4), np.nan)), (-r, rows)]
+    stack = [np.stack(part) for part in zip(*special, strict=True)]
+    pairs = [[a.astype(dtype) for a in pair] for pair in (stack, (factor(20, 20), rng.normal(size=(1, 20))))]
+
+    def everything(*arrays):
+        made = []
+        for one, other in zip(arrays[::2], arrays[1::2], strict=True):
+            columns = np.swapaxes(other, -1, -2)
+            made.append(ops.cholesky_update(one, other))
+            made += [ops.solve_triangular(one, columns, transposed=t) for t in (False, True)]
+        return made
+
+    flat = [a for pair in pairs for a in pair]
+    program = trace(everything, [Abstract.of(a) for a in flat])
+    found = numba_engine.compile_program(program)(*flat)
+    for mine, theirs in zip(found, compile_program(program)(*flat), strict=True):
+        assert mine.dtype == theirs.dtype
+        last = theirs.shape[-2:]
+        for one, other in zip(mine.reshape(-1, *last), theirs.reshape(-1, *last), strict=True):
+            finite = np.isfinite(other).all()
+            assert np.isfinite(one).all() == finite
+            if finite:
+                rtol = 1e-12 if dtype == np.float64 else 1e-5
+                np.testing.assert_allclose(one, other, rtol=rtol, atol=rtol * np.max(np.abs(other)))
+
+
 def test_what_is_small_is_not_lost():
     """Directions that no row has keep 1e-12 beside 1e6, where the sum of the matrices is no longer definite."""
     r, rows = 1e-6 * np.eye(3), 1e3 * rng.normal(size=(1, 3))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 
-from fwdgrad.engines.numba_engine import pointwise
+from fwdgrad.engines.numba_engine import moves, pointwise
 from fwdgrad.engines.numba_engine.body import Body
 from fwdgrad.engines.numba_engine.building import Constants, build
 from fwdgrad.engines.numba_engine.indices import Affine, Axis, flat
@@ -21,10 +22,13 @@ from fwdgrad.engines.numba_engine.nodes import (
     Map,
     Named,
     Node,
+    Place,
     Reduce,
     Result,
+    Root,
     Stored,
     View,
+    known,
 )
 from fwdgrad.engines.numba_engine.planning import Group, plan
 from fwdgrad.engines.numba_engine.pointwise import Scalar
@@ -32,6 +36,7 @@ from fwdgrad.engines.numba_engine.reading import place
 from fwdgrad.engines.numba_engine.reductions import begin, write_reduction
 from fwdgrad.engines.numba_engine.statements import Statement
 from fwdgrad.engines.numba_engine.unsupported import UnsupportedOperation
+from fwdgrad.program.roots import ITERATIONS, ROUNDING
 
 __all__ = ["Block", "Shared"]
 
@@ -142,6 +147,8 @@ class Block:
                     self._join(root)
                 case Cumulate():
                     self._cumulate(root)
+                case Root():
+                    self._root(root)
                 case Call():
                     self._call(root)
                 case Loop():
@@ -220,6 +227,32 @@ class Block:
         first = Body(self, ()).index(base)[0]
         return f"{buffer}[{first} : {first} + {size}]"
 
+    def _root(self, root: Root) -> None:
+        """Newton's iterations, each of which computes the residual and its Jacobian in a block of its own."""
+        start, *captured = root.operands
+        z = self._copied(start, root)
+        nodes = build(root.body, [z, *map(self._captured, captured)], self.shared.constants)
+        targets = [
+            self._worked(root, stem, node.shape) for stem, node in zip(("residual", "slopes"), nodes, strict=True)
+        ]
+        unknowns = self._array(z.buffer, z.base, z.size)
+        sizes = self._worked(root, "sizes", root.shape).buffer
+        largest = self.names.of((root, "largest"), f"{root.name}_largest")
+        turn = self.names.of((root, "turn"), "turn")
+        block = Block(self.shared, list(zip(nodes, targets, strict=True)))
+        self.nests += block.nests
+        arguments = [unknowns, sizes, largest, *(t.buffer for t in targets), turn, str(ITERATIONS), str(ROUNDING)]
+        self.lines.append(f"{largest} = runtime.largest({unknowns})")
+        self.lines.append(f"for {turn} in range({ITERATIONS}):  # {root.note}")
+        self.lines += [f"    {line}" for line in block.lines]
+        self.lines += [f"    if runtime.{root.helper}({', '.join(arguments)}):", "        break"]
+
+    def _worked(self, root: Node, stem: str, shape: tuple[int, ...]) -> Stored:
+        """A work array for what is computed on the way to `root`."""
+        name = self.names.of((root, stem), f"{root.name}_{stem}")
+        self.shared.work[name] = (root.dtype, prod(shape))
+        return Stored(shape=shape, dtype=root.dtype, buffer=name, name=name)
+
     # ---- loops of programs
 
     def _loop(self, loop: Loop) -> None:
@@ -260,11 +293,15 @@ class Block:
             self.lines.append(f"{name} = {pointwise.cast(self.number(operand), result.dtype)}")
             self._numbers[result] = Scalar(name, result.dtype)
             return Named(shape=(), dtype=result.dtype, name=name)
-        body = self.body([n for n in result.shape if n != 1])
-        self._store(body, operand, result, place(result.shape, body.axes))
+        return self._copied(operand, result)
+
+    def _copied(self, operand: Node, into: Node) -> Stored:
+        """An array that is changed from turn to turn, with what it begins as."""
+        body = self.body([n for n in into.shape if n != 1])
+        self._store(body, operand, into, place(into.shape, body.axes))
         self._finish(body)
-        buffer, base = self._wanted[result]
-        return Stored(shape=result.shape, dtype=result.dtype, buffer=buffer, base=base, name=result.name)
+        buffer, base = self._wanted[into]
+        return Stored(shape=into.shape, dtype=into.dtype, buffer=buffer, base=base, name=into.name)
 
     def _row(self, row: Node, step: Axis) -> Node:
         if isinstance(row, Literal):
@@ -273,13 +310,15 @@ class Block:
             text = Body(self, ()).index(Affine.of(step) * row.step + row.first)[0]
             text = text if row.dtype == np.int64 else f"np.{row.dtype.name}({text})"
             return Named(shape=(), dtype=row.dtype, name=text)
+        if isinstance(row, Place):
+            return moves.row(row, Affine.of(step))
         buffer, base = self.place(row)
         inner = Stored(shape=row.shape[1:], dtype=row.dtype, buffer=buffer, name=f"{row.name}_row")
         inner.base = base + Affine.of(step) * inner.size
         return inner
 
     def _captured(self, node: Node) -> Node:
-        if isinstance(node, (Literal, Iota)):
+        if known(node):
             return node
         if not node.shape:
             scalar = self.number(node)

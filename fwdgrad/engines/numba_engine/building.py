@@ -19,7 +19,9 @@ from fwdgrad.engines.numba_engine.nodes import (
     Node,
     Reduce,
     Result,
+    Root,
     Stored,
+    known,
     stored,
 )
 from fwdgrad.engines.numba_engine.sums import Sums, loop_order
@@ -40,7 +42,7 @@ class Constants:
         self._nodes: dict[int, tuple[Any, Node]] = {}
 
     def node(self, constant: Constant) -> Node:
-        """A constant as a number, a progression, or an array that is handed to the compiled function."""
+        """A constant as a number, a progression, an identity, or an array that is handed to the compiled function."""
         if constant.weak:
             return Literal(shape=(), dtype=constant.dtype, value=constant.value, weak=True)
         if id(constant.value) not in self._nodes:
@@ -58,6 +60,8 @@ class Constants:
                 line = int(first) + int(step) * np.arange(array.size)
                 if np.array_equal(line, numbers) and not np.signbit(numbers[numbers == 0]).any():
                     return Iota(first=int(first), step=int(step), **label)
+        if array.ndim == 2 and numbers.tobytes() == np.eye(*array.shape, dtype=array.dtype).tobytes():
+            return moves.identity(**label)
         name = f"constant{len(self.arrays) + 1}"
         self.arrays[name] = np.ascontiguousarray(array)
         return Stored(buffer=name, name=name, **label)
@@ -192,10 +196,21 @@ class _Builder:
         whole = [moves.broadcast(node, (*batch, *end)) for node, end in ((a, (n, n)), (b, tail))]
         return _call("solve", out, whole, label, n, 1 if vector else b.shape[-1])
 
+    def _cholesky_update(self, out: Variable, x: Sequence[Node], label: Any) -> Node:
+        return _call("cholesky_update", out, x, label, out.shape[-1], x[1].shape[-2])
+
+    def _solve_triangular(self, out: Variable, x: Sequence[Node], label: Any, transposed: bool) -> Node:
+        return _call("solve_triangular", out, x, label, *out.shape[-2:], int(transposed))
+
+    def _root(self, out: Variable, x: Sequence[Node], label: Any, residual: Program, body: Program) -> Node:
+        start, *captured = x
+        whole = (start, *(o if known(o) else stored(o) for o in captured))
+        return Root(shape=out.shape, dtype=out.dtype, helper="newton", operands=whole, body=body, **label)
+
     def _scan(self, ins: Instruction, operands: tuple[Node, ...]) -> None:
         p = ins.params
         free = p["carried"]
-        operands = (*operands[:free], *(o if isinstance(o, (Literal, Iota)) else stored(o) for o in operands[free:]))
+        operands = (*operands[:free], *(o if known(o) else stored(o) for o in operands[free:]))
         loop = Loop(p["body"], p["carried"], p["rows"], p["reverse"], operands, note="scan")
         results = tuple(
             Result(shape=o.shape, dtype=o.dtype, loop=loop, place=k, name=self.names[o], note="scan")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
+from math import gcd, prod
 from typing import Any
 
 __all__ = ["Affine", "Axis", "Datum", "Quotient", "Remainder", "flat", "fresh", "spread"]
@@ -75,7 +75,7 @@ class Affine:
         for atom, c in other.terms:
             coefficients[atom] = coefficients.get(atom, 0) + c
         kept = tuple((a, c) for a, c in coefficients.items() if c)
-        return Affine(kept, self.constant + other.constant)
+        return _rejoined(Affine(kept, self.constant + other.constant))
 
     def __mul__(self, factor: int) -> Affine:
         if factor == 0:
@@ -107,6 +107,14 @@ class Affine:
         low, high = rest.bounds()
         if low >= 0 and high < by:
             return whole, rest
+        for unit in sorted({gcd(by, c) for _, c in rest.terms} - {1}, reverse=True):
+            # (unit·a + b) // (unit·n) is a // n where b is less than a unit
+            fine = Affine(tuple((a, c) for a, c in rest.terms if c % unit), rest.constant % unit)
+            low, high = fine.bounds()
+            if low >= 0 and high < unit:
+                coarse = Affine(tuple((a, c // unit) for a, c in rest.terms if not c % unit), rest.constant // unit)
+                quotient, remainder = coarse._divided(by // unit)
+                return whole + quotient, remainder * unit + fine
         return whole + Affine.of(Quotient(rest, by)), Affine.of(Remainder(rest, by))
 
     def replaced(self, by: Mapping[Axis, Affine]) -> Affine:
@@ -121,6 +129,18 @@ class Affine:
     def axes(self) -> set[Axis]:
         """The loop variables it depends on."""
         return {axis for atom, _ in self.terms for axis in _axes(atom)}
+
+
+def _rejoined(sum_: Affine) -> Affine:
+    """With a·(x // n)·n + a·(x % n) written as a·x: a reshape and its inverse leave nothing behind."""
+    coefficients = dict(sum_.terms)
+    for rest, c in sum_.terms:
+        if isinstance(rest, Remainder):
+            whole = Quotient(rest.of, rest.by)
+            if coefficients.get(whole) == c * rest.by:
+                kept = tuple((a, b) for a, b in sum_.terms if a not in (rest, whole))
+                return Affine(kept, sum_.constant) + rest.of * c
+    return sum_
 
 
 def _bounds(atom: Atom) -> tuple[int, int]:

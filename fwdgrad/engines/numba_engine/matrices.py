@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.engines.numba_engine.indices import Affine, Axis
+from fwdgrad.engines.numba_engine.indices import Affine, Axis, flat
 from fwdgrad.engines.numba_engine.moves import reshape
 from fwdgrad.engines.numba_engine.nodes import Call, Literal, Node, View, stored
 
@@ -27,7 +27,7 @@ def matrix_product(
     if len(factors) != 2 or dtype.kind != "f" or any(n.dtype != dtype or isinstance(n, Literal) for n, _ in factors):
         return None
     bases = [_base(f) for f in factors]
-    axes = [found for _, at in bases if (found := _axes(at)) is not None]
+    axes = [found for node, at in bases if (found := _axes(node, at)) is not None]
     wanted = tuple(a for a in out if a.size != 1)
     summed = tuple(a for a in over if a.size != 1)
     if len(axes) != 2 or not summed:
@@ -60,16 +60,21 @@ def _base(factor: Factor) -> Factor:
     return _base((node.source, node.index(at))) if isinstance(node, View) else factor
 
 
-def _axes(at: tuple[Affine, ...]) -> tuple[Axis, ...] | None:
-    """The loop variables that an array is read at, if it is read at nothing else."""
-    found = []
-    for i in at:
-        if i == Affine():
-            continue
-        if len(i.terms) != 1 or i.constant or i.terms[0][1] != 1 or not isinstance(i.terms[0][0], Axis):
+def _axes(node: Node, at: tuple[Affine, ...]) -> tuple[Axis, ...] | None:
+    """The loop variables that go through all of an array once, the fastest last; None if none do.
+
+    An array that was reshaped counts: what matters is where its numbers stand in memory.
+    """
+    place = flat(at, node.shape)
+    if place.constant or not all(isinstance(atom, Axis) for atom, _ in place.terms):
+        return None
+    found, size = [], 1
+    for axis, stride in sorted(place.terms, key=lambda term: term[1]):
+        if stride != size:
             return None
-        found.append(i.terms[0][0])
-    return tuple(found) if len(set(found)) == len(found) else None
+        found.append(axis)
+        size *= axis.size
+    return tuple(reversed(found)) if size == node.size else None
 
 
 def _turned(axes: tuple[Axis, ...], rows: tuple[Axis, ...], columns: tuple[Axis, ...]) -> str | None:

@@ -11,7 +11,7 @@ import numpy as np
 from fwdgrad.engines.numba_engine.indices import Affine, Datum, flat, fresh, spread
 from fwdgrad.engines.numba_engine.nodes import Iota, Join, Literal, Node, Part, Place, Reduce, View
 
-__all__ = ["broadcast", "concatenate", "getitem", "reshape", "scatter_add", "transpose"]
+__all__ = ["broadcast", "concatenate", "getitem", "identity", "reshape", "row", "scatter_add", "transpose"]
 
 Index = tuple[Affine, ...]
 
@@ -42,6 +42,26 @@ def reshape(x: Node, shape: tuple[int, ...], **label: Any) -> Node:
         return spread(flat(at, shape), x.shape)
 
     return View(shape=shape, dtype=x.dtype, source=x, index=index, contiguous=True, **label)
+
+
+def identity(shape: tuple[int, ...], dtype: np.dtype, **label: Any) -> Place:
+    """Ones on the diagonal."""
+    one = Literal(shape=(), dtype=dtype, value=dtype.type(1).item())
+    return Place(
+        shape=shape, dtype=dtype, source=one, conditions=lambda at: ((at[0], at[1]),), index=lambda at: (), **label
+    )
+
+
+def row(x: Place, number: Affine) -> Place:
+    """x[number], for the number of a turn of a loop."""
+    return Place(
+        shape=x.shape[1:],
+        dtype=x.dtype,
+        source=x.source,
+        conditions=lambda at: x.conditions((number, *at)),
+        index=lambda at: x.index((number, *at)),
+        name=f"{x.name}_row",
+    )
 
 
 def concatenate(parts: Sequence[Node], axis: int, shape: tuple[int, ...], dtype: np.dtype, **label: Any) -> Node:

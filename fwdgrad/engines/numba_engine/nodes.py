@@ -33,8 +33,10 @@ __all__ = [
     "Place",
     "Reduce",
     "Result",
+    "Root",
     "Stored",
     "View",
+    "known",
     "operands",
     "stored",
 ]
@@ -169,6 +171,13 @@ class Call(Node):
     extra: tuple[Any, ...] = ()
 
 
+@dataclass(eq=False, kw_only=True)
+class Root(Call):
+    """A solution by Newton's method. Operands: the start, and what `body` takes besides the unknowns."""
+
+    body: Program
+
+
 @dataclass(eq=False)
 class Loop:
     """A scan: its body, run over rows with a carry. Its values are `Result` nodes."""
@@ -208,6 +217,13 @@ def operands(node: Node) -> Sequence[Node]:
             return node.loop.operands
         case _:
             return ()
+
+
+def known(node: Node) -> bool:
+    """Whether `node` is the same in every step and needs no memory."""
+    return isinstance(node, (Literal, Iota)) or (
+        isinstance(node, Place) and isinstance(node.source, Literal) and not node.read
+    )
 
 
 def stored(node: Node) -> Node:

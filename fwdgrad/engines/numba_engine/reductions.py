@@ -46,8 +46,15 @@ def write_reduction(block: Block, body: Body, root: Reduce) -> Scalar | None:
         body.before[depth].append(Statement(name, text, note=root.note))
     else:
         text = _term(body, root, factors)
-        body.before[depth].append(Statement(name, _first(root.kind, root.dtype), note=root.note))
-        body.before[body.depth].append(_step(root.kind, name, text))
+        begun = Statement(name, _first(root.kind, root.dtype), note=root.note)
+        body.before[depth].append(begun)
+        inner = name
+        if root.kind == "sum" and body.depth - depth > 1:
+            # a sum that is carried through several loops is slow: each innermost loop has one of its own
+            inner = block.names.of((name, "row"), f"{name}_row")
+            body.before[body.depth - 1].append(Statement(inner, begun.text))
+            body.after[body.depth - 1].append(Statement(name, inner, "+="))
+        body.before[body.depth].append(_step(root.kind, inner, text))
     if not root.shape:
         return Scalar(name, root.dtype)
     wanted = block.wanted(root)

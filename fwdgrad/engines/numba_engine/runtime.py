@@ -309,6 +309,97 @@ def solve(out, a, b, n, columns):
 
 
 @helper
+def cholesky_update(out, r, b, n, rows):
+    """The upper triangular factor of RᵀR + BᵀB for every pair, by a reflection for each column.
+
+    The reflection that takes (R_kk, B_k) = y ‖·‖ to −‖·‖ e₀, and a change of sign: with c = y₀ ≥ 0 nothing cancels.
+    """
+    out[:] = r
+    below = b.astype(out.dtype)
+    seen = np.empty(n, out.dtype)
+    for one in range(out.size // max(n * n, 1)):
+        R, B = out[one * n * n : (one + 1) * n * n], below[one * rows * n : (one + 1) * rows * n]
+        for k in range(n):
+            if R[k * n + k] < 0:
+                for j in range(k, n):
+                    R[k * n + j] = -R[k * n + j]
+            scale = out.dtype.type(0)
+            for i in range(rows):
+                scale += abs(B[i * n + k])
+            if scale < np.finfo(out.dtype).tiny:  # nothing, or what is lost beside anything: 1/scale is no number
+                continue
+            square = out.dtype.type(0)
+            for i in range(rows):
+                square += (B[i * n + k] / scale) ** 2
+            norm = math.hypot(R[k * n + k], scale * math.sqrt(square))
+            c = R[k * n + k] / norm
+            for j in range(k + 1, n):
+                seen[j] = c * R[k * n + j]
+            for i in range(rows):
+                B[i * n + k] /= norm
+                for j in range(k + 1, n):
+                    seen[j] += B[i * n + k] * B[i * n + j]
+            for i in range(rows):
+                part = B[i * n + k] / (1 + c)
+                for j in range(k + 1, n):
+                    B[i * n + j] -= part * (R[k * n + j] + seen[j])
+            R[k * n + k] = norm
+            for j in range(k + 1, n):
+                R[k * n + j] = seen[j]
+
+
+@helper
+def solve_triangular(out, r, b, n, columns, transposed):
+    """R⁻¹ b, or R⁻ᵀ b, for every pair; NaN if a number on the diagonal is zero."""
+    out[:] = b
+    for one in range(r.size // max(n * n, 1)):
+        R, x = r[one * n * n : (one + 1) * n * n], out[one * n * columns : (one + 1) * n * columns]
+        for turn in range(n):
+            k = turn if transposed else n - 1 - turn
+            if not transposed:
+                for i in range(k + 1, n):
+                    for j in range(columns):
+                        x[k * columns + j] -= R[k * n + i] * x[i * columns + j]
+            for j in range(columns):
+                x[k * columns + j] /= R[k * n + k]
+            if transposed:
+                for i in range(k + 1, n):
+                    for j in range(columns):
+                        x[i * columns + j] -= R[k * n + i] * x[k * columns + j]
+        for k in range(n):
+            if R[k * n + k] == 0:
+                x[:] = np.nan
+
+
+@helper
+def largest(x):
+    """The largest magnitude in an array."""
+    found = x.dtype.type(0)
+    for k in range(x.size):
+        found = max(found, abs(x[k]))
+    return found
+
+
+@helper
+def newton(z, before, start, value, slopes, turn, turns, rounding):
+    """One of Newton's steps, as in `fwdgrad.program.roots.newton`. Whether it was the last: z is NaN if it failed."""
+    _eliminate(slopes, value, z.size, 1)
+    unit = np.finfo(z.dtype).eps
+    size, length, settled = z.dtype.type(0), z.dtype.type(0), True
+    for k in range(z.size):
+        z[k] -= value[k]
+        step, own = abs(value[k]), abs(z[k])
+        settled &= step <= rounding * unit * own or (turn > 0 and step >= before[k])
+        size, length, before[k] = size + step, max(length, own), step
+    if settled and largest(value) <= max(math.sqrt(unit) * length, 2 * rounding * unit * start):
+        return True
+    if turn == turns - 1 or not abs(size) < np.inf:
+        z[:] = np.nan
+        return True
+    return False
+
+
+@helper
 def matmul_nn(out, a, b, rows, inner, columns):
     """The product of two matrices."""
     np.dot(a.reshape(rows, inner), b.reshape(inner, columns), out.reshape(rows, columns))

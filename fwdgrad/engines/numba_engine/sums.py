@@ -216,15 +216,22 @@ def _within(operand: Node, at: Index) -> Index:
 def _picked(node: Place, at: Index, over: set[Axis]) -> dict[Axis, Affine] | None:
     """The summed axes that the conditions of a `Place` fix, with their values, if each condition fixes one."""
     found: dict[Axis, Affine] = {}
-    for one, value in node.conditions(at):
-        atom = one.terms[0][0] if one.terms else None
-        plain = len(one.terms) == 1 and one.terms[0][1] == 1 and not one.constant and isinstance(atom, Axis)
-        if not plain or atom not in over or atom in found or value.axes():
+    for a, b in node.conditions(at):
+        fixed = _fixed(a, b, over) or _fixed(b, a, over)
+        if fixed is None or fixed[0] in found:
             return None
-        if value.bounds()[0] < 0 or value.bounds()[1] >= atom.size:
-            return None
-        found[atom] = value
+        found[fixed[0]] = fixed[1]
     return found or None
+
+
+def _fixed(one: Affine, value: Affine, over: set[Axis]) -> tuple[Axis, Affine] | None:
+    """A summed axis and the one value that ``one == value`` leaves it; None if that is not what the condition says."""
+    atom = one.terms[0][0] if one.terms else None
+    plain = len(one.terms) == 1 and one.terms[0][1] == 1 and not one.constant and isinstance(atom, Axis)
+    if not plain or atom not in over or value.axes() & over:
+        return None
+    least, most = value.bounds()
+    return (atom, value) if least >= 0 and most < atom.size else None
 
 
 def _axes_of(factors: Sequence[Factor], among: set[Axis]) -> set[Axis]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from fwdgrad.optimizers.base import Arrays
 from fwdgrad.optimizers.information.diagonal import discounted, squares
-from fwdgrad.optimizers.information.matrix import Discount, Form, scaled
+from fwdgrad.optimizers.information.matrix import Discount, Form, check_size, scaled
 from fwdgrad.optimizers.information.units import Group, UnitsLike, checked_units, units_for
 from fwdgrad.optimizers.informed import Noise, Setting
 from fwdgrad.program import operations as ops
@@ -40,7 +40,7 @@ class Full:
         for leaves in parts:
             table = np.concatenate([offset[k] + np.arange(math.prod(setting.shapes[k])) for k in leaves])
             flat.append(table[None])
-        return _BlocksForm(setting, prior, flat)
+        return _BlocksForm("Full", setting, prior, flat)
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Block:
         groups = units_for("Block", setting, self.units, ())
         offset = _offsets(setting)
         tables = [table for group in groups for table in _tables(group, offset, _total(setting))]
-        return _BlocksForm(setting, prior, tables)
+        return _BlocksForm("Block", setting, prior, tables)
 
 
 class BlocksState(NamedTuple):
@@ -84,6 +84,7 @@ class _BlocksForm:
     """Blocks of S by their Cholesky factors, updated by orthogonal transformations: positive definite by construction.
 
     Args:
+        who: for messages.
         setting: the leaves.
         prior: Λ.
         tables: for each stack, the places of the parameters of each block in the flat vector of all parameters,
@@ -92,7 +93,8 @@ class _BlocksForm:
 
     noise: Noise = ()
 
-    def __init__(self, setting: Setting, prior: dict[str, float], tables: list[np.ndarray]) -> None:
+    def __init__(self, who: str, setting: Setting, prior: dict[str, float], tables: list[np.ndarray]) -> None:
+        check_size(who, sum(table.size * table.shape[1] for table in tables))
         self._setting, self._tables = setting, tables
         self._size = _total(setting)
         flat = [np.full(math.prod(s), prior[k]) for k, s in setting.shapes.items()]

@@ -13,6 +13,7 @@ from fwdgrad.errors import DeclarationError
 from fwdgrad.optimizers.base import Arrays, check_grads, check_params, decay, declaration_error, describe, positive
 from fwdgrad.optimizers.information.filter import prior_of
 from fwdgrad.optimizers.information.fisher import observed
+from fwdgrad.optimizers.information.matrix import check_size
 from fwdgrad.optimizers.informed import Evidence, Noise, Setting
 from fwdgrad.program import operations as ops
 
@@ -40,11 +41,11 @@ class ParameterFilter:
         predict:  P ← P + Q
         update:   K = P Ĵᵀ (Ĵ P Ĵᵀ + R)⁻¹,   θ ← θ + K (y − ŷ),   P ← (Id − K Ĵ) P
 
-    with Ĵ = ∂ŷ/∂θ through the influence (last step exact). θ is a random walk with process noise Q per step. P is kept
-    as its Cholesky factor and goes through both steps by one orthogonal transformation each (array form: Kaminski,
-    Bryson and Schmidt 1971; Kailath, Sayed and Hassibi 2000, §12), so it stays symmetric and positive definite. With
-    Q = 0 this is `InformationFilter(Full(joint=True), "exact")` with prior 1/initial_covariance and
-    `SquaredError(scale=√R)`. The step uses y − ŷ; of the loss it uses nothing.
+    with Ĵ = ∂ŷ/∂θ through the influence (last step exact). θ is a random walk with process noise Q per step; steps
+    without a target predict and do not update. P is kept as its Cholesky factor and goes through both steps by one
+    orthogonal transformation each (array form: Kaminski, Bryson and Schmidt 1971; Kailath, Sayed and Hassibi 2000,
+    §12), so it stays symmetric and positive definite. With Q = 0 this is `InformationFilter(Full(joint=True), "exact")`
+    with prior 1/initial_covariance and `SquaredError(scale=√R)`. The step uses y − ŷ; of the loss it uses nothing.
 
     "adaptive" observation noise is an exponential mean of ε² + diag(Ĵ P Ĵᵀ), ε the residual and P the covariance after
     the update (residual-based, which cannot become negative: Mohamed and Schwarz 1999, eq. 20).
@@ -61,8 +62,8 @@ class ParameterFilter:
     Memory p², time O(p³ + m p²) with process noise, O((p + m)² p) without. Windows of one step only.
 
     Raises:
-        DeclarationError: a field is not as above; when a learner is made, targets are not like predictions, or windows
-            are longer than one step.
+        DeclarationError: a field is not as above; when a learner is made, targets are not like predictions, windows are
+            longer than one step, or p² numbers are too many.
         UnknownNameError: a number is given for a leaf that is not learned.
 
     Example:
@@ -91,12 +92,12 @@ class ParameterFilter:
         set_ = object.__setattr__
         set_(self, "initial_covariance", _numbers(f"{who}(initial_covariance)", self.initial_covariance, False))
         set_(self, "process_noise", _numbers(f"{who}(process_noise)", self.process_noise, True))
+        mend = 'give a variance, or "adaptive"'
         if self.observation_noise != "adaptive":
             if isinstance(self.observation_noise, str):
                 raise declaration_error(
-                    f"{who}(observation_noise)", 'a number > 0, or "adaptive"', describe(self.observation_noise), "…"
+                    f"{who}(observation_noise)", 'a number > 0, or "adaptive"', describe(self.observation_noise), mend
                 )
-            mend = 'give a variance, or "adaptive"'
             set_(self, "observation_noise", positive(f"{who}(observation_noise)", self.observation_noise, mend))
         set_(self, "initial_noise", positive(f"{who}(initial_noise)", self.initial_noise, "give a variance"))
         set_(self, "memory", decay(f"{who}(memory)", self.memory, "give e.g. 0.99, the default"))
@@ -111,10 +112,7 @@ class ParameterFilter:
         Raises:
             DeclarationError: always.
         """
-        raise DeclarationError(
-            "ParameterFilter: expected to be given to a Learner, which tells it the predictions; got parameters only.\n"
-            "Write fg.Learner(system, fg.RTRL(), fg.ParameterFilter(...)), or use InformationFilter."
-        )
+        raise _alone()
 
     def update(self, grads: Arrays, state: Any, params: Arrays) -> tuple[Arrays, Any]:
         """Likewise.
@@ -122,8 +120,7 @@ class ParameterFilter:
         Raises:
             DeclarationError: always.
         """
-        self.init(params)
-        raise AssertionError
+        raise _alone()
 
 
 class BoundParameterFilter:
@@ -145,6 +142,7 @@ class BoundParameterFilter:
             )
         self._outputs = math.prod(np.shape(like))
         self._sizes = {k: math.prod(s) for k, s in setting.shapes.items()}
+        check_size("ParameterFilter", sum(self._sizes.values()) ** 2)
         start = prior_of("ParameterFilter(initial_covariance)", declared.initial_covariance, setting)
         walk = prior_of("ParameterFilter(process_noise)", declared.process_noise, setting)
         self._start, self._walk = (
@@ -175,10 +173,7 @@ class BoundParameterFilter:
         seen = observed(evidence.prediction, evidence.target).astype(rows.dtype)
         rows = rows * np.expand_dims(seen, 1)  # components that were not observed tell nothing
         residual = np.reshape(np.where(np.isnan(evidence.target), 0.0, evidence.target - evidence.prediction), (m,))
-        root = state.root
-        if self._walk.any():
-            walks = np.diag(np.sqrt(self._walk))[self._walk > 0]
-            root = ops.cholesky_update(root, walks)
+        root = self._predicted(state.root)
         # [√R 0; C Ĵᵀ C] → [X^{T/2} X^{-1/2} Ĵ P; 0 C'], with X = Ĵ P Ĵᵀ + R
         through = np.dot(root, np.transpose(rows))
         noise = np.concatenate([np.diag(np.sqrt(state.noise)), np.zeros((m, p), root.dtype)], axis=1)
@@ -193,6 +188,16 @@ class BoundParameterFilter:
             updates[k] = np.reshape(step[place : place + n], params[k].shape)
             place += n
         return updates, ParameterFilterState(state.t + 1.0, root, after)
+
+    def unobserved(self, state: ParameterFilterState) -> ParameterFilterState:
+        """P ← P + Q: parameters wander whether they are seen or not."""
+        return state._replace(root=self._predicted(state.root)) if self._walk.any() else state
+
+    def _predicted(self, root: Any) -> Any:
+        """The factor of P + Q."""
+        if not self._walk.any():
+            return root
+        return ops.cholesky_update(root, np.diag(np.sqrt(self._walk))[self._walk > 0])
 
     def _learned(self, noise: Any, seen: Any, residual: Any, through: Any) -> Any:
         """R ← memory R + (1 − memory)(ε² + diag(Ĵ P Ĵᵀ)), for observed components."""
@@ -246,6 +251,13 @@ class _Covariance:
     def blocks(self) -> dict[str, np.ndarray]:
         """Everything meets."""
         return {k: np.zeros(s, int) for k, s in self._setting.shapes.items()}
+
+
+def _alone() -> DeclarationError:
+    return DeclarationError(
+        "ParameterFilter: expected to be given to a Learner, which tells it the predictions; got parameters only.\n"
+        "Write fg.Learner(system, fg.RTRL(), fg.ParameterFilter(...)), or use InformationFilter."
+    )
 
 
 def _numbers(subject: str, value: Any, or_zero: bool) -> Any:

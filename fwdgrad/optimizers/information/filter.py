@@ -88,7 +88,8 @@ class InformationFilter:
 
     Raises:
         DeclarationError: a field is not as above; when a learner is made, the loss has no Fisher matrix, the user's is
-            not symmetric and positive definite, units cannot be found, or a window is too long for what is asked.
+            not symmetric and positive definite, units cannot be found, a window is too long for what is asked, or a
+            matrix has too many numbers.
         UnknownNameError: a prior, a unit or a bias names a leaf that is not learned.
 
     Example:
@@ -189,6 +190,10 @@ class BoundInformationFilter:
         after = np.maximum(weight * down, LEAST)
         return (keep, after - keep * weight), after
 
+    def unobserved(self, state: InformationState) -> InformationState:
+        """As it was: decay and inflation go by samples that are learned from."""
+        return state
+
     def metric(self, state: InformationState) -> FormMetric:
         """‖w‖² = wᵀ S⁻¹ w."""
         return FormMetric(self.form, state.matrix)
@@ -227,7 +232,7 @@ def _checked_decay(decay: Any) -> Any:
         raise declaration_error("InformationFilter(decay)", "a number or a schedule", describe(decay), mend)
     for t in (1.0, 2.0, 10.0, 1e3, 1e6):
         value = np.asarray(decay(np.float64(t)))
-        if value.shape != () or not 0 <= value <= 1:
+        if value.shape != () or value.dtype.kind not in "iuf" or not 0 <= value <= 1:
             raise declaration_error(
                 "InformationFilter(decay)", "a schedule with values in [0, 1]", f"{value!s:.40} at t = {t:g}", mend
             )

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from fwdgrad.errors import ShapeError
-from fwdgrad.optimizers.base import declaration_error
+from fwdgrad.optimizers.base import declaration_error, describe
 from fwdgrad.optimizers.informed import Setting
 from fwdgrad.program import scan
 
 __all__ = ["checked_fisher", "fisher_of", "observed", "root"]
-
-SMALL = 1e-13
-"""Pivots of a semi-definite matrix below this, relative to its trace, count as 0."""
 
 
 def checked_fisher(who: str, fisher: Any) -> Any:
@@ -65,7 +63,11 @@ def fisher_of(who: str, fisher: Any, setting: Setting) -> Any:
         _check_matrix(who, function, example)
     elif hasattr(setting.loss, "fisher_root"):
         return setting.loss.fisher_root
-    return lambda prediction: root(function(prediction))
+    return lambda prediction: root(_floating(function(prediction), prediction.dtype))
+
+
+def _floating(matrix: Any, dtype: Any) -> Any:
+    return matrix if np.issubdtype(matrix.dtype, np.floating) else matrix.astype(dtype)
 
 
 def _check_matrix(who: str, function: Any, example: Any) -> None:
@@ -74,7 +76,12 @@ def _check_matrix(who: str, function: Any, example: Any) -> None:
     size = int(np.prod(np.shape(example), dtype=int))
     for spread in (0.0, 0.1, 1.0):
         point = np.asarray(example + spread * rng.normal(size=np.shape(example)), np.asarray(example).dtype)
-        matrix = np.asarray(function(point), float)
+        made = function(point)
+        if not isinstance(made, np.ndarray):
+            raise declaration_error(
+                f"{who}(fisher): what the function returns", "an array", describe(made), "return np.array(...)"
+            )
+        matrix = np.asarray(made, float)
         if matrix.shape != (size, size):
             raise ShapeError(
                 f"{who}(fisher): the Fisher matrix of a prediction of {size} numbers has another shape.\n"
@@ -94,21 +101,27 @@ def _check_matrix(who: str, function: Any, example: Any) -> None:
 
 
 def root(matrix: Any) -> Any:
-    """L, shape (m, m), with LᵀL = I: Cholesky's method, with zero rows where I is singular, NaN where indefinite."""
+    """L, shape (m, m), with LᵀL = I: Cholesky's method, with zero rows where I is singular, NaN where indefinite.
+
+    Singular is what is 0 to rounding, relative to the trace.
+    """
     size = matrix.shape[0]
     if isinstance(matrix, np.ndarray) and np.array_equal(matrix, np.diag(np.diagonal(matrix))):
         return np.sqrt(matrix)
     if size == 1:
         return np.sqrt(matrix)
-    least = SMALL * np.trace(matrix)
+    small = 512 * float(np.finfo(matrix.dtype).eps)
+    trace = np.trace(matrix)
 
     def turn(carry: tuple[Any, ...], row: tuple[Any, ...]) -> tuple[Any, Any]:
         (left,), (unit,) = carry, row
         line = np.dot(unit, left)
         pivot = np.dot(line, unit)
-        live = pivot > least
-        lost = np.where(pivot < -least, np.nan, 0.0).astype(line.dtype)
-        line = np.where(live, line / np.sqrt(np.where(live, pivot, 1.0)), lost)
+        live = pivot > small * trace
+        # |I_ij|² ≤ I_ii I_jj: beside a pivot of nothing there is nothing, or the matrix is indefinite
+        lost = (pivot < -small * trace) | (np.max(np.abs(line)) > math.sqrt(small) * trace)
+        rest = np.where(lost, np.nan, 0.0).astype(line.dtype)
+        line = np.where(live, line / np.sqrt(np.where(live, pivot, 1.0)), rest)
         return (left - np.expand_dims(line, 1) * line,), (line,)
 
     return scan(turn, (matrix,), (np.eye(size, dtype=matrix.dtype),))[1][0]

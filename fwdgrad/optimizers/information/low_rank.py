@@ -83,6 +83,8 @@ class _LowRankForm:
 
     def update(self, state: LowRankState, discount: Discount, rows: Arrays, noise: tuple[Any, ...]) -> LowRankState:
         """The recursion above."""
+        if len(noise) != len(self._groups):
+            raise declaration_error("LowRank", "random signs, which a Learner draws", "none", "use it in a fg.Learner")
         beta, rank = self._declared.shrink, self._declared.rank
         weight = math.sqrt((1.0 - beta) / rank)
         diagonal = {

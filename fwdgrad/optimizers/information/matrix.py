@@ -12,12 +12,15 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from fwdgrad.optimizers.base import Arrays
+from fwdgrad.optimizers.base import Arrays, declaration_error
 from fwdgrad.optimizers.informed import Noise, Setting
 from fwdgrad.program import scan
 from fwdgrad.trees import flatten, unflatten
 
-__all__ = ["Discount", "Form", "FormMetric", "Matrix", "one_by_one", "scaled"]
+__all__ = ["MOST", "Discount", "Form", "FormMetric", "Matrix", "check_size", "one_by_one", "scaled"]
+
+MOST = 2**28
+"""Numbers in a matrix, at most: 2 GiB in double precision. A step goes through all of them."""
 
 Discount = tuple[Any, Any] | None
 """κ and φ, two scalars; None for κ = 1 and φ = 0, known before anything is computed."""
@@ -88,6 +91,21 @@ class FormMetric:
     def blocks(self) -> dict[str, np.ndarray]:
         """Which entries meet."""
         return self._form.blocks()
+
+
+def check_size(who: str, numbers: int) -> None:
+    """Refuse a matrix that would fill the memory.
+
+    Raises:
+        DeclarationError: it has more numbers than `MOST`.
+    """
+    if numbers > MOST:
+        raise declaration_error(
+            f"{who}: the matrix",
+            f"at most {MOST:,} numbers",
+            f"{numbers:,}",
+            'take InformationFilter("quasi-diagonal"), which has two for each parameter, or freeze some leaves',
+        )
 
 
 def scaled(x: Any, scalar: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -36,8 +37,8 @@ class QuasiDiagonal:
     Args:
         units: None for those that the analyzer finds, or given by hand: a dict for each group of units, leaf → axis of
             the leaf that counts the units.
-        biases: with units given by hand, the leaves that hold the biases. The analyzer takes parameters that enter
-            additively, with a constant coefficient. A unit without a bias has a diagonal.
+        biases: leaves that hold biases, besides those that the analyzer finds: parameters that enter additively, with
+            a constant coefficient. A unit without a bias has a diagonal; if none has one, there is a warning.
 
     Example:
         >>> from fwdgrad.optimizers import QuasiDiagonal
@@ -50,11 +51,19 @@ class QuasiDiagonal:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "units", checked_units("QuasiDiagonal", self.units))
-        object.__setattr__(self, "biases", tuple(self.biases))
+        biases = (self.biases,) if isinstance(self.biases, str) else tuple(self.biases)
+        object.__setattr__(self, "biases", biases)
 
     def bind(self, setting: Setting, prior: dict[str, float], rank: int) -> Form:
         """The form for these leaves."""
         groups = units_for("QuasiDiagonal", setting, self.units, self.biases)
+        if not any(bias for group in groups for bias in group.bias):
+            warnings.warn(
+                "QuasiDiagonal: no unit has a bias, so this is the diagonal. The analyzer finds those that enter "
+                "additively, with a constant coefficient: b in b + W tanh(h), not in tanh(b + W h).\n"
+                'Name yours, QuasiDiagonal(biases=["b", …]), or take "diagonal".',
+                stacklevel=2,
+            )
         return _QuasiDiagonalForm(setting, prior, groups)
 
 

@@ -60,14 +60,14 @@ def units_for(who: str, setting: Setting, units: Any, biases: Iterable[str]) -> 
         who: for messages.
         setting: the leaves.
         units: as `checked_units` gives them; None to ask the analyzer.
-        biases: with units given by hand, the leaves that hold the biases.
+        biases: leaves that hold biases, besides those that the analyzer finds.
 
     Raises:
         DeclarationError: the functions cannot be traced and no units are given, or they do not fit the leaves.
         UnknownNameError: there is no such leaf.
     """
     if units is not None:
-        return _by_hand(who, setting, units, tuple(biases))
+        return _with_biases(who, setting, _by_hand(who, setting, units), tuple(biases))
     patterns = setting.analyse()
     if patterns is None:
         raise declaration_error(
@@ -76,7 +76,7 @@ def units_for(who: str, setting: Setting, units: Any, biases: Iterable[str]) -> 
             "neither",
             'give units=[{"W": 0, "b": 0}, …] (leaf → axis that counts the units), or use Diagonal()',
         )
-    return [
+    found = [
         _found(only, leaves)
         for only, leaves in (
             (patterns, setting.groups.get("transition", ())),
@@ -84,6 +84,7 @@ def units_for(who: str, setting: Setting, units: Any, biases: Iterable[str]) -> 
         )
         if leaves
     ]
+    return _with_biases(who, setting, found, tuple(biases))
 
 
 def _readout(patterns: Patterns, leaves: tuple[str, ...]) -> Patterns:
@@ -97,12 +98,11 @@ def _found(patterns: Patterns, leaves: tuple[str, ...]) -> Group:
     return Group(units.count, {k: units.parameters.get(k, nothing[k]) for k in leaves}, list(units.bias))
 
 
-def _by_hand(who: str, setting: Setting, units: Any, biases: tuple[str, ...]) -> list[Group]:
+def _by_hand(who: str, setting: Setting, units: Any) -> list[Group]:
     made: list[Group] = []
     seen: set[str] = set()
-    for name in [*(k for group in units for k, _ in group), *biases]:
-        if name not in setting.shapes:
-            raise UnknownNameError(f"{who}: there is no learned leaf {name!r}. {did_you_mean(name, setting.shapes)}")
+    for name in (k for group in units for k, _ in group):
+        _known(who, setting, name)
     for group in units:
         counts = {_length(who, k, setting.shapes[k], axis) for k, axis in group}
         if len(counts) != 1 or seen & {k for k, _ in group}:
@@ -119,21 +119,41 @@ def _by_hand(who: str, setting: Setting, units: Any, biases: tuple[str, ...]) ->
             shape = setting.shapes[k]
             line = np.reshape(np.arange(count), [-1 if a == axis % len(shape) else 1 for a in range(len(shape))])
             owner[k] = np.broadcast_to(line, shape).copy()
-        bias: list[tuple[str, int] | None] = [None] * count
-        for k in biases:
-            if k in owner:
-                if owner[k].size != count:
-                    raise declaration_error(
-                        f"{who}(biases): {k!r}",
-                        f"one parameter for each of {count} units",
-                        f"shape {owner[k].shape}",
-                        "name the leaf that holds the biases",
-                    )
-                for index, unit in enumerate(owner[k].ravel().tolist()):
-                    bias[unit] = (k, index)
-        made.append(Group(count, owner, bias))
+        made.append(Group(count, owner, [None] * count))
     others = {k: np.full(s, -1) for k, s in setting.shapes.items() if k not in seen}
     return [*made, Group(0, others, [])] if others else made
+
+
+def _with_biases(who: str, setting: Setting, groups: list[Group], biases: tuple[str, ...]) -> list[Group]:
+    """The groups with the entries of these leaves as biases of the units that they belong to.
+
+    Raises:
+        UnknownNameError: there is no such leaf.
+        DeclarationError: a unit would have two biases, or an entry belongs to no unit.
+    """
+    made = [replace(group, bias=list(group.bias)) for group in groups]
+    taken: set[tuple[int, int]] = set()
+    for k in biases:
+        _known(who, setting, k)
+        (number,) = (number for number, group in enumerate(made) if k in group.owner)
+        owner = made[number].owner[k].ravel().tolist()
+        new = {(number, unit) for unit in owner}
+        if -1 in owner or len(new) < len(owner) or new & taken:
+            raise declaration_error(
+                f"{who}(biases): {k!r}",
+                "a leaf with one parameter for each of its units, which have no other bias",
+                "parameters of no unit" if -1 in owner else f"{len(owner)} for {len(new - taken)} units",
+                'write e.g. units=[{"W": 0, "b": 0}, {"V": 0, "c": 0}], biases=["b", "c"]',
+            )
+        taken |= new
+        for index, unit in enumerate(owner):
+            made[number].bias[unit] = (k, index)
+    return made
+
+
+def _known(who: str, setting: Setting, name: str) -> None:
+    if name not in setting.shapes:
+        raise UnknownNameError(f"{who}: there is no learned leaf {name!r}. {did_you_mean(name, setting.shapes)}")
 
 
 def _length(who: str, name: str, shape: tuple[int, ...], axis: int) -> int:

@@ -1,0 +1,312 @@
+"""Computing with a model's equations: F, Y and the initial state, by walking their trees; and the system they make."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fwdgrad.declare.expressions import Expression, evaluate, names_in
+from fwdgrad.declare.functions import CONSTANTS
+from fwdgrad.declare.model import TIME, Equation, Model
+from fwdgrad.declare.parse import constant
+from fwdgrad.errors import DeclarationError
+from fwdgrad.losses import SquaredError
+from fwdgrad.parameters import Parameter, Tied
+from fwdgrad.system import System
+
+if TYPE_CHECKING:
+    from fwdgrad.declare.symbolic import Sparsity
+
+__all__ = ["EquationSystem", "Equations", "system_of"]
+
+
+class EquationSystem(System):
+    r"""A system declared by equations, as `from_text`, `from_toml` and `from_sympy` return it.
+
+    State, parameters and inputs are dicts by the names in the equations; a prediction is a vector with the outputs one
+    after the other. All else is `System`.
+
+    Args:
+        equations: what F, Y and the initial state are computed with.
+        arguments: those of `System`.
+
+    Attributes:
+        model: the equations as they were declared.
+        output_names: one for each number of a prediction.
+        units: labels, by what stands on the left of an equation, such as "a" and "d prey/dt".
+
+    Example:
+        >>> import fwdgrad as fg
+        >>> system = fg.from_text(
+        ...     '''
+        ...     d x/dt = -k*x
+        ...     x(0) = 1
+        ...     param k = 0.5
+        ...     dt = 0.1
+        ...     '''
+        ... )
+        >>> print(system.latex())
+        \begin{aligned}
+        \frac{\mathrm{d} x}{\mathrm{d} t} &= -k \, x
+        \end{aligned}
+    """
+
+    def __init__(self, equations: Equations, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._equations = equations
+        self.model = equations.shown
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The name of every number of a prediction; entries of an array are numbered in brackets."""
+        names: list[str] = []
+        for name, size in self._equations.sizes.items():
+            names += [name] if size is None else [f"{name}[{k}]" for k in range(size)]
+        return tuple(names)
+
+    @property
+    def units(self) -> dict[str, str]:
+        """The unit labels of the model."""
+        return self.model.units
+
+    def latex(self) -> str:
+        """The equations as LaTeX, for a mathematics environment."""
+        from fwdgrad.declare.latex import latex
+
+        return latex(self.model)
+
+    def to_sympy(self) -> dict[str, Any]:
+        r"""The rate, or next value, of every state variable as an expression of SymPy, or an array of them.
+
+        Definitions are put in. Symbols are called like state variables, parameters and inputs; entries of arrays
+        ``k[0]``. Integrating in time is not part of them.
+
+        Raises:
+            DeclarationError: a parameter is tied to another one by a Python function.
+
+        Example:
+            >>> import fwdgrad as fg
+            >>> fg.from_text("next x = a*y\ny = x**2\nx(0) = 1\nparam a = 0.5").to_sympy()
+            {'x': a*x**2}
+        """
+        from fwdgrad.declare.symbolic import expressions
+
+        return expressions(self.model, self._equations.shapes)
+
+    def sparsity(self) -> Sparsity:
+        r"""Where the derivatives of `to_sympy` in the state and in the parameters are not zero for all values.
+
+        Exact, from SymPy's derivatives; `analyze` finds the same from the traced program, with the integrator's part.
+
+        Cost: one symbolic derivative for every symbol in every entry.
+
+        Example:
+            >>> import fwdgrad as fg
+            >>> pattern = fg.from_text("next x = a*y\nnext y = x\nx(0) = 1\ny(0) = 1\nparam a = 0.5").sparsity()
+            >>> pattern.state.astype(int).toarray(), pattern.params["a"].toarray().ravel()
+            (array([[0, 1],
+                   [1, 0]]), array([ True, False]))
+        """
+        from fwdgrad.declare.symbolic import sparsity
+
+        return sparsity(self.model, self._equations.shapes)
+
+    def _repr_latex_(self) -> str:
+        return f"$\\displaystyle {self.latex()}$"
+
+    def replace(self, **changes: Any) -> EquationSystem:
+        """The same declaration with other arguments of `System`."""
+        return EquationSystem(self._equations, **(self._declared(self.dtype) | changes))
+
+    def astype(self, dtype: Any) -> EquationSystem:
+        """The same system in another precision, float32 or float64."""
+        return EquationSystem(self._equations, **self._declared(dtype))
+
+
+class Equations:
+    """F, Y and the initial state of a model that has been checked.
+
+    Args:
+        model: the equations as they are computed.
+        shown: the same equations as they are shown; `model` unless given.
+
+    Attributes:
+        sizes: how many numbers each output has; None for a single one.
+
+    Raises:
+        DeclarationError: a value cannot be computed, or shapes do not go together.
+    """
+
+    def __init__(self, model: Model, shown: Model | None = None) -> None:
+        self.model = model
+        self.shown = shown or model
+        self._for_changes = self._definitions(model.changes.values())
+        self._for_outputs = self._definitions(model.outputs.values())
+        self.parameters = {k: entry.declared for k, entry in model.params.items()}
+        self.inputs = {k: entry.example for k, entry in model.inputs.items()}
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.sizes: dict[str, int | None] = {}
+        self._try_out()
+
+    # ---- what System is given
+
+    def change(self, h: Any, x: Any, theta: Mapping[str, Any]) -> dict[str, Any]:
+        """Rates, or next values, of the state variables; the F of the system."""
+        values = self._values(h, x, theta, self._for_changes)
+        made = {k: evaluate(e.expression, values) for k, e in self.model.changes.items()}
+        if self.model.timed:
+            made[TIME] = 1.0 if self.model.continuous else h[TIME] + 1.0
+        return {name: _like(value, h[name]) for name, value in made.items()}
+
+    def observe(self, h: Any, x: Any, theta: Mapping[str, Any]) -> Any:
+        """The prediction; the Y of the system."""
+        values = self._values(h, x, theta, self._for_outputs)
+        made = [evaluate(entry.expression, values) for entry in self.model.outputs.values()]
+        joined = np.concatenate([np.reshape(value, (-1,)) for value in made])
+        return _in_precision(joined, h[next(iter(h))].dtype)
+
+    def begin(self, theta: Mapping[str, Any]) -> dict[str, Any]:
+        """The initial state for these parameters."""
+        values = CONSTANTS | dict(theta)
+        start = self.model.start
+        made = {k: evaluate(start[k].expression, values) for k in self.model.changes}
+        if self.model.timed:
+            made[TIME] = evaluate(start[TIME].expression, values) if TIME in start else 0.0
+        dtype = np.result_type(*(value.dtype for value in theta.values())) if theta else np.dtype(np.float64)
+        return {name: _in_precision(value, dtype) for name, value in made.items()}
+
+    @property
+    def state(self) -> Any:
+        """The initial state, or, where it depends on parameters, the function of them."""
+        names = {k for e in self.model.start.values() for k in names_in(e.expression)}
+        return self.begin if names & self.model.params.keys() else self.begin({})
+
+    def loss(self) -> SquaredError | None:
+        """Squared error in units of the observation noise, if there is any."""
+        scales: list[float] = []
+        for name, entry in self.model.outputs.items():
+            if entry.noise is None:
+                return None
+            noise = constant(entry.noise, entry.place, f"the noise of {name}")
+            if noise.shape != () or not noise > 0:
+                raise entry.place.error(
+                    f"the noise of {name} is a standard deviation, one positive number; got {noise}"
+                )
+            scales += [float(noise)] * (self.sizes[name] or 1)
+        return SquaredError(scales[0] if len(set(scales)) == 1 else tuple(scales))
+
+    # ---- computing
+
+    def _definitions(self, equations: Iterable[Equation]) -> list[tuple[str, Expression]]:
+        names = self.model.needed(e.expression for e in equations)
+        return [(k, self.model.definitions[k].expression) for k in names]
+
+    @staticmethod
+    def _values(h: Any, x: Any, theta: Mapping[str, Any], definitions: Iterable[tuple[str, Expression]]) -> Any:
+        values = {**CONSTANTS, **theta, **(x or {}), **h}
+        for name, expression in definitions:
+            values[name] = evaluate(expression, values)
+        return values
+
+    def _try_out(self) -> None:
+        """Compute everything once with the declared values: what does not go together is told where it stands."""
+        model = self.model
+        theta = {k: p.value for k, p in self.parameters.items() if isinstance(p, Parameter)}
+        for name, declared in self.parameters.items():
+            if isinstance(declared, Tied):
+                theta[name] = self._follows(name, declared, theta)
+        start = {k: _computed(e, CONSTANTS | theta, f"{k}(0)", finite=True) for k, e in model.start.items()}
+        self.shapes = {k: np.shape(start[k]) for k in model.changes}
+        if np.shape(start.setdefault(TIME, np.zeros(()))) != ():
+            raise model.start[TIME].place.error("time is one number")
+        values: dict[str, Any] = CONSTANTS | theta | self.inputs | start
+        for name in model.order:
+            values[name] = _computed(model.definitions[name], values, name)
+        for name, equation in model.changes.items():
+            shape = np.shape(_computed(equation, values, f"the change of {name}"))
+            if shape not in ((), self.shapes[name]):
+                raise equation.place.error(f"this has the shape {shape}, but {name}(0) has {self.shapes[name]}")
+        for name, entry in model.outputs.items():
+            shape = np.shape(_computed(entry, values, f"the output {name}"))
+            self.sizes[name] = math.prod(shape) if shape else None
+
+    def _follows(self, name: str, declared: Tied, theta: Mapping[str, Any]) -> Any:
+        with np.errstate(all="ignore"):
+            value = np.asarray(declared.value(theta[declared.name]))
+        if not np.all(np.isfinite(value)):
+            raise self.model.params[name].place.error(f"the value of {name} is {value}, not finite")
+        return value
+
+
+def _like(value: Any, like: Any) -> Any:
+    """A value in the shape of another one, a single number for all entries, and in its precision."""
+    if np.shape(value) != np.shape(like):
+        value = value + np.zeros(np.shape(like), like.dtype)
+    return _in_precision(value, like.dtype)
+
+
+def _in_precision(value: Any, dtype: Any) -> Any:
+    if not hasattr(value, "dtype"):
+        return np.asarray(value, dtype)
+    return value if value.dtype == dtype else value.astype(dtype)
+
+
+def _computed(equation: Equation, values: Mapping[str, Any], what: str, *, finite: bool = False) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        try:
+            value = np.asarray(evaluate(equation.expression, values), dtype=np.float64)
+        except (ValueError, IndexError, TypeError, ArithmeticError) as error:
+            raise equation.place.error(f"{what} cannot be computed: {error}") from None
+    if finite and not np.all(np.isfinite(value)):
+        raise equation.place.error(f"{what} is {value}, not finite")
+    return value
+
+
+def _without_time(injection: Any, size: int) -> Any:
+    """A gain with a row for time, the last state variable, which nothing corrects."""
+    gain = np.asarray(injection)
+    return np.concatenate([gain, np.zeros((1, gain.shape[1]))]) if gain.ndim == 2 and len(gain) == size else injection
+
+
+def system_of(equations: Equations, **overrides: Any) -> EquationSystem:
+    """The system that equations declare.
+
+    Args:
+        equations: with F, Y, state, params and inputs.
+        overrides: other arguments of `System`; None for what is left to it.
+
+    Raises:
+        DeclarationError: a rate without dt, or dt without a rate; or what `System` refuses.
+    """
+    model = equations.model
+    arguments = {"name": model.source, **{k: v for k, v in overrides.items() if v is not None}}
+    dt = arguments.get("dt")
+    if model.continuous and dt is None:
+        raise DeclarationError(
+            f"{model.source}: the equations are rates, so a step is needed: dt=0.01, or the name of an input that "
+            "brings the time since the sample before."
+        )
+    if not model.continuous and dt is not None:
+        raise DeclarationError(
+            f"{model.source}: dt={dt!r} has no meaning for next values; leave it out, or give rates."
+        )
+    inputs: dict[str, Any] = dict(equations.inputs)
+    if isinstance(dt, str) and dt not in inputs:
+        if dt in (*model.changes, *model.params, *model.definitions, TIME):
+            raise DeclarationError(f"{model.source}: dt={dt!r}: expected a number or the name of an input; it is none.")
+        inputs[dt] = np.ones(())
+    arguments.setdefault("loss", equations.loss())
+    if model.timed and "injection" in arguments:
+        arguments["injection"] = _without_time(arguments["injection"], sum(map(math.prod, equations.shapes.values())))
+    return EquationSystem(
+        equations,
+        F=equations.change,
+        Y=equations.observe,
+        state=equations.state,
+        params=equations.parameters,
+        x=inputs or None,
+        **arguments,
+    )

@@ -1,0 +1,248 @@
+"""Implicit equations: `root` finds the z with residual(z) = 0, by Newton's method, as one operation with a derivative.
+
+Traced, the residual becomes a program of its own, and a second one computes it together with its Jacobian. The
+derivative is that of the implicit function theorem, ∂z = −(∂R/∂z)⁻¹ ∂R/∂θ at the root: it does not pass through the
+iterations, costs one inverse however many directions it is taken in, and is itself made of operations that have a
+derivative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from autograd.core import make_vjp
+from autograd.tracer import getval, isbox
+
+from fwdgrad.errors import TracingError
+from fwdgrad.program import operations as ops
+from fwdgrad.program.derivatives import Linearized
+from fwdgrad.program.loops import scan
+from fwdgrad.program.operations import Operand, Operation
+from fwdgrad.program.program import Abstract, Program
+from fwdgrad.program.rules import BACKWARD, FORWARD
+from fwdgrad.program.tracer import Graph, active_graph, as_operand, refuse, trace
+
+__all__ = ["ITERATIONS", "ROOT", "newton", "root"]
+
+ITERATIONS = 30
+"""Newton's method gives up after so many. From a good start it takes four to six."""
+ROUNDING = 4
+"""A step of at most so many units in the last place of what it changes is a rounding error."""
+UNROLLED = 8
+"""Unknowns up to which the columns of the Jacobian are computed one beside the other, and not in a loop."""
+
+Residual = Callable[[Any], Any]
+
+
+def root(residual: Residual, start: Any) -> Any:
+    """The z near `start` with ``residual(z)`` = 0.
+
+    Where Newton's method does not converge, z is NaN, which stops a run at that step with an error. `residual` may use
+    whatever is known where it is defined: the result has derivatives with respect to all of that, and none with respect
+    to `start`.
+
+    Args:
+        residual: takes z, returns an array of the shape and dtype of z.
+        start: where to begin, shape (n,), floating point.
+
+    Cost: per iteration one evaluation of residual and Jacobian (n forward products) and the solution of n dense
+    equations, O(n³). Derivatives cost one Jacobian and one inverse together, and a product each.
+
+    Raises:
+        TracingError: `start` is no vector of floating-point numbers, or the residual has another shape or dtype.
+        UnsupportedOperationError: an operation of the residual has no derivative.
+
+    Example:
+        >>> import numpy as np
+        >>> from fwdgrad.program import Abstract, Linearized, root, trace
+        >>> program = trace(lambda a: [root(lambda z: z * z - a, np.ones(2))], [Abstract((2,), np.dtype(float))])
+        >>> linearized = Linearized(program, [np.array([4.0, 9.0])])
+        >>> linearized.value[0]
+        array([2., 3.])
+        >>> linearized.jvp({0: np.array([1.0, 0.0])})[0] + 0.0
+        array([0.25, 0.  ])
+    """
+    start = as_operand(getval(start))
+    if start.dtype.kind != "f" or np.ndim(start) != 1 or not start.shape[0]:
+        refuse(f"root begins at {Abstract(start.shape, start.dtype)}", "Begin at a vector of floating-point numbers.")
+    parent = active_graph()
+    if parent is not None:
+        return _traced(residual, start, parent)
+    value = residual(start)
+    _check(value, start)
+    if isbox(value):
+        return _by_autograd(residual, start, _levels(value))
+    try:
+        return trace(lambda z: [root(residual, z)], [Abstract.of(start)], name="root")(start)[0]
+    except TracingError as error:
+        try:
+            return _by_autograd(residual, start, 0)
+        except Exception:
+            raise error from None
+
+
+def newton(function: Callable[..., tuple[Any, Any]], start: Any, *captured: Any) -> Any:
+    """Newton's method.
+
+    It stops where every number of a step is a rounding error of what it changes, or is not smaller than in the step
+    before, and the step as a whole is small: no tolerance is to be chosen, and unknowns may be of any size.
+
+    Args:
+        function: (z, *captured) ↦ residual, shape (n,), and its Jacobian, (n, n).
+        start: shape (n,).
+        captured: handed on.
+
+    Returns:
+        z, or NaN if it does not converge.
+    """
+    z = np.array(start)
+    unit = float(np.finfo(z.dtype).eps)
+    least = 2 * ROUNDING * unit * np.abs(z).max()
+    before: Any = np.inf
+    with np.errstate(all="ignore"):  # what is not finite ends the iterations
+        for _ in range(ITERATIONS):
+            value, slopes = function(z, *captured)
+            try:
+                step = np.linalg.solve(slopes, value)
+            except np.linalg.LinAlgError:
+                break
+            z = z - step
+            size, length = np.abs(step), np.abs(z)
+            largest = size.max()
+            if not np.isfinite(largest):
+                break
+            settled = (size <= ROUNDING * unit * length) | (size >= before)
+            if settled.all() and largest <= max(unit**0.5 * length.max(), least):
+                return z
+            before = size
+    return np.full_like(z, np.nan)
+
+
+def _check(value: Any, start: Any) -> None:
+    """Refuse a residual of another shape or dtype than `start`."""
+    value = getval(value)
+    got = Abstract(np.shape(value), value.dtype if hasattr(value, "dtype") else np.asarray(value).dtype)
+    expected = Abstract(start.shape, start.dtype)
+    if got != expected:
+        refuse(
+            f"root: the residual of {expected} is {got}",
+            "It has to have as many equations as unknowns, in their precision: return an array like its argument.",
+        )
+
+
+# ---------------------------------------------------------------- traced
+
+
+def _traced(residual: Residual, start: Any, parent: Graph) -> Any:
+    """The operation, recorded with its residual as a program."""
+    with Graph(parent) as graph:
+        z = graph.input(Abstract(start.shape, start.dtype), "z")
+        value = as_operand(residual(z))
+        _check(value, start)
+        equations, used = graph.finish_inner("residual", [value])
+        linearized = Linearized(equations, [z, *used])
+        body, outer = graph.finish_inner("body", [linearized.value[0], _jacobian(linearized, z)])
+    # what only the Jacobian uses stands behind what both use
+    more = [t for t in outer if all(t.variable is not u.variable for u in used)]
+    own, places = len(body.inputs) - len(outer), {t.variable: v for t, v in zip(outer, body.inputs[1:], strict=True)}
+    body.inputs = (*body.inputs[:own], *(places[t.variable] for t in (*used, *more)))
+    return ROOT(start, *used, *more, residual=equations, body=body)
+
+
+def _jacobian(linearized: Linearized, z: Any) -> Any:
+    """∂(output 0)/∂(input 0), (n, n), by a forward product for every column."""
+    (n,) = z.shape
+    basis = np.eye(n, dtype=z.dtype)
+    if n <= UNROLLED:
+        return np.stack([linearized.jvp({0: e})[0] for e in basis], axis=1)
+    return np.transpose(scan(lambda _, row: ((), (linearized.jvp({0: row[0]})[0],)), (), (basis,))[1][0])
+
+
+class Root(Operation):
+    """The solution. Operands: start, what the residual uses, what only its Jacobian uses.
+
+    `residual` takes z and what it uses; `body` takes z and both, and returns residual and Jacobian.
+    """
+
+    def evaluate(self, start: Any, *captured: Any, residual: Program, body: Program) -> Any:
+        return newton(body, start, *captured)
+
+    def infer(self, inputs: Sequence[Operand], params: dict[str, Any]) -> tuple[Abstract, ...]:
+        return (Abstract(inputs[0].shape, inputs[0].dtype),)
+
+    def emit(self, arguments: Sequence[str], inputs: Sequence[Operand], params: dict[str, Any]) -> str:
+        """The call, given the name of the function that computes `body` before the operands."""
+        return f"newton({', '.join(arguments)})"
+
+    def indexed_axes(self, inputs: Sequence[Operand], params: dict[str, Any]) -> Iterator[tuple[Operand, int]]:
+        for number, size in params["body"].index_bounds.items():
+            yield inputs[number], size
+
+
+ROOT = Root("root")
+
+
+# ---------------------------------------------------------------- derivatives
+
+
+def _inverse(values: Sequence[Any], out: Any, params: dict[str, Any]) -> Any:
+    """(∂R/∂z)⁻¹ at the root: recorded once, whatever number of products is made with it."""
+    slopes = params["body"](out, *values[1:])[1]
+    # NaN where there is no root, whatever the Jacobian is then: NumPy does not invert a singular matrix
+    return ops.inv(slopes + 0.0 * out)
+
+
+def _at_root(values: Sequence[Any], out: Any, params: dict[str, Any]) -> Linearized:
+    residual = params["residual"]
+    return Linearized(residual, [out, *values[1 : len(residual.inputs)]])
+
+
+def _forward(values: list[Any], out: Any, directions: list[Any], params: dict[str, Any]) -> Any:
+    used = range(1, len(params["residual"].inputs))
+    moving = {k: directions[k] for k in used if directions[k] is not None}
+    if not moving:
+        return None
+    (moved,) = _at_root(values, out, params).jvp(moving)
+    return -ops.matmul(_inverse(values, out, params), moved)
+
+
+def _backward(values: list[Any], out: Any, g: Any, number: int, params: dict[str, Any]) -> Any:
+    if not 0 < number < len(params["residual"].inputs):
+        return None
+    adjoint = -ops.matmul(g, _inverse(values, out, params))
+    return _at_root(values, out, params).vjp([adjoint], [number])[0]
+
+
+FORWARD["root"], BACKWARD["root"] = _forward, _backward
+
+
+# ---------------------------------------------------------------- without a trace
+
+
+def _by_autograd(residual: Residual, start: Any, levels: int) -> Any:
+    """The root of a function that runs as it is.
+
+    Around the root z₀, z ← z − J₀⁻¹ R(z) with a constant J₀ = ∂R/∂z(z₀) makes one more derivative of z right each time:
+    autograd sees as many of these steps as it is differentiating at once.
+    """
+
+    def linearized(z: Any) -> tuple[Any, Any]:
+        pull, value = make_vjp(residual, z)
+        return getval(value), np.array([getval(pull(e)) for e in np.eye(len(z), dtype=z.dtype)])
+
+    z = newton(linearized, start)
+    if levels and np.isfinite(z).all():
+        inverse = np.linalg.inv(linearized(z)[1])
+        for _ in range(levels):
+            z = z - np.dot(inverse, residual(z))
+    return z
+
+
+def _levels(value: Any) -> int:
+    """How many differentiations of autograd's a value takes part in."""
+    count = 0
+    while isbox(value):
+        value, count = value._value, count + 1
+    return count
