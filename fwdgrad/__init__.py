@@ -30,6 +30,7 @@ from fwdgrad.hidden_markov import OnlineEM
 from fwdgrad.history import History
 from fwdgrad.influence import reduction
 from fwdgrad.learner import Learner
+from fwdgrad.limits import refine
 from fwdgrad.optimizers import SGD, AdaGrad, Adam, InformationFilter, ParameterFilter, schedules
 from fwdgrad.parameters import bounded, fixed, positive, tied
 from fwdgrad.second_order import OnlineHessian
@@ -84,6 +85,7 @@ __all__ = [
     "losses",
     "positive",
     "reduction",
+    "refine",
     "schedules",
     "streams",
     "testing",

@@ -65,7 +65,7 @@ class History:
         if isinstance(ys, (list, tuple)):
             ys = [np.full(like.shape[1:], np.nan) if y is None else y for y in ys]
         try:
-            targets = np.ma.filled(np.ma.asarray(ys, float), np.nan)
+            targets: np.ndarray = np.ma.filled(np.ma.asarray(ys, float), np.nan)
         except (TypeError, ValueError):
             raise ShapeError(f"residuals: expected numbers of shape {like.shape}, got {type(ys).__name__}.") from None
         if targets.shape != like.shape:

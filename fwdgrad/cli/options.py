@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from fwdgrad._version import __version__
+from fwdgrad.cli import refine
 from fwdgrad.execution import ENGINES
 
 __all__ = ["parser"]
@@ -110,6 +111,7 @@ def parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
     )
+    refine.add(commands, debug)
     learn = commands.add_parser(
         "learn",
         parents=[debug],

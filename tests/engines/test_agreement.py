@@ -23,7 +23,7 @@ ESTIMATORS = {
     "BPTT": fg.BPTT(),
     "BPTT, checkpoints": fg.BPTT(checkpoints=True),
     "TBPTT": fg.TBPTT(5),
-    "TBPTT, sliding": fg.TBPTT(5, 2),
+    "TBPTT, sliding": fg.TBPTT(6, 2),
     "ARTBP": fg.ARTBP(0.3),
     "UORO": fg.UORO(),
     "UORO, probe": fg.UORO("probe"),

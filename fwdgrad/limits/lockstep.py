@@ -1,0 +1,99 @@
+"""A step of many replicas as one program, and its loop over time on an engine."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fwdgrad.engines.numpy_engine import compile_program
+from fwdgrad.errors import DeclarationError, NonFiniteError
+from fwdgrad.notice import slow
+from fwdgrad.program import Abstract, trace
+
+__all__ = ["ENGINES", "Lockstep"]
+
+ENGINES = ("auto", "numpy", "numba")
+
+
+class Lockstep:
+    """(carry…, row…) ↦ (carry…, health) over consecutive rows. Several threads may run one.
+
+    Args:
+        function: a step, of flat arrays; its last result is a number that is finite exactly if the step was sound.
+        carry: examples of the arrays that are handed from step to step.
+        rows: examples of one row of the others.
+        name: what to call it in messages.
+        engine: "numba" compiles the loop, "numpy" makes every step from Python; "auto" is numba where it is installed.
+
+    Raises:
+        DeclarationError: there is no such engine, or numba is asked for and not installed.
+        TracingError: the step is no fixed sequence of known operations.
+
+    Example:
+        >>> import numpy as np
+        >>> steps = Lockstep(lambda c, x: (c + x, np.sum(c)), [np.zeros(2)], [np.zeros(2)], "sum", "numpy")
+        >>> steps([np.zeros(2)], [np.ones((5, 2))])
+        [array([5., 5.])]
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], carry: Sequence[Any], rows: Sequence[Any], name: str, engine: str = "auto"
+    ) -> None:
+        self.name, self.engine = name, _engine(engine)
+        self._dtypes = [np.asarray(a).dtype for a in rows]
+        program = trace(function, [Abstract.of(a) for a in (*carry, *rows)], name="replicas")
+        self._step: Callable[..., Any] | None = None
+        if self.engine == "numba":
+            from fwdgrad.engines import numba_engine
+
+            try:
+                with slow(f"compiling the steps of {name}"):
+                    self._stream = numba_engine.compile_stream(program, len(carry))
+                return
+            except numba_engine.UnsupportedOperation as error:
+                warnings.warn(
+                    f"engine='numba' cannot compile {name}: {error}\nIt runs on the NumPy engine.", stacklevel=4
+                )
+                self.engine = "numpy"
+        self._step = compile_program(program)
+
+    def __call__(self, carry: Sequence[Any], rows: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The carry after all rows; the one that is given stays as it is.
+
+        Raises:
+            NonFiniteError: something was not finite.
+        """
+        count = len(rows[0])
+        rows = [np.ascontiguousarray(r, dtype) for r, dtype in zip(rows, self._dtypes, strict=True)]
+        state = [np.array(leaf, order="C") for leaf in carry]
+        if self._step is None:
+            done = self._stream.run(state, rows, [], 0, count)
+        else:
+            done = count
+            with np.errstate(all="ignore"):
+                for k in range(count):
+                    *state, health = self._step(*state, *(r[k] for r in rows))
+                    if not np.isfinite(health):
+                        done = k
+                        break
+        if done < count:
+            raise NonFiniteError(
+                f"{self.name}: a state, parameter or influence is not finite at step {done}.\n"
+                "Usual causes: a step δt that is too long for the integrator, or a learning rate that is too large.",
+                step=done,
+                quantity="a state, parameter or influence",
+            )
+        return [np.asarray(leaf) for leaf in state]
+
+
+def _engine(engine: str) -> str:
+    if engine not in ENGINES:
+        raise DeclarationError(f"engine={engine!r}: expected one of {', '.join(ENGINES)}.")
+    installed = importlib.util.find_spec("numba") is not None
+    if engine == "numba" and not installed:
+        raise DeclarationError("engine='numba' needs numba. Install it: pip install 'fwdgrad[fast]'.")
+    return engine if engine != "auto" else "numba" if installed else "numpy"

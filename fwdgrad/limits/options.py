@@ -1,0 +1,119 @@
+"""Checking what the functions of this package are asked for."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from fwdgrad.compare.study import name_of
+from fwdgrad.errors import DeclarationError
+from fwdgrad.estimators import Estimator, estimator_named
+from fwdgrad.influence import Exact, Masked, NoInfluence, RankOne
+from fwdgrad.limits.unscaled import Unscaled
+from fwdgrad.windows import Sliding
+
+__all__ = ["NOISES", "checked_progress", "entropy_of", "generator", "integer", "named", "one", "prepared"]
+
+NOISES = ("signs", "gaussian")
+
+
+def integer(who: str, name: str, value: Any, least: int) -> int:
+    """An integer of at least so much.
+
+    Raises:
+        DeclarationError: it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise DeclarationError(f"{who}({name}=…): expected an integer of at least {least}, got {value!r}.")
+    return int(value)
+
+
+def entropy_of(who: str, seed: Any) -> int:
+    """What seeds are spawned from: an integer, or one drawn from a generator."""
+    return int(seed.integers(2**63)) if isinstance(seed, np.random.Generator) else integer(who, "seed", seed, 0)
+
+
+def generator(entropy: int, label: str, *place: int) -> np.random.Generator:
+    """A generator of its own for each label and place."""
+    return np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(zlib.crc32(label.encode()), *place)))
+
+
+def checked_progress(who: str, progress: Any) -> bool | Callable[[int, int], None]:
+    """A truth value, or a function of (done, in all).
+
+    Raises:
+        DeclarationError: it is neither.
+    """
+    if not (isinstance(progress, bool) or callable(progress)):
+        raise DeclarationError(f"{who}(progress=…): expected True, False or a function, got {progress!r}.")
+    return progress
+
+
+def named(who: str, estimators: Any) -> dict[str, Estimator]:
+    """Estimators by label, from one or several of them, or from names.
+
+    Raises:
+        DeclarationError: there is none, something else is among them, or a window is longer than one step.
+    """
+    if isinstance(estimators, (str, Estimator)):
+        estimators = [estimators]
+    if not isinstance(estimators, Iterable):
+        raise DeclarationError(f"{who}: expected a list of estimators, or a dict of them, got {estimators!r}.")
+    given = list(estimators.items()) if isinstance(estimators, Mapping) else [(None, e) for e in estimators]
+    if not given:
+        raise DeclarationError(
+            f"{who}: expected at least one estimator, got none. Write [fg.UORO(), fg.NoBackTrack()]."
+        )
+    made: dict[str, Estimator] = {}
+    for label, value in given:
+        estimator = one(who, value)
+        name = str(label) if label is not None else name_of(estimator)
+        if name in made:
+            raise DeclarationError(f"{who}: two estimators are called {name!r}. Give a dict with a name for each.")
+        made[name] = estimator
+    return made
+
+
+def one(who: str, value: Any) -> Estimator:
+    """An estimator with a window of one step.
+
+    Raises:
+        DeclarationError: it is something else.
+    """
+    estimator = estimator_named(value) if isinstance(value, str) else value
+    if not isinstance(estimator, Estimator):
+        raise DeclarationError(f"{who}: expected estimators such as fg.UORO() or names such as 'uoro', got {value!r}.")
+    if estimator.window != Sliding(1):
+        raise DeclarationError(
+            f"{who}: {estimator.name} has a window of {estimator.window}; a number of steps has no meaning in the "
+            "limit of small steps.\nUse windows of one step: fg.UORO(), fg.NoBackTrack(), fg.RTRL()."
+        )
+    return estimator
+
+
+def prepared(who: str, estimator: Estimator, noise: str, rescale: bool = True) -> Estimator:
+    """The estimator with this noise, and with or without rescaling.
+
+    Raises:
+        DeclarationError: there is no such noise, or the influence is not of rank one and has no such option.
+    """
+    if noise not in NOISES:
+        raise DeclarationError(f"{who}(noise=…): expected one of {', '.join(NOISES)}, got {noise!r}.")
+    influence = estimator.influence
+    if isinstance(influence, (Exact, Masked, NoInfluence)):
+        return estimator  # nothing in it is random
+    if isinstance(influence, RankOne) and (noise == "signs" or influence.scale != "probe"):
+        signs = "signs" if noise == "signs" else "normal"
+        made: Any = replace(influence, signs=signs) if rescale else Unscaled(signs)
+        return replace(estimator, influence=made)
+    if noise == "gaussian":
+        raise DeclarationError(
+            f"{who}(noise='gaussian'): {estimator.name} asks for noise that no Brownian path has. Use noise='signs'."
+        )
+    if not rescale:
+        raise DeclarationError(f"{who}(rescale=False): {estimator.name} is not of rank one, and has no such form.")
+    return estimator
