@@ -2,18 +2,19 @@
 
     dx/dt = a x − b x y,      dy/dt = d x y − c y
 
-The rates and both initial numbers are learned, all positive, by exact gradients carried forward through the years (RTRL
-through four Runge–Kutta steps a year) and Adam, in sixty passes over the table. What is learned from is the logarithm of
-the numbers, because the errors of counts are relative ones. The same problem is given to `scipy.optimize.least_squares`,
-which sees all years at once, from the same start; the sum of squares of both is printed.
+The rates and both initial numbers are learned, all positive, by exact gradients carried forward through the years
+(RTRL through four Runge–Kutta steps a year) and Adam, in sixty passes over the table. What is learned from is the
+logarithm of the numbers, because the errors of counts are relative ones. The same problem is given to scipy's
+`least_squares`, which sees all years at once, from the same start; the sum of squares of both is printed.
 
     python hare_lynx.py --out hare_lynx.png
 
 takes a few seconds. The band is what the data leave open: with S = ∂ŷ/∂θ from the same influence and the variance σ² of
 the residuals, (SᵀS)⁻¹σ² is the covariance of θ to first order, and S (SᵀS)⁻¹ Sᵀ σ² that of the curves.
 
-Data: pelts in thousands, collected by the Hudson's Bay Company; examples/data/hare_lynx.csv. The table is that of Howard
-2009, "Modeling basics", with numbers of Elton and Nicholson 1942, "The ten-year cycle in numbers of the lynx in Canada".
+Data: pelts in thousands, collected by the Hudson's Bay Company; examples/data/hare_lynx.csv. The table is the one of
+Howard 2009, "Modeling basics", with numbers of Elton and Nicholson 1942, "The ten-year cycle in numbers of the lynx in
+Canada".
 """
 
 import argparse

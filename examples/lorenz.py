@@ -38,7 +38,7 @@ def start(gain=GAIN):
     model = systems.lorenz().replace(
         injection=gain, loss=fg.losses.SquaredError(NOISE), state={"x": 1.0, "y": 1.0, "z": 15.0}
     )
-    learner = fg.Learner(model, fg.RTRL(), FILTER)
+    learner = fg.Learner(model, fg.RTRL(), FILTER, engine="numpy")
     learner.params = START
     return learner
 

@@ -1,12 +1,12 @@
-"""A stiff system: van der Pol's oscillator with μ = 1000, where explicit integrators explode and an implicit one learns.
+"""A stiff system: van der Pol's oscillator with μ = 1000. Explicit integrators explode, an implicit one learns.
 
     d²x/dt² = μ (1 − x²) dx/dt − x
 
-x creeps from 2 towards 1 for a time of about 800, while whatever disturbs it dies out at a rate of μ (x² − 1), up to 3000.
-An explicit integrator needs steps below 2/3000; here a step is 5, between two noisy observations of x. Euler and the
-classical Runge–Kutta method are tried first, and refuse to go on at the step where the state stops being finite. Then
-μ is learned from 800 on with `method="sdirk2"`, by an exact derivative that goes through Newton's method by the implicit
-function theorem, in four passes. The data come from scipy's Radau method with μ = 1000.
+x creeps from 2 towards 1 for a time of about 800, while whatever disturbs it dies out at a rate of μ (x² − 1), up to
+3000. An explicit integrator needs steps below 2/3000; here a step is 5, between two noisy observations of x. Euler and
+the classical Runge–Kutta method are tried first, and refuse to go on at the step where the state stops being finite.
+Then μ is learned from 800 on with `method="sdirk2"`, by an exact derivative that goes through Newton's method by the
+implicit function theorem, in four passes. The data come from scipy's Radau method with μ = 1000.
 
     python van_der_pol.py --out van_der_pol.png
 

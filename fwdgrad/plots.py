@@ -173,6 +173,8 @@ def plot_simulation(
         axes.grid(axis="y", color="#e6e6e6", linewidth=0.6, zorder=0)
         axes.tick_params(which="both", color="#aaaaaa")
     panels[-1].set_xlabel(xlabel)
+    if np.array_equal(t, np.round(t)):  # years, days: nothing is between them
+        panels[-1].xaxis.set_major_locator(_matplotlib("ticker").MaxNLocator(integer=True))
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
     if path is not None:
         save(figure, path)
