@@ -23,12 +23,15 @@ from fwdgrad.system import System
 from fwdgrad.trees import flatten, leaf_names, unflatten
 from fwdgrad.windows import Sliding
 
-__all__ = ["ENGINES", "Execution", "execution_for", "predicted_seconds"]
+__all__ = ["ENGINES", "Execution", "compile_seconds", "execution_for", "predicted_seconds"]
 
 _PREPARING = threading.RLock()
 """Held while something is traced or compiled."""
 
 ENGINES = ("auto", "numpy", "numba", "eager")
+
+LONGEST = 3000
+"""Operations of a step that are compiled; more would take numba many minutes, or too many levels of recursion."""
 
 Flat = tuple[Any, ...]
 
@@ -190,6 +193,15 @@ class Execution:
             raise DeclarationError(
                 f"engine='numba' needs numba ({error}). Install it: pip install 'fwdgrad[fast]'; or use engine='numpy'."
             ) from error
+        count = len(self.program("learn").instructions)
+        if count > LONGEST:
+            warnings.warn(
+                f"engine='numba' does not compile this step: it has {count} operations, and more than {LONGEST} take many "
+                "minutes.\nIt runs on the NumPy engine instead. Fewer substeps, or arrays in place of single numbers, "
+                "make it shorter.",
+                stacklevel=4,
+            )
+            return "numpy"
         try:
             numba_engine.source(self.program("learn"), len(flatten(self.template)))
         except numba_engine.UnsupportedOperation as error:
@@ -283,6 +295,12 @@ def predicted_seconds(execution: Execution) -> float:
     passes = 1 if kind == "learn" else 4  # forward, and back through the window
     work = multiply_adds(program, list(range(len(program.outputs))))
     return passes * (1e-6 * len(program.instructions) + 5e-10 * work)
+
+
+def compile_seconds(execution: Execution) -> float:
+    """What compiling a step takes numba, roughly: it grows with the square of the number of operations."""
+    kind = "learn" if execution.estimator.window == Sliding(1) else "forward"
+    return 2e-5 * len(execution.program(kind).instructions) ** 2
 
 
 def _carry_names(carry: Carry) -> list[str]:

@@ -19,7 +19,7 @@ from fwdgrad.errors import (
     TracingError,
 )
 from fwdgrad.estimators import UORO, Estimator, estimator_named
-from fwdgrad.execution import Execution, execution_for, predicted_seconds
+from fwdgrad.execution import Execution, compile_seconds, execution_for, predicted_seconds
 from fwdgrad.history import History, Progress, Recorder
 from fwdgrad.linear import NOT_TRACED, check_repeatable
 from fwdgrad.loops import loop_for, noise_for
@@ -286,8 +286,8 @@ class Learner:
     def prepare(self, steps: int) -> None:
         """Get ready for a run of so many steps: with engine="auto", compile the step if that is worth while.
 
-        It is if the run would take longer than about five seconds on the NumPy engine, by a count of what a step
-        computes. `run` does this by itself when it knows how long its data are; `engine` and `engine_reason` tell what
+        It is if the run would take longer than about five seconds on the NumPy engine, and longer than compiling, by a
+        count of what a step computes. `run` does this by itself when it knows how long its data are; `engine` and `engine_reason` tell what
         came of it.
         """
         if not self._choose_engine or self.engine != "numpy":
@@ -296,7 +296,7 @@ class Learner:
             self.engine_reason = "numba, which is faster in long runs, is not installed: pip install 'fwdgrad[fast]'"
             return
         seconds = steps * predicted_seconds(self._execution) if steps >= FEW else 0.0
-        if seconds < WORTH_COMPILING:
+        if seconds < WORTH_COMPILING or seconds < compile_seconds(self._execution):
             self.engine_reason = f"{steps} steps are soonest done without compiling"
             return
         execution = execution_for(self.system, self.estimator, self.optimizer, "numba")

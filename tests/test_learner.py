@@ -449,3 +449,21 @@ def test_a_killed_run_resumes_bit_for_bit(tmp_path):
     assert resumed.steps == 6000
     assert equal(unbroken, resumed)
     assert np.array_equal(unbroken.state, resumed.state)
+
+
+def test_a_step_too_long_for_the_compiler_runs_on_numpy():
+    """A warning says so; "auto" does not compile what takes longer than running it."""
+
+    def F(h, x, p):
+        return np.array([p["a"] * h[0] - h[0] * h[1], h[0] * h[1] - p["b"] * h[1]])
+
+    params = {"a": 1.0, "b": 1.0}
+    long = fg.System(F, None, np.ones(2), params, dt=0.1, method="rk4", substeps=10)
+    with pytest.warns(UserWarning, match="many minutes"):
+        learner = fg.Learner(long, fg.RTRL(), engine="numba")
+    assert learner.engine == "numpy"
+    learner = fg.Learner(long.replace(substeps=3), fg.RTRL())
+    learner.prepare(6000)
+    assert learner.engine == "numpy"
+    learner.prepare(10_000_000)
+    assert learner.engine == "numba"

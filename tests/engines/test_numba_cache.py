@@ -172,3 +172,24 @@ def test_threads_compile_at_once(tmp_path, monkeypatch):
     for thread in threads:
         thread.join()
     assert made == [[7.5**3] * 2] * 3
+
+
+LIMIT = """
+import hashlib, numpy as np, fwdgrad as fg
+def F(h, x, p):
+    return np.stack([h[1], p["mu"] * (1 - h[0] ** 2) * h[1] - h[0]])
+system = fg.System(F, None, np.array([2.0, 0.0]), {"mu": 1.0}, dt=0.1)
+made = fg.refine(system, None, 1.0, [1 / 32, 1 / 64], ["uoro"], 64, "gaussian")
+print(hashlib.sha256(made.estimates["UORO"].matrices.tobytes()).hexdigest())
+"""
+
+
+def test_what_was_just_compiled_computes_what_is_loaded_later(tmp_path):
+    """Bit for bit. It did not while the loop over steps was a function of its own, of which the linker chose a copy."""
+    environment = {**os.environ, "FWDGRAD_CACHE": str(tmp_path)}
+    made = [
+        subprocess.run([sys.executable, "-c", LIMIT], env=environment, capture_output=True, text=True, check=True)
+        for _ in range(2)
+    ]
+    assert made[0].stdout == made[1].stdout
+    assert len(list(tmp_path.rglob("*.nbc"))) == 1

@@ -24,7 +24,7 @@ intrinsic: Any = numba.extending.intrinsic
 FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
 """What may be rearranged. Not nnan and ninf: what diverges has to be seen to diverge."""
 
-kernel = njit(nogil=True, fastmath=FASTMATH, error_model="numpy", no_cpython_wrapper=True)
+kernel = njit(nogil=True, fastmath=FASTMATH, error_model="numpy", no_cpython_wrapper=True, forceinline=True)
 """Decorates the loop over steps of a compiled module."""
 
 helper = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True)
