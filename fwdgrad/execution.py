@@ -196,8 +196,8 @@ class Execution:
         count = len(self.program("learn").instructions)
         if count > LONGEST:
             warnings.warn(
-                f"engine='numba' does not compile this step: it has {count} operations, and more than {LONGEST} take many "
-                "minutes.\nIt runs on the NumPy engine instead. Fewer substeps, or arrays in place of single numbers, "
+                f"engine='numba' does not compile this step: it has {count} operations, and more than {LONGEST} take "
+                "many minutes.\nIt runs on the NumPy engine instead. Fewer substeps, or arrays in place of single numbers, "
                 "make it shorter.",
                 stacklevel=4,
             )

@@ -287,8 +287,8 @@ class Learner:
         """Get ready for a run of so many steps: with engine="auto", compile the step if that is worth while.
 
         It is if the run would take longer than about five seconds on the NumPy engine, and longer than compiling, by a
-        count of what a step computes. `run` does this by itself when it knows how long its data are; `engine` and `engine_reason` tell what
-        came of it.
+        count of what a step computes. `run` does this by itself when it knows how long its data are; `engine` and
+        `engine_reason` tell what came of it.
         """
         if not self._choose_engine or self.engine != "numpy":
             return
