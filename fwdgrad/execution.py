@@ -196,9 +196,8 @@ class Execution:
         count = len(self.program("learn").instructions)
         if count > LONGEST:
             warnings.warn(
-                f"engine='numba' does not compile this step: it has {count} operations, and more than {LONGEST} take "
-                "many minutes.\nIt runs on the NumPy engine instead. Fewer substeps, or arrays in place of single numbers, "
-                "make it shorter.",
+                f"engine='numba' does not compile this step of {count} operations: more than {LONGEST} take it many minutes.\n"
+                "It runs on the NumPy engine. Fewer substeps, or arrays instead of numbers, make it shorter.",
                 stacklevel=4,
             )
             return "numpy"
