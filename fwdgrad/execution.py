@@ -196,8 +196,8 @@ class Execution:
         count = len(self.program("learn").instructions)
         if count > LONGEST:
             warnings.warn(
-                f"engine='numba' does not compile this step of {count} operations, more than {LONGEST}: that takes many "
-                "minutes.\n"
+                f"engine='numba' does not compile this step of {count} operations, more than {LONGEST}: that takes "
+                "many minutes.\n"
                 "It runs on the NumPy engine. Fewer substeps, or arrays instead of numbers, make it shorter.",
                 stacklevel=4,
             )
