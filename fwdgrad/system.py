@@ -13,6 +13,7 @@ from autograd.tracer import isbox
 
 from fwdgrad.engines.numpy_engine import compile_program
 from fwdgrad.errors import (
+    DataError,
     DeclarationError,
     FwdgradError,
     NonFiniteError,
@@ -125,6 +126,8 @@ class System:
         self.loss: Loss = as_loss(loss, y)
         self.method = method
         self._integrate = step_map(method)
+        if dt is None and method != "euler":
+            raise DeclarationError(f"method={method!r}: a map (dt=None) is not integrated. Give dt, if F is a rate.")
         self.substeps = _substeps(substeps, dt)
 
         declared = _parameters(params)
@@ -392,7 +395,8 @@ class System:
             first = int(np.argmax(bad))
             raise NonFiniteError(
                 f"simulate: the state or the prediction is not finite at step {first}.\n"
-                "Usual causes: a step δt that is too long for the integrator, or a system that is unstable.",
+                "Usual causes: a step δt too long for the integrator, a system that is unstable, or a function\n"
+                "outside its domain (log or sqrt of a negative number, a division by zero).",
                 step=first,
                 quantity="the state",
             )
@@ -410,7 +414,7 @@ class System:
         if isinstance(self.x, dict) and (not isinstance(xs, Mapping) or set(xs) != set(self.x)):
             got = sorted(xs) if isinstance(xs, Mapping) else type(xs).__name__
             raise ShapeError(f"simulate: expected xs as a dict with the keys {sorted(self.x)}, got {got}.")
-        rows = [np.asarray(v) for v in flatten({k: xs[k] for k in self.x} if isinstance(self.x, dict) else [xs])]
+        rows = [np.asarray(v) for v in ([xs[k] for k in self.x] if isinstance(self.x, dict) else [xs])]
         shapes = [v.shape for v in flatten(self.x)]
         if [r.shape[1:] for r in rows] != shapes or not all(r.ndim for r in rows):
             raise ShapeError(
@@ -421,6 +425,9 @@ class System:
         if len(lengths) > 1 or (steps is not None and steps > lengths[0]):
             wanted = "equally many" if steps is None else f"at least {steps}"
             raise ShapeError(f"simulate: expected {wanted} samples of every input, got {lengths}.")
+        for r in rows:
+            if not (np.issubdtype(r.dtype, np.number) or r.dtype == bool) or not np.all(np.isfinite(r)):
+                raise DataError(f"simulate: expected finite inputs, got {r.dtype} with NaN or infinity, or no numbers.")
         made = [r.astype(v.dtype) for r, v in zip(rows, flatten(self.x), strict=True)]
         return made, lengths[0] if steps is None else int(steps)
 

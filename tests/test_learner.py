@@ -467,3 +467,35 @@ def test_a_step_too_long_for_the_compiler_runs_on_numpy():
     assert learner.engine == "numpy"
     learner.prepare(10_000_000)
     assert learner.engine == "numba"
+
+
+@pytest.mark.parametrize("estimator", [fg.UORO(), fg.RTRL()], ids=lambda e: e.name)
+def test_an_interrupt_leaves_a_compiled_run_between_two_steps(estimator, monkeypatch):
+    """It comes when compiled steps return: they are made, and not yet counted."""
+
+    def F(h, x, p):
+        return np.tanh(p["a"] * h + x)
+
+    def made():
+        system = fg.System(F, None, np.zeros(2), {"a": np.full(2, 0.5)}, np.zeros(2))
+        return fg.Learner(system, estimator, fg.SGD(0.01), engine="numba")
+
+    xs, ys = np.random.default_rng(0).normal(size=(2, 60, 2))
+    whole, learner = made(), made()
+    whole.run(xs, ys)
+    learner.run(xs[:20], ys[:20])
+    before = dict(learner.params)
+    go = type(learner._loop)._go
+
+    def interrupted(*arguments):
+        go(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(learner._loop), "_go", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            learner.run(xs[20:], ys[20:])
+    assert learner.steps == 20
+    np.testing.assert_array_equal(learner.params["a"], before["a"])
+    learner.run(xs[20:], ys[20:])
+    np.testing.assert_array_equal(learner.params["a"], whole.params["a"])

@@ -310,6 +310,8 @@ def test_substeps_are_steps_without_samples_in_between(engine):
 def test_substeps_are_a_small_whole_number(substeps):
     with pytest.raises(DeclarationError, match="substeps"):
         fg.System(decay, None, np.ones(1), {"k": 0.7}, {"u": np.zeros(1)}, dt=0.1, substeps=substeps)
+    with pytest.raises(DeclarationError, match="is not integrated"):
+        fg.System(F, None, np.zeros(2), PARAMS, np.zeros(2), method="rk4")
     with pytest.raises(DeclarationError, match="no steps to divide"):
         fg.System(F, None, np.zeros(2), PARAMS, np.zeros(2), substeps=2)
 
@@ -349,6 +351,10 @@ def test_a_simulation_takes_parameters_and_a_state():
         learned_start().simulate(np.zeros((3, 2)), steps=9)
     with pytest.raises(ShapeError, match="time along axis 0"):
         learned_start().simulate(np.zeros((3, 3)))
+    with pytest.raises(DataError, match="finite inputs"):
+        learned_start().simulate(np.full((3, 2), np.nan))
+    symbols = systems.tanh_rnn(4, 3)
+    np.testing.assert_array_equal(symbols.simulate([0, 1, 2]).outputs, symbols.simulate(np.arange(3)).outputs)
 
 
 def test_a_simulation_that_blows_up_says_when():

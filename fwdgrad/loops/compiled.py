@@ -124,24 +124,37 @@ class Compiled(Loop):
         kept = tuple(b.copy() for b in kept)
         rows = [*map(np.ascontiguousarray, (*chunk.x, *chunk.y)), *self.noise.take(count)]
         outs = _outputs(self.execution, count)
-        start = time.perf_counter()
-        self._first = None
-        done = self._go(rows, outs, chunk.observed, 0, count)
-        error = None
-        if done < count:
-            self._restore(kept, rows, chunk.observed, 0, done)
-            self.noise.restore(noise)
-            self.noise.take(done)
-            self.steps += done
-            try:
-                self._refuse(rows, done, bool(chunk.observed[done]))
-            except NonFiniteError as refusal:
-                error = refusal
-        else:
+        self._first, before = None, self.steps
+        try:
+            done, error = self._made(rows, outs, chunk.observed, kept, noise)
+        except BaseException:  # Ctrl-C, above all: it comes when the compiled steps return, before they are counted
+            if self.steps == before:
+                for mine, copy in zip(self._buffers, kept, strict=True):
+                    mine[...] = copy
+                self.noise.restore(noise)
+            raise
+        return Ran(outs[0][:done].astype(float), outs[1][:done], error)
+
+    def _made(
+        self, rows: Any, outs: Any, observed: np.ndarray, kept: Any, noise: Any
+    ) -> tuple[int, NonFiniteError | None]:
+        """Make the steps and count them: how many, and why there are no more."""
+        count, start = len(observed), time.perf_counter()
+        done = self._go(rows, outs, observed, 0, count)
+        if done == count:
             self.steps += count
             spent = time.perf_counter() - start
             self.grain = int(min(max(PIECE / max(spent, 1e-9) * count, 8), 2 * count, CHUNK))
-        return Ran(outs[0][:done].astype(float), outs[1][:done], error)
+            return done, None
+        self._restore(kept, rows, observed, 0, done)
+        self.noise.restore(noise)
+        self.noise.take(done)
+        self.steps += done
+        try:
+            self._refuse(rows, done, bool(observed[done]))
+        except NonFiniteError as refusal:
+            return done, refusal
+        raise AssertionError("a step that is refused raises")
 
     def _go(self, rows: Any, outs: Any, observed: np.ndarray, start: int, stop: int) -> int:
         """Make some steps; the number of the first that was not finite, or `stop`."""

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ __all__ = ["cache_folder", "load"]
 
 Entry = Any
 """A compiled function of three integers."""
+
+DEEPEST = 20_000
+"""Levels of recursion that numba's analysis of a long function may take."""
 
 _WRITTEN = 10**18
 """The time of change of all files, in nanoseconds: numba compiles anew when it is another."""
@@ -52,15 +56,26 @@ def load(text: str) -> tuple[Entry, float]:
     """The entry of a module, and how many seconds it took to compile (0 from the cache)."""
     key = _key(text)
     start = time.perf_counter()
-    try:
-        entry = _executed(text, f"fwdgrad_{key}", str(_written(text, key)))
-    except Exception:  # an unwritable folder, a damaged file, or numba's own reasons; compiling says what is wrong
-        _forget(key)
-        entry = _executed(text, f"fwdgrad_{key}_memory", f"<fwdgrad {key}>")
+    with _deep():
+        try:
+            entry = _executed(text, f"fwdgrad_{key}", str(_written(text, key)))
+        except Exception:  # an unwritable folder, a damaged file, or numba's own reasons; compiling says what is wrong
+            _forget(key)
+            entry = _executed(text, f"fwdgrad_{key}_memory", f"<fwdgrad {key}>")
     seconds = time.perf_counter() - start
     (compiled,) = entry.overloads.values()
     # the compiled function itself: the types of its arguments are not looked at in every call
     return compiled.entry_point, 0.0 if sum(entry.stats.cache_hits.values()) else seconds
+
+
+@contextlib.contextmanager
+def _deep() -> Iterator[None]:
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, DEEPEST))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
 
 
 def _forget(key: str) -> None:
