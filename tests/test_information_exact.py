@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -227,6 +228,117 @@ def test_adaptive_observation_noise_finds_the_noise():
     fixed = fg.Learner(regression(), fg.RTRL(), ParameterFilter(observation_noise=100.0))
     fixed.run(xs, ys)
     np.testing.assert_array_equal(fixed._unpacked.optimizer.noise, 100.0)  # negative control
+
+
+def test_each_prediction_may_have_its_own_observation_noise():
+    """Both forms with two noises; exchanged they come to something else, and three do not fit."""
+    xs, _, ys, _ = samples(2, 3, 100)
+    made = []
+    for filter_, scale in (
+        (InformationFilter(Full(joint=True), "exact", prior=0.5), (0.7, 0.2)),
+        (ParameterFilter(2.0, observation_noise=np.array([0.49, 0.04])), 1.0),
+        (ParameterFilter(2.0, observation_noise=[0.04, 0.49]), 1.0),
+    ):
+        learner = fg.Learner(regression(scale=scale), fg.RTRL(), filter_)
+        learner.run(xs, ys)
+        made.append(np.concatenate([np.ravel(learner.params["theta"]), np.ravel(learner.parameter_std()["theta"])]))
+    assert relative(made[1], made[0]) < 1e-10
+    assert relative(made[2], made[0]) > 1e-3
+    with pytest.raises(fg.errors.DeclarationError, match=r"observation_noise.*\n.*2 predictions"):
+        fg.Learner(regression(), fg.RTRL(), ParameterFilter(observation_noise=np.ones(3)))
+    hash(ParameterFilter(observation_noise=np.ones(3)))
+
+
+# ---------------------------------------------------------------- how far apart prior and data may be
+
+
+def plane(dtype=float, scale=1.0) -> fg.System:
+    """ŷ = a·x without dynamics."""
+
+    def Y(h, x, theta):
+        return np.reshape(theta["a"] @ x, (1,))
+
+    zero = np.zeros(2, dtype)
+    return fg.System(lambda h, x, theta: h, Y, zero[:1], {"a": zero}, zero, fg.losses.SquaredError(scale))
+
+
+def rational(xs, ys, covariance: float, noise: float) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviations of a in exact arithmetic."""
+    S, v = [[1 / Fraction(covariance), Fraction(0)], [Fraction(0), 1 / Fraction(covariance)]], [Fraction(0)] * 2
+    for x, y in zip(xs, ys[:, 0], strict=True):
+        for i, j in itertools.product(range(2), repeat=2):
+            S[i][j] += Fraction(float(x[i])) * Fraction(float(x[j])) / Fraction(noise)
+        for i in range(2):
+            v[i] += Fraction(float(x[i])) * Fraction(float(y)) / Fraction(noise)
+    determinant = S[0][0] * S[1][1] - S[0][1] ** 2
+    inverse = [[S[1][1] / determinant, -S[0][1] / determinant], [-S[0][1] / determinant, S[0][0] / determinant]]
+    mean = [float(row[0] * v[0] + row[1] * v[1]) for row in inverse]
+    return np.array(mean), np.sqrt([float(inverse[0][0]), float(inverse[1][1])])
+
+
+EXTREMES = [  # initial covariance, R, and whether double precision can hold both
+    (1e4, 1e-4, True),
+    (1e12, 1e-8, True),
+    (1e-150, 1e-152, True),
+    (1e150, 1e148, True),
+    (1e10, 1e-12, True),
+    (1e16, 1e-16, False),
+    (1e20, 1e-12, False),
+    (1e150, 1.0, False),
+    (1e200, 1.0, False),
+    (1.0, 1e-300, False),
+]
+
+
+@pytest.mark.parametrize("engine", ["numpy", "eager"])
+@pytest.mark.parametrize("kind", ["information", "covariance"])
+@pytest.mark.parametrize(("covariance", "noise", "held"), EXTREMES)
+def test_a_prior_too_far_from_the_data_is_refused(kind, covariance, noise, held, engine):
+    """Right to 1e-3 or refused at the first step: nothing in between is silent."""
+    xs = np.random.default_rng(0).normal(size=(3, 2))
+    ys = (xs @ np.array([1.0, 2.0]))[:, None]
+    filter_ = (
+        InformationFilter("full", "exact", prior=1 / covariance)
+        if kind == "information"
+        else ParameterFilter(covariance, observation_noise=noise)
+    )
+    learner = fg.Learner(plane(scale=np.sqrt(noise)), fg.RTRL(), filter_, engine=engine)
+    if held:
+        learner.run(xs, ys)
+        mean, std = rational(xs, ys, covariance, noise)
+        assert relative(learner.parameter_std()["a"], std) < 1e-3
+        assert np.all(np.abs(learner.params["a"] - mean) < 1e-3 * (np.abs(mean) + std))
+    else:
+        with pytest.raises(fg.errors.NonFiniteError, match="too far"):
+            learner.step(xs[0], ys[0])
+        np.testing.assert_array_equal(learner.params["a"], 0.0)
+
+
+@pytest.mark.parametrize("filter_", [ParameterFilter(1e16), InformationFilter("full", "exact", prior=1e-16)], ids=repr)
+def test_how_far_is_measured_in_the_units_of_the_prediction(filter_):
+    """A parameter of 1e8 with inputs of 1e-8 is as good as one of 1, which inputs of 1e8 are not."""
+    xs = np.random.default_rng(0).normal(size=(3, 2))
+    learner = fg.Learner(plane(), fg.RTRL(), filter_)
+    learner.run(1e-8 * xs, (xs @ np.array([1.0, 2.0]))[:, None])
+    again = fg.Learner(plane(), fg.RTRL(), filter_)
+    with pytest.raises(fg.errors.NonFiniteError, match="too far"):
+        again.step(1e8 * xs[0], np.ones(1))
+
+
+def test_what_the_precision_of_the_parameters_does_not_hold_is_refused():
+    """1e-60 is 0 in single precision, and 1e60 infinite."""
+    for value in (1e-60, 1e60):
+        for filter_ in (
+            ParameterFilter(value),
+            ParameterFilter(process_noise={"a": value}),
+            ParameterFilter(observation_noise=value),
+            ParameterFilter(observation_noise="adaptive", initial_noise=value),
+            InformationFilter("full", prior=value),
+            InformationFilter("diagonal", prior={"a": value}),
+        ):
+            with pytest.raises(fg.errors.DeclarationError, match="float32"):
+                fg.Learner(plane(np.float32), fg.RTRL(), filter_)
+            fg.Learner(plane(), fg.RTRL(), filter_)
 
 
 def test_the_std_of_a_prediction_is_that_of_least_squares():

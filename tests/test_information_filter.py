@@ -154,6 +154,7 @@ def test_a_checkpoint_goes_on_bit_for_bit(matrix, tmp_path):
         InformationFilter(LowRank(3, 0.1)),
         InformationFilter(Full(joint=True)),
         ParameterFilter({"a": 2.0}, 0.1, "adaptive", 3.0, 0.5),
+        ParameterFilter(observation_noise=np.array([1.0, 2.0])),
     ],
     ids=repr,
 )
@@ -228,6 +229,9 @@ def two_outputs() -> fg.System:
         (indefinite, DeclarationError, "positive definite"),
         (not_square, ShapeError, "Expected: .2, 2."),
         (lambda prediction: [[1.0, 0.0], [0.0, 1.0]], DeclarationError, "an array"),
+        (lambda prediction: 1 / 0, DeclarationError, "ZeroDivisionError"),
+        (lambda: np.eye(2), DeclarationError, "TypeError"),
+        (lambda prediction: np.array([["a", "b"]]), DeclarationError, "an array of numbers"),
     ],
     ids=lambda f: getattr(f, "__name__", ""),
 )
@@ -293,6 +297,10 @@ def test_an_own_fisher_matrix_is_used():
         {"decay": fg.schedules.inverse_power(2.0)},
         {"decay": "slow"},
         {"decay": lambda t: "slow"},
+        {"decay": lambda t, other: 0.1},
+        {"decay": lambda t: 1 / 0},
+        {"decay": lambda t: [0.1]},
+        {"fisher": np.eye(2)},
         {"inflation": -1e-3},
         {"fisher": "hessian"},
         {"matrix": "sparse"},
@@ -313,6 +321,10 @@ def test_options_that_do_not_make_sense_are_refused(options):
         {"process_noise": -1.0},
         {"observation_noise": 0.0},
         {"observation_noise": "learned"},
+        {"observation_noise": np.array([1.0, -1.0])},
+        {"observation_noise": [1.0, np.nan]},
+        {"observation_noise": (1.0, "adaptive")},
+        {"observation_noise": []},
         {"initial_noise": 0.0},
         {"memory": 1.0},
     ],
@@ -321,6 +333,51 @@ def test_options_that_do_not_make_sense_are_refused(options):
 def test_options_of_the_covariance_form_are_checked(options):
     with pytest.raises(DeclarationError, match=f"ParameterFilter.{next(iter(options))}"):
         ParameterFilter(**options)
+
+
+OUTSIDE = {
+    "above": lambda t: np.where(t == 55, 1.5, 0.1),
+    "below": lambda t: np.where((t > 54) & (t < 100), -0.05, 0.1),
+    "nan": lambda t: np.sqrt(np.where(t == 55, -1.0, 0.01)),
+}
+
+
+@pytest.mark.parametrize("engine", ["numpy", "eager"])
+@pytest.mark.parametrize("decay", OUTSIDE.values(), ids=OUTSIDE)
+@pytest.mark.parametrize("matrix", ["full", "diagonal"])
+def test_a_decay_outside_of_0_and_1_is_refused_at_its_step(decay, engine, matrix):
+    """Step 54 is the 55th; the learner is as it was before it."""
+    learner = fg.Learner(two_outputs(), fg.RTRL(), InformationFilter(matrix, decay=decay), engine=engine)
+    xs, ys = np.random.default_rng(0).normal(size=(2, 100, 2))
+    learner.run(xs[:54], ys[:54])
+    before = flat(learner)
+    with pytest.raises(NonFiniteError, match=r"decay.*outside \[0, 1\]") as refusal:
+        learner.run(xs[54:], ys[54:])
+    assert refusal.value.step == 54
+    np.testing.assert_array_equal(flat(learner), before)
+
+
+def test_a_decay_of_1_up_to_rounding_is_1():
+    """γ_1 = 1 forgets what was not there: 1/√t goes, and so does what is above 1 by rounding only."""
+    xs, ys = np.random.default_rng(0).normal(size=(2, 60, 2))
+    made = []
+    for scale in (1.0, 1.0 + 1e-15):
+        filter_ = InformationFilter("full", decay=lambda t, scale=scale: scale / np.sqrt(t))
+        learner = fg.Learner(two_outputs(), fg.RTRL(), filter_)
+        learner.run(xs, ys)
+        made.append(flat(learner))
+    np.testing.assert_allclose(made[0], made[1], rtol=1e-10)
+    with pytest.raises(DeclarationError, match="decay"):
+        InformationFilter("full", decay=lambda t: (1.0 + 1e-9) / np.sqrt(t))
+
+
+def test_what_else_may_be_wrong_is_only_what_can_be():
+    """A number as decay, and a diagonal, give no advice about schedules and priors."""
+    learner = fg.Learner(two_outputs(), fg.RTRL(), InformationFilter("diagonal", decay=0.1))
+    with pytest.raises(NonFiniteError) as refusal:
+        learner.step(np.full(2, 1e300), np.ones(2))
+    assert "decay" not in str(refusal.value)
+    assert "prior" not in str(refusal.value)
 
 
 def test_what_does_not_fit_the_system_is_refused():

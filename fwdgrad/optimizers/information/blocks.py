@@ -10,12 +10,15 @@ import numpy as np
 
 from fwdgrad.optimizers.base import Arrays
 from fwdgrad.optimizers.information.diagonal import discounted, squares
-from fwdgrad.optimizers.information.matrix import Discount, Form, check_size, scaled
+from fwdgrad.optimizers.information.matrix import Discount, Form, check_size, scaled, unless_far
 from fwdgrad.optimizers.information.units import Group, UnitsLike, checked_units, units_for
 from fwdgrad.optimizers.informed import Noise, Setting
 from fwdgrad.program import operations as ops
 
 __all__ = ["Block", "BlocksState", "Full"]
+
+LOSS = 1e-2
+"""eps √(u S⁻¹ uᵀ), at most, for new data u; θ loses about its square."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +154,7 @@ class _BlocksForm:
         return BlocksState(tuple(f.astype(dtype) for f in factors), self._prior.copy())
 
     def update(self, state: BlocksState, discount: Discount, rows: Arrays, noise: tuple[Any, ...]) -> BlocksState:
-        """RᵀR ← κ RᵀR + φ Λ + Σ_k u_k u_kᵀ."""
+        """RᵀR ← κ RᵀR + φ Λ + Σ_k u_k u_kᵀ; NaN if u_k says so much more than R that R would be lost to rounding."""
         rank = next(iter(rows.values())).shape[0]
         flat = self._flat(rows, (rank,))
         made = []
@@ -160,9 +163,9 @@ class _BlocksForm:
             if discount is not None:
                 keep, refresh = discount
                 roots = (np.sqrt(prior)[:, :, None] * np.eye(prior.shape[1])).astype(r.dtype)
-                added = np.concatenate([added, scaled(roots, np.sqrt(refresh))], axis=1)
-                r = scaled(r, np.sqrt(keep))
-            made.append(ops.cholesky_update(r, added))
+                r = ops.cholesky_update(scaled(r, np.sqrt(keep)), scaled(roots, np.sqrt(refresh)))
+            known = ops.solve_triangular(r, np.swapaxes(added, 1, 2), transposed=True)
+            made.append(unless_far(ops.cholesky_update(r, added), known, LOSS))
         rest = state.rest
         if len(self._rest):
             rest = discounted(rest, discount, self._prior) + squares(np.take(flat, self._rest, axis=-1))

@@ -13,11 +13,14 @@ from fwdgrad.errors import DeclarationError
 from fwdgrad.optimizers.base import Arrays, check_grads, check_params, decay, declaration_error, describe, positive
 from fwdgrad.optimizers.information.filter import prior_of
 from fwdgrad.optimizers.information.fisher import observed
-from fwdgrad.optimizers.information.matrix import check_size
+from fwdgrad.optimizers.information.matrix import check_held, check_size, unless_far
 from fwdgrad.optimizers.informed import Evidence, Noise, Setting
 from fwdgrad.program import operations as ops
 
 __all__ = ["BoundParameterFilter", "ParameterFilter", "ParameterFilterState"]
+
+LOSS = 1e-3
+"""eps √(Ĵ P Ĵᵀ/R), at most: what rounding may take from a standard deviation."""
 
 
 class ParameterFilterState(NamedTuple):
@@ -55,16 +58,22 @@ class ParameterFilter:
     Args:
         initial_covariance: diagonal of P at the start: a number > 0, or a dict with one for every learned leaf.
         process_noise: diagonal of Q: a number ≥ 0, or a dict with one for every learned leaf.
-        observation_noise: R, the variance of each component of y: a number > 0, or "adaptive".
-        initial_noise: for "adaptive", R at the start; > 0.
+        observation_noise: R, the variance of each component of y: a number > 0, one for each prediction, or "adaptive".
+        initial_noise: for "adaptive", R at the start; > 0. What is learned while R is too large weighs too little for
+            good (without process noise), and it stays in R for about 1/(1 − memory) samples: give what you expect.
         memory: for "adaptive", the weight of the past, in [0, 1).
+
+    What is known before a sample may not be too far from what the sample says: where √(Ĵ P Ĵᵀ/R) > 1e-3/eps (4.5e12 in
+    double precision, 8.4e3 in single), standard deviations would be wrong by more than 1e-3, and the step is refused.
 
     Memory p², time O(p³ + m p²) with process noise, O((p + m)² p) without. Windows of one step only.
 
     Raises:
         DeclarationError: a field is not as above; when a learner is made, targets are not like predictions, windows are
-            longer than one step, or p² numbers are too many.
+            longer than one step, p² numbers are too many, R has another length than predictions, or a number is 0 or
+            infinite in the dtype of the parameters.
         UnknownNameError: a number is given for a leaf that is not learned.
+        NonFiniteError: at a step, P is too far from R, as above.
 
     Example:
         A level that moves, seen with noise:
@@ -92,13 +101,7 @@ class ParameterFilter:
         set_ = object.__setattr__
         set_(self, "initial_covariance", _numbers(f"{who}(initial_covariance)", self.initial_covariance, False))
         set_(self, "process_noise", _numbers(f"{who}(process_noise)", self.process_noise, True))
-        mend = 'give a variance, or "adaptive"'
-        if self.observation_noise != "adaptive":
-            if isinstance(self.observation_noise, str):
-                raise declaration_error(
-                    f"{who}(observation_noise)", 'a number > 0, or "adaptive"', describe(self.observation_noise), mend
-                )
-            set_(self, "observation_noise", positive(f"{who}(observation_noise)", self.observation_noise, mend))
+        set_(self, "observation_noise", _variances(f"{who}(observation_noise)", self.observation_noise))
         set_(self, "initial_noise", positive(f"{who}(initial_noise)", self.initial_noise, "give a variance"))
         set_(self, "memory", decay(f"{who}(memory)", self.memory, "give e.g. 0.99, the default"))
 
@@ -127,7 +130,10 @@ class BoundParameterFilter:
     """A `ParameterFilter` for certain leaves; see `fwdgrad.optimizers.informed.Informed`."""
 
     noise: Noise = ()
-    advice = ""
+    advice = (
+        "\nOr what is known before this sample is too far from what it says: √(Ĵ P Ĵᵀ/R) > 1e-3/eps. Then give\n"
+        "a smaller initial_covariance or process_noise, or a larger observation_noise."
+    )
 
     def __init__(self, declared: ParameterFilter, setting: Setting) -> None:
         self.declared, self._setting = declared, setting
@@ -145,17 +151,31 @@ class BoundParameterFilter:
         check_size("ParameterFilter", sum(self._sizes.values()) ** 2)
         start = prior_of("ParameterFilter(initial_covariance)", declared.initial_covariance, setting)
         walk = prior_of("ParameterFilter(process_noise)", declared.process_noise, setting)
+        noise: Any = declared.initial_noise if declared.observation_noise == "adaptive" else declared.observation_noise
+        if isinstance(noise, tuple) and len(noise) != self._outputs:
+            raise declaration_error(
+                "ParameterFilter(observation_noise)",
+                f"one variance, or one for each of the {self._outputs} predictions",
+                f"{len(noise)}",
+                "give one number, which goes for all of them",
+            )
+        for subject, values in (
+            ("initial_covariance", start.values()),
+            ("process_noise", walk.values()),
+            ("initial_noise" if declared.observation_noise == "adaptive" else "observation_noise", np.ravel(noise)),
+        ):
+            for value in values:
+                check_held(f"ParameterFilter({subject})", float(value), setting.dtype)
         self._start, self._walk = (
             np.concatenate([np.full(n, v[k]) for k, n in self._sizes.items()]).astype(setting.dtype)
             for v in (start, walk)
         )
+        self._noise = np.broadcast_to(np.asarray(noise, setting.dtype), (self._outputs,))
 
     def init(self, params: Arrays) -> ParameterFilterState:
         """P and R at the start."""
         check_params("ParameterFilter", params)
-        declared, dtype = self.declared, self._setting.dtype
-        noise = declared.initial_noise if declared.observation_noise == "adaptive" else declared.observation_noise
-        return ParameterFilterState(np.zeros(()), np.diag(np.sqrt(self._start)), np.full(self._outputs, noise, dtype))
+        return ParameterFilterState(np.zeros(()), np.diag(np.sqrt(self._start)), self._noise.copy())
 
     def cotangents(self, prediction: Any, target: Any) -> Any:
         """All of Ĵ."""
@@ -181,7 +201,7 @@ class BoundParameterFilter:
         made = ops.cholesky_update(array, np.concatenate([through, root], axis=1))
         white = ops.solve_triangular(made[:m, :m], np.expand_dims(residual, 1), transposed=True)
         step = np.reshape(np.dot(np.transpose(white), made[:m, m:]), (p,))
-        root = made[m:, m:]
+        root = unless_far(made[m:, m:], through / np.sqrt(state.noise), LOSS)
         after = self._learned(state.noise, seen, residual - np.dot(rows, step), np.dot(root, np.transpose(rows)))
         updates, place = {}, 0
         for k, n in self._sizes.items():
@@ -258,6 +278,22 @@ def _alone() -> DeclarationError:
         "ParameterFilter: expected to be given to a Learner, which tells it the predictions; got parameters only.\n"
         "Write fg.Learner(system, fg.RTRL(), fg.ParameterFilter(...)), or use InformationFilter."
     )
+
+
+def _variances(subject: str, value: Any) -> Any:
+    """A number, a tuple of them, or "adaptive"."""
+    mend = 'give a variance, one for each prediction, or "adaptive"'
+    if isinstance(value, str):
+        if value == "adaptive":
+            return value
+        raise declaration_error(subject, 'a number > 0, or "adaptive"', describe(value), mend)
+    if isinstance(value, np.ndarray):
+        value = value.ravel().tolist()
+    if not isinstance(value, (tuple, list)):
+        return positive(subject, value, mend)
+    if not value:
+        raise declaration_error(subject, "a number > 0 for each prediction", "none", mend)
+    return tuple(positive(f"{subject}[{k}]", v, mend) for k, v in enumerate(value))
 
 
 def _numbers(subject: str, value: Any, or_zero: bool) -> Any:

@@ -23,7 +23,7 @@ from fwdgrad.optimizers.information.blocks import Block, Full
 from fwdgrad.optimizers.information.diagonal import Diagonal
 from fwdgrad.optimizers.information.fisher import checked_fisher, fisher_of, observed
 from fwdgrad.optimizers.information.low_rank import LowRank
-from fwdgrad.optimizers.information.matrix import Discount, Form, FormMetric, Matrix
+from fwdgrad.optimizers.information.matrix import Discount, Form, FormMetric, Matrix, check_held
 from fwdgrad.optimizers.information.quasi_diagonal import QuasiDiagonal
 from fwdgrad.optimizers.informed import Evidence, Setting
 
@@ -36,6 +36,9 @@ MATRICES: dict[str, type] = {
     "quasi-diagonal": QuasiDiagonal,
     "low-rank": LowRank,
 }
+
+ROUNDING = 1e-12
+"""What γ may be above 1, and is 1 then."""
 
 LEAST = 1e-12
 """What is left of the prior, at least, when inflation makes it ever smaller."""
@@ -79,8 +82,11 @@ class InformationFilter:
             names in `fwdgrad.optimizers`, with their options. Transition and readout are separate blocks.
         fisher: "outer", "exact", or your own function of the prediction that returns a positive definite matrix. The
             last two need one pull at the influence per output, and windows of one step.
-        decay: γ, a number in [0, 1) or a schedule t ↦ γ_t in [0, 1], such as `schedules.inverse_power(1.0)`, 1/√t.
-        prior: Λ, the prior precision: a number > 0, or a dict with one for every learned leaf.
+        decay: γ, a number in [0, 1) or a schedule t ↦ γ_t in [0, 1], such as `schedules.inverse_power(1.0)`, 1/√t. A
+            schedule is tried at a few t; at others a step with a γ_t outside is refused (above 1 by 1e-12 it is 1).
+        prior: Λ, the prior precision: a number > 0, or a dict with one for every learned leaf. With the full and the
+            block matrix a step is refused if a row u of g or of √I Ĵ says too much at once: √(u (J + Λ)⁻¹ uᵀ) >
+            1e-2/eps, 4.5e13 in double precision and 8.4e4 in single, beyond which θ would be lost to rounding.
         inflation: α ≥ 0: before each sample the whole covariance (J + Λ)⁻¹ is multiplied by 1 + α. Decay forgets data
             only, inflation the prior as well (down to 1e-12 of it), so that steps grow where nothing is seen.
 
@@ -88,9 +94,10 @@ class InformationFilter:
 
     Raises:
         DeclarationError: a field is not as above; when a learner is made, the loss has no Fisher matrix, the user's is
-            not symmetric and positive definite, units cannot be found, a window is too long for what is asked, or a
-            matrix has too many numbers.
+            not symmetric and positive definite, units cannot be found, a window is too long for what is asked, a
+            matrix has too many numbers, or a prior is 0 or infinite in the dtype of the parameters.
         UnknownNameError: a prior, a unit or a bias names a leaf that is not learned.
+        NonFiniteError: at a step, γ_t is outside of [0, 1], or data and prior are too far apart, as above.
 
     Example:
         The mean of some numbers, by a "system" without dynamics: after t of them, precision 1 + t.
@@ -141,11 +148,23 @@ class BoundInformationFilter:
         self.declared, self._setting = declared, setting
         self._fisher = fisher_of("InformationFilter", declared.fisher, setting)
         prior = prior_of("InformationFilter", declared.prior, setting)
+        for value in prior.values():
+            check_held("InformationFilter(prior)", value, setting.dtype)
         size = int(np.prod(np.shape(setting.prediction), dtype=int)) if self._fisher else 1
         self.form: Form = _matrix(declared.matrix).bind(setting, prior, size)
         self.noise = self.form.noise
-        own = callable(declared.fisher)
-        self.advice = "\nOr the Fisher matrix is not positive definite at this prediction." if own else ""
+        self.advice = ""
+        if callable(declared.fisher):
+            self.advice += "\nOr the Fisher matrix is not positive definite at this prediction."
+        if callable(declared.decay):
+            self.advice += (
+                "\nOr the schedule `decay` gives a number outside [0, 1] here; its t is 1 at the first update."
+            )
+        if isinstance(_matrix(declared.matrix), (Full, Block)):
+            self.advice += (
+                "\nOr the prior is too far from what this sample says: √(u (J + Λ)⁻¹ uᵀ) > 1e-2/eps. Then give a\n"
+                "larger prior, or other units."
+            )
 
     def init(self, params: Arrays) -> InformationState:
         """S = Λ."""
@@ -181,7 +200,7 @@ class BoundInformationFilter:
         With S = w Λ + J, (1 − γ) J/(1 + α) + w' Λ = κ S + (w' − κ w) Λ.
         """
         decay, down = self.declared.decay, 1.0 / (1.0 + self.declared.inflation)
-        gamma = decay if is_number(decay) else np.minimum(np.maximum(decay(t), 0.0), 1.0)
+        gamma = decay if is_number(decay) else _within(decay(t))
         if is_number(gamma) and gamma == 0 and down == 1:
             return None, weight
         keep = (1.0 - gamma) * down
@@ -231,12 +250,23 @@ def _checked_decay(decay: Any) -> Any:
     if not callable(decay) or isinstance(decay, type):
         raise declaration_error("InformationFilter(decay)", "a number or a schedule", describe(decay), mend)
     for t in (1.0, 2.0, 10.0, 1e3, 1e6):
-        value = np.asarray(decay(np.float64(t)))
-        if value.shape != () or value.dtype.kind not in "iuf" or not 0 <= value <= 1:
-            raise declaration_error(
-                "InformationFilter(decay)", "a schedule with values in [0, 1]", f"{value!s:.40} at t = {t:g}", mend
-            )
+        expected = f"a schedule with values in [0, 1], at t = {t:g}"
+        try:
+            value = np.asarray(decay(np.float64(t)))
+        except Exception as error:
+            said = str(error).partition("\n")[0]
+            got = f"{type(error).__name__}: {said}"
+            raise declaration_error("InformationFilter(decay)", expected, got, mend) from error
+        if value.shape != () or value.dtype.kind not in "iuf" or not 0 <= value <= 1 + ROUNDING:
+            raise declaration_error("InformationFilter(decay)", expected, f"{value!s:.40}", mend)
     return decay
+
+
+def _within(gamma: Any) -> Any:
+    """γ in [0, 1]; NaN if it is not, which makes the step one that is refused."""
+    if is_number(gamma):
+        return min(gamma, 1.0) if 0 <= gamma <= 1 + ROUNDING else np.nan
+    return np.where((gamma >= 0) & (gamma <= 1 + ROUNDING), np.minimum(gamma, 1.0), np.nan)
 
 
 def _checked_prior(who: str, prior: Any) -> Any:

@@ -21,12 +21,14 @@ def checked_fisher(who: str, fisher: Any) -> Any:
     Raises:
         DeclarationError: it is none of "outer", "exact" and a function.
     """
-    if fisher in ("outer", "exact") or (callable(fisher) and not isinstance(fisher, type)):
+    if (isinstance(fisher, str) and fisher in ("outer", "exact")) or (
+        callable(fisher) and not isinstance(fisher, type)
+    ):
         return fisher
     raise declaration_error(
         f"{who}(fisher)",
         '"outer", "exact", or a function of the prediction that returns a positive definite matrix',
-        repr(fisher),
+        describe(fisher),
         'give "outer", which needs nothing but gradients',
     )
 
@@ -76,10 +78,19 @@ def _check_matrix(who: str, function: Any, example: Any) -> None:
     size = int(np.prod(np.shape(example), dtype=int))
     for spread in (0.0, 0.1, 1.0):
         point = np.asarray(example + spread * rng.normal(size=np.shape(example)), np.asarray(example).dtype)
-        made = function(point)
-        if not isinstance(made, np.ndarray):
+        try:
+            made = function(point)
+        except Exception as error:
+            said = str(error).partition("\n")[0]
             raise declaration_error(
-                f"{who}(fisher): what the function returns", "an array", describe(made), "return np.array(...)"
+                f"{who}(fisher)",
+                f"a function of the prediction alone, here {np.round(point, 3)!s:.40}",
+                f"{type(error).__name__}: {said}",
+                "write e.g. lambda prediction: np.eye(2)",
+            ) from error
+        if not isinstance(made, np.ndarray) or made.dtype.kind not in "iuf":
+            raise declaration_error(
+                f"{who}(fisher): what the function returns", "an array of numbers", describe(made), "return np.array(…)"
             )
         matrix = np.asarray(made, float)
         if matrix.shape != (size, size):

@@ -17,7 +17,18 @@ from fwdgrad.optimizers.informed import Noise, Setting
 from fwdgrad.program import scan
 from fwdgrad.trees import flatten, unflatten
 
-__all__ = ["MOST", "Discount", "Form", "FormMetric", "Matrix", "check_size", "one_by_one", "scaled"]
+__all__ = [
+    "MOST",
+    "Discount",
+    "Form",
+    "FormMetric",
+    "Matrix",
+    "check_held",
+    "check_size",
+    "one_by_one",
+    "scaled",
+    "unless_far",
+]
 
 MOST = 2**28
 """Numbers in a matrix, at most: 2 GiB in double precision. A step goes through all of them."""
@@ -106,6 +117,36 @@ def check_size(who: str, numbers: int) -> None:
             f"{numbers:,}",
             'take InformationFilter("quasi-diagonal"), which has two for each parameter, or freeze some leaves',
         )
+
+
+def check_held(subject: str, value: float, dtype: np.dtype) -> None:
+    """Refuse a number that a dtype rounds to nothing, or to infinity; 0 is 0.
+
+    Raises:
+        DeclarationError: it is such a number.
+    """
+    least, most = float(np.finfo(dtype).tiny), float(np.finfo(dtype).max)
+    if value and not least <= value <= most:
+        raise declaration_error(
+            subject, f"a number from {least:.2g} to {most:.2g}, as {dtype} has them", f"{value:g}", "use other units"
+        )
+
+
+def unless_far(factor: Any, known: Any, loss: float) -> Any:
+    """A factor, or NaN where rounding would take more than `loss` from what it holds.
+
+    An orthogonal transformation of rows as long as 1 and as ‖k‖, k a column of `known`, leaves of the short ones what
+    is beyond eps ‖k‖ (row-wise errors: Cox and Higham, "Stability of Householder QR factorization for weighted least
+    squares problems", 1998).
+
+    Args:
+        factor: what becomes NaN.
+        known: new data in units of what was there, or the other way round, shape (…, k, columns).
+        loss: relative.
+    """
+    most = loss / float(np.finfo(factor.dtype).eps)
+    length = np.max(np.sqrt(np.sum(known * known, axis=-2)))
+    return np.where(length > most, np.nan, factor).astype(factor.dtype)
 
 
 def scaled(x: Any, scalar: Any) -> Any:
