@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.errors import DeclarationError, UnknownNameError
+from fwdgrad.errors import DataError, DeclarationError, UnknownNameError, did_you_mean
 from fwdgrad.losses import Loss
 from fwdgrad.program import Abstract, Linearized, trace
 from fwdgrad.system import System
@@ -38,7 +38,7 @@ Leaves = dict[str, Any]
 
 def choosing_system(
     F: Callable[[Any, Any, Leaves, Any], Any],
-    Y: Callable[[Any, Any, Leaves], Any],
+    Y: Callable[[Any, Any, Leaves], Any] | None,
     choice: Callable[[Any, Any, Leaves], Any],
     state: Any,
     params: Leaves,
@@ -53,7 +53,7 @@ def choosing_system(
 
     Args:
         F: the transition, a function of (state, input, parameters, z) with z an integer from 0 to K − 1.
-        Y: the output, a function of (next state, input, parameters).
+        Y: the output, a function of (next state, input, parameters). None observes the whole state.
         choice: a function of (state, input, parameters) that returns K scores; P(z = k) is softmax(scores)_k.
         state: the initial state, as for `System`; not a learned one.
         params: as for `System`.
@@ -64,16 +64,19 @@ def choosing_system(
             1/(1 − decay) steps, and with them their effect on later losses, which is a bias.
         baseline: b at the start. It is a parameter, named "baseline", and learned: it follows the mean loss, as fast as
             the learning rate says. Plain gradient descent wants a rate below 2 for that; or freeze it.
-        options: further ones of `System`, such as `frozen` and `name`. No `dt`: choices are made at steps.
+        options: `frozen`, `y` and `name`, as for `System`. No `dt`: choices are made at steps.
 
     Returns:
         A system with inputs {"x": x, "draw": u}, or {"draw": u} if x is None, with u drawn evenly from [0, 1), see
-        `drawn`; with the state {"state": state, "score": L}; and with the prediction (ŷ, L, b) in one vector.
+        `drawn`; with the state {"state": state, "score": L}, or, if state is a dict, that with L as one entry more; and
+        with the prediction (ŷ, L, b) in one vector. A u outside [0, 1] makes L NaN, so that a learner stops with a
+        `NonFiniteError` (1 itself will do: numbers close to it become 1 in single precision).
 
     Raises:
         DeclarationError: decay is not in [0, 1], there is a `dt`, the initial state is learned, or `choice` does not
             return a vector of scores.
-        UnknownNameError: there is another parameter named "baseline".
+        UnknownNameError: there is another parameter named "baseline", a state variable named "score", or an option that
+            is not one of the above.
 
     Unbiased for fixed θ and b, and decay=1, with any estimator that is. The gradient of its loss is not the derivative
     of its value: `fg.check` says so.
@@ -96,18 +99,31 @@ def choosing_system(
     """
     if options.get("dt") is not None:
         raise DeclarationError("choosing_system: expected no dt, since choices are made at steps. Write F as a map.")
+    for k in options:
+        if k not in ("dt", "frozen", "y", "name"):
+            raise UnknownNameError(
+                f"choosing_system: there is no option {k!r}. {did_you_mean(k, ('frozen', 'y', 'name'))}"
+            )
     if isinstance(decay, bool) or not isinstance(decay, (int, float)) or not 0 <= decay <= 1:
         raise DeclarationError(f"choosing_system(decay=…): expected a number from 0 to 1, got {decay!r}.")
     if callable(state):
         raise DeclarationError("choosing_system: expected an initial state that is not learned. Give an array.")
     if "baseline" in params:
         raise UnknownNameError("choosing_system: the name 'baseline' is taken by that of the loss. Use another one.")
+    if isinstance(state, dict) and "score" in state:
+        raise UnknownNameError("choosing_system: the name 'score' is taken by the log-probabilities. Use another one.")
+
+    def inner(held: Any) -> Any:
+        return {k: held[k] for k in state} if isinstance(state, dict) else held["state"]
+
+    def held_as(state: Any, score: Any) -> Any:
+        return {**(state if isinstance(state, dict) else {"state": state}), "score": score}
 
     def given(x: Any) -> Any:
         return x.get("x")
 
     def transition(held: Any, x: Any, theta: Leaves) -> Any:
-        scores = choice(held["state"], given(x), theta)
+        scores = choice(inner(held), given(x), theta)
         if np.ndim(scores) != 1:
             raise DeclarationError(
                 f"choosing_system: choice has to return one score for each action, an array of shape (K,); "
@@ -116,22 +132,23 @@ def choosing_system(
         shifted = scores - np.max(scores)
         weights = np.exp(shifted)
         total = np.sum(weights)
-        z = np.sum(x["draw"] * total >= np.cumsum(weights)[:-1])
-        return {
-            "state": F(held["state"], given(x), theta, z),
-            "score": decay * held["score"] + shifted[z] - np.log(total),
-        }
+        u = x["draw"]
+        z = np.sum(u * total >= np.cumsum(weights)[:-1])
+        chosen = np.sum(np.where(z == np.arange(np.shape(scores)[0]), shifted, 0.0)) - np.log(total)
+        score = np.where((u >= 0.0) & (u <= 1.0), decay * held["score"] + chosen, np.nan)
+        return held_as(F(inner(held), given(x), theta, z), score)
 
     def output(held: Any, x: Any, theta: Leaves) -> Any:
-        prediction = np.reshape(Y(held["state"], given(x), theta), (-1,))
-        return np.concatenate([prediction, np.stack([held["score"], theta["baseline"]])])
+        seen = flatten(inner(held)) if Y is None else [Y(inner(held), given(x), theta)]
+        flat = [np.reshape(part, (-1,)) for part in seen]
+        return np.concatenate([*flat, np.stack([held["score"], theta["baseline"]])])
 
     plain = System(lambda h, x, p: F(h, x, p, 0), Y, state, params, x, loss, y=options.get("y"))
     named: dict[str, Any] = {"name": getattr(F, "__name__", "system")} | options
     return System(
         transition,
         output,
-        {"state": plain.state, "score": np.zeros((), plain.dtype)},
+        held_as(plain.state, np.zeros((), plain.dtype)),
         {**params, "baseline": baseline},
         {"draw": 0.5} if x is None else {"x": plain.x, "draw": 0.5},
         ScoreFunction(plain.loss, plain.prediction.shape, plain.dtype),
@@ -149,19 +166,31 @@ def drawn(xs: Any, rng: np.random.Generator, steps: int | None = None) -> Any:
         steps: how many, for xs=None.
 
     Raises:
-        DeclarationError: xs and steps are both given, or neither is.
+        DeclarationError: xs and steps are both given, or neither is; steps is not a number of steps; or rng is no
+            Generator.
+        DataError: xs are neither arrays of one length nor an iterable.
 
     Example:
         >>> import numpy as np
         >>> {k: v.shape for k, v in drawn(np.zeros((5, 2)), np.random.default_rng(0)).items()}
         {'x': (5, 2), 'draw': (5,)}
     """
+    if not isinstance(rng, np.random.Generator):
+        raise DeclarationError(f"drawn: expected a numpy Generator, got {rng!r}. Give np.random.default_rng(0).")
     if (xs is None) == (steps is None):
         raise DeclarationError("drawn: expected inputs, or None and steps=…, how many.")
     if xs is None:
+        if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 0:
+            raise DeclarationError(f"drawn(steps=…): expected an integer of at least 0, got {steps!r}.")
         return {"draw": rng.random(steps)}
     if isinstance(xs, (np.ndarray, dict)):
-        return {"x": xs, "draw": rng.random(len(flatten(xs)[0]))}
+        lengths = {np.shape(leaf)[:1] for leaf in flatten(xs)}
+        if len(lengths) != 1 or lengths == {()}:
+            shapes = [np.shape(leaf) for leaf in flatten(xs)]
+            raise DataError(f"drawn: expected arrays with time along axis 0, of one length; got shapes {shapes}.")
+        return {"x": xs, "draw": rng.random(lengths.pop()[0])}
+    if not isinstance(xs, Iterable):
+        raise DataError(f"drawn: expected inputs one after the other, in arrays or an iterable; got {xs!r}.")
     return _one_by_one(xs, rng)
 
 

@@ -19,7 +19,8 @@ import numpy as np
 
 from fwdgrad.errors import DataError, DeclarationError, ShapeError
 from fwdgrad.influence.reduction import reduce, scales
-from fwdgrad.optimizers.schedules import Rate, as_schedule, inverse_power
+from fwdgrad.optimizers.base import is_number
+from fwdgrad.optimizers.schedules import Rate, constant, inverse_power
 
 __all__ = ["OnlineEM", "Parameters", "Statistics"]
 
@@ -63,19 +64,22 @@ class OnlineEM:
         initial: distribution of the first state, (N,); uniform unless given. It is not learned.
         exact: see above.
         copies: independent copies of the random product, which are averaged.
-        rate: γ as a number or a function of t = 1, 2, …, the number of transitions so far; γ_1 should be 1. Rates like
-            t^−α with α in (½, 1] converge; the default is t^−0.8.
+        rate: γ, 0 < γ ≤ 1, as a number or a function of t = 1, 2, …, the number of transitions so far; γ_1 should be 1.
+            Rates like t^−α with α in (½, 1] converge; the default is t^−0.8.
         start: transitions before the parameters are changed for the first time; None never changes them.
         average: transitions before parameters begin to be averaged, for `averaged`; None never averages them. With a
             rate that decreases more slowly than 1/t, the average is closer to the truth than the last parameters are.
-        least: no probability becomes less than this before it is divided by the sum of its row.
+        least: no probability becomes less than this before it is divided by the sum of its row. Less than 1/max(N, M);
+            it may be 0 with ``exact=True``, where rows of states that were never visited then stay as they are.
         seed: of the random signs, or a Generator.
 
     Raises:
         ShapeError: transition, emission and initial do not fit each other.
         DeclarationError: their rows are no distributions, or an option is not what it should be.
 
-    Two states that start alike stay alike: start from different rows.
+    Two states that start alike stay alike: start from different rows. Symbols cannot be missing: leave them out and
+    every one is taken to follow the one before. To keep a model, use `pickle`; a `rate` of your own has to be a
+    function of a module then, or one of `fwdgrad.schedules`.
 
     Example:
         >>> import numpy as np
@@ -125,10 +129,22 @@ class OnlineEM:
                 raise DeclarationError(
                     f"OnlineEM({label}=…): expected an integer of at least 1, or None; got {value!r}."
                 )
-        self._rate = as_schedule(inverse_power(1.0, 0.8) if rate is None else rate)
+        most = 1.0 / max(n, self._g.shape[1])
+        if not is_number(least) or not (0 <= least < most if exact else 0 < least < most):
+            raise DeclarationError(
+                f"OnlineEM(least=…): expected a number less than 1/max(N, M) = {most:g}, and "
+                f"{'at least' if exact else 'more than'} 0 with exact={exact}; got {least!r}."
+            )
+        rate = inverse_power(1.0, 0.8) if rate is None else rate
+        self._rate = rate if callable(rate) else constant(_gain(rate))
         self._start, self._average, self._least = start, average, float(least)
         self._mean, self._averaged = Parameters(self._q, self._g), 0
-        self._rng = seed if isinstance(seed, np.random.Generator) else np.random.default_rng(seed)
+        try:
+            self._rng = np.random.default_rng(seed)
+        except (TypeError, ValueError):
+            raise DeclarationError(
+                f"OnlineEM(seed=…): expected an integer of at least 0, or a numpy Generator; got {seed!r}."
+            ) from None
         self._filter, self._seen = first[0], 0
         self._sums = np.zeros((n, n + self._g.shape[1]))
         self._kept: Any = _ExactDeviations(self._sums.shape) if exact else _RandomDeviations(self._sums.shape, copies)
@@ -174,7 +190,10 @@ class OnlineEM:
             −log P(y | all symbols before it), in nats, with the parameters before they learn from it.
 
         Raises:
-            DataError: y is no such symbol, or impossible with the present parameters. Nothing has changed then.
+            DataError: y is no such symbol, or impossible with the present parameters.
+            DeclarationError: the rate is not more than 0 and at most 1.
+
+        Nothing has changed after an error.
         """
         symbol = self._symbol(y)
         joint = self._filter[:, None] * self._q if self._seen else np.diag(self._filter)
@@ -185,14 +204,21 @@ class OnlineEM:
             raise DataError(f"learn_one: symbol {symbol} has probability {likelihood:g} after what was seen before it.")
         after = weights / likelihood
         if self._seen:
+            gamma = _gain(self._rate(np.float64(self._seen)), self._seen)
             backward = joint / np.where(predicted > 0, predicted, 1.0)
-            self._learn(backward, after, symbol)
+            self._learn(backward, after, symbol, gamma)
         self._filter = after
         self._seen += 1
         return -float(np.log(likelihood))
 
     def run(self, ys: Iterable[int]) -> np.ndarray:
-        """`learn_one` for each of a stream; the losses."""
+        """`learn_one` for each of a stream; the losses.
+
+        Raises:
+            DataError: as from `learn_one`, for the first symbol that does; those before it are learned by then.
+        """
+        if not isinstance(ys, Iterable) or (isinstance(ys, np.ndarray) and ys.ndim == 0):
+            raise DataError(f"run: expected symbols one after the other, such as a list of them; got {ys!r}.")
         return np.array([self.learn_one(y) for y in ys])
 
     def _symbol(self, y: Any) -> int:
@@ -201,13 +227,13 @@ class OnlineEM:
             raise DataError(f"learn_one: expected a symbol, an integer from 0 to {count - 1}; got {y!r}.")
         return int(y)
 
-    def _learn(self, backward: np.ndarray, after: np.ndarray, symbol: int) -> None:
+    def _learn(self, backward: np.ndarray, after: np.ndarray, symbol: int, gamma: float) -> None:
         t = self._seen
-        gamma = float(self._rate(np.float64(t)))
         self._sums = (1.0 - gamma) * self._sums + self._kept.advance(backward, after, symbol, gamma, self._rng)
         if self._start is not None and t >= self._start:
             n = len(after)
-            self._q, self._g = (_normalised(part, self._least) for part in (self._sums[:, :n], self._sums[:, n:]))
+            self._q = _normalised(self._sums[:, :n], self._least, self._q)
+            self._g = _normalised(self._sums[:, n:], self._least, self._g)
         if self._average is not None and t >= self._average:
             self._averaged += 1
             now = zip(self._mean, (self._q, self._g), strict=True)
@@ -284,9 +310,9 @@ class _RandomDeviations:
         for k, sign in enumerate(signs):
             old = carried[k] - along[k]
             new = left * sign - np.dot(after, left * sign)
-            fresh = gamma * _new_terms(backward, right * sign, symbol, columns)
-            v, w = reduce([np.stack([old, new]), np.stack([self._w[k].ravel(), fresh.ravel()])], np.ones(2))
-            self._v[k], self._w[k] = v, w.reshape(fresh.shape)
+            terms = np.stack([self._w[k].ravel(), gamma * _new_terms(backward, right * sign, symbol, columns).ravel()])
+            self._v[k], w = reduce([np.stack([old, new]), terms], np.ones(2))
+            self._w[k] = w.reshape(self._w[k].shape)
         return mean
 
 
@@ -296,13 +322,29 @@ def _distributions(name: str, rows: Any) -> np.ndarray:
         made = np.array(rows, float)
     except (TypeError, ValueError):
         made = np.zeros(0)
-    if made.ndim != 2:
+    if made.ndim != 2 or made.size == 0:
         raise ShapeError(f"OnlineEM: {name}: expected an array of probabilities, got {rows!r}.")
     if not (np.all(made >= 0) and np.allclose(made.sum(axis=1), 1.0, atol=1e-6)):
         raise DeclarationError(f"OnlineEM: {name}: expected probabilities that sum to 1 in each row, got {rows!r}.")
     return made
 
 
-def _normalised(sums: np.ndarray, least: float) -> np.ndarray:
+def _normalised(sums: np.ndarray, least: float, before: np.ndarray) -> np.ndarray:
+    """Rows divided by their sums; where that is 0, those from before."""
     positive = np.maximum(sums, least)
-    return positive / positive.sum(axis=1, keepdims=True)
+    total = positive.sum(axis=1, keepdims=True)
+    return np.where(total > 0, positive / np.where(total > 0, total, 1.0), before)
+
+
+def _gain(rate: Any, t: int | None = None) -> float:
+    """γ, if it is one."""
+    try:
+        gamma = np.nan if isinstance(rate, (bool, str)) else float(rate)
+    except (TypeError, ValueError):
+        gamma = np.nan
+    if not 0 < gamma <= 1:
+        at = "" if t is None else f" at t = {t}"
+        raise DeclarationError(
+            f"OnlineEM(rate=…): expected γ with 0 < γ ≤ 1, or a function of t that returns it; got {rate!r}{at}."
+        )
+    return gamma

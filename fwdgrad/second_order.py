@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fwdgrad.engines.numpy_engine import compile_program
-from fwdgrad.errors import DeclarationError, ShapeError
+from fwdgrad.errors import DataError, DeclarationError, NonFiniteError, ShapeError
 from fwdgrad.influence.reduction import Complex, dense, reduce, roots_of_unity
 from fwdgrad.linear import TracedModel
 from fwdgrad.program import Abstract, Linearized, trace
@@ -58,7 +58,7 @@ class OnlineHessian:
 
     Raises:
         DeclarationError: `copies` is no positive integer, or not 1 with exact=True; or the system is of a kind that is
-            refused.
+            refused; or `seed` is none.
         TracingError: F, Y or the loss cannot be traced.
 
     Derivatives are in what is learned, the system's `coordinates`: in log θ for a `positive` parameter.
@@ -78,6 +78,8 @@ class OnlineHessian:
     """
 
     def __init__(self, system: System, *, exact: bool = False, copies: int = 1, seed: Any = 0) -> None:
+        if not isinstance(system, System):
+            raise DeclarationError(f"OnlineHessian: expected a System, got {system!r}.")
         if isinstance(copies, bool) or not isinstance(copies, (int, np.integer)) or copies < 1:
             raise DeclarationError(f"OnlineHessian(copies=…): expected an integer of at least 1, got {copies!r}.")
         if exact and copies > 1:
@@ -93,7 +95,12 @@ class OnlineHessian:
         self.parameters = tuple(system.trainable)
         self._derivatives = _Derivatives(system)
         self._form: Any = _Exact() if exact else _Random(int(copies))
-        self._rng = seed if isinstance(seed, np.random.Generator) else np.random.default_rng(seed)
+        try:
+            self._rng = np.random.default_rng(seed)
+        except (TypeError, ValueError):
+            raise DeclarationError(
+                f"OnlineHessian(seed=…): expected an integer of at least 0, or a numpy Generator; got {seed!r}."
+            ) from None
         self._reader = SampleReader(self._derivatives.model)
         self.reset()
 
@@ -115,16 +122,30 @@ class OnlineHessian:
 
         Raises:
             ShapeError, DataError: the sample is not of the declared kind.
+            NonFiniteError: the state, the loss or what is carried along is no longer finite. Everything but the random
+                numbers is then as it was before the step.
         """
         flat_x, flat_y, observed = self._reader.sample(x, y, self._t)
-        if params is not None:
-            self._coordinates = self.system.learned(params)
-        point = self._derivatives.at(self._h, flat_x, flat_y, self._coordinates, observed)
+        coordinates = self._coordinates if params is None else self.system.learned(params)
+        with np.errstate(all="ignore"):
+            point = self._derivatives.at(self._h, flat_x, flat_y, coordinates, observed)
+            self._check("the state", point.after)
+            self._check("the loss", point.loss if observed else 0.0)
+            after = self._form.advance(self._kept, point, self._form.noise(self._rng, point))
+            self._check("what is carried of the derivatives", after)
         self._seen = point, self._kept
-        self._kept = self._form.advance(self._kept, point, self._form.noise(self._rng, point))
-        self._h = point.after
+        self._coordinates, self._kept, self._h = coordinates, after, point.after
         self._t += 1
         return float(point.loss) if observed else np.nan
+
+    def _check(self, quantity: str, values: Any) -> None:
+        if not all(np.all(np.isfinite(leaf)) for leaf in flatten(values)):
+            raise NonFiniteError(
+                f"OnlineHessian: {quantity} is not finite at step {self._t}.\n"
+                "Usual causes: a system that is unstable, or parameters that are too large.",
+                step=self._t,
+                quantity=quantity,
+            )
 
     def gradient(self) -> Leaves:
         """∂ℓ/∂θ of the last step's loss: exact, or unbiased."""
@@ -138,6 +159,7 @@ class OnlineHessian:
 
         Raises:
             ShapeError: there is no such parameter, or it has another shape.
+            DataError: numbers that are not finite.
         """
         return self._leaves(self._form.product(*self._last(), self._vector(direction)))
 
@@ -160,12 +182,20 @@ class OnlineHessian:
         return self._seen
 
     def _vector(self, direction: Mapping[str, Any]) -> np.ndarray:
+        if not isinstance(direction, Mapping):
+            raise ShapeError(f"product: direction: expected a dict of arrays by parameter, got {direction!r}.")
         parts = []
         for k in self.parameters:
             like = self._coordinates[k]
-            part = np.asarray(direction.get(k, np.zeros(like.shape)), float)
+            given = direction.get(k, np.zeros(like.shape))
+            try:
+                part = np.asarray(given, float)
+            except (TypeError, ValueError):
+                raise ShapeError(f"product: direction[{k!r}]: expected numbers, got {given!r}.") from None
             if part.shape != like.shape:
                 raise ShapeError(f"product: direction[{k!r}]: expected shape {like.shape}, got {part.shape}.")
+            if not np.all(np.isfinite(part)):
+                raise DataError(f"product: direction[{k!r}]: expected finite numbers, got {given!r}.")
             parts.append(np.ravel(part))
         unknown = [k for k in direction if k not in self.parameters]
         if unknown:

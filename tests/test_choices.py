@@ -13,7 +13,7 @@ from oracles import Observer, assert_close
 
 import fwdgrad as fg
 from fwdgrad.choices import ScoreFunction, choosing_system, drawn
-from fwdgrad.errors import DeclarationError, UnknownNameError
+from fwdgrad.errors import DataError, DeclarationError, NonFiniteError, UnknownNameError
 from fwdgrad.execution import Execution
 from fwdgrad.losses import Custom, SquaredError
 from fwdgrad.testing.noise import every
@@ -277,3 +277,108 @@ def test_the_loss_by_itself():
 def test_it_is_public():
     assert fg.choosing_system is choosing_system
     assert fg.choices.drawn is drawn
+
+
+# ---------------------------------------------------------------- states, outputs and scores of all kinds
+
+
+def path_of(system: fg.System, us: Any) -> list[np.ndarray]:
+    h, made = system.initial, []
+    for u in us:
+        h = system.transition(h, {"draw": np.array(u)}, system.params)
+        made.append(h)
+    return made
+
+
+def test_a_state_of_several_arrays():
+    """The same learning as with one array."""
+    us = np.random.default_rng(4).random(50)
+
+    def learned(system: fg.System) -> Any:
+        learner = fg.Learner(system, fg.RTRL(), fg.SGD(0.5), engine="numpy")
+        learner.run({"draw": us}, np.full((50, 1), 0.7))
+        return learner.params
+
+    def choice(h: Any, x: Any, p: Any) -> Any:
+        return np.stack([0.0, p["odds"]])
+
+    params = {"odds": -0.5}
+    one = choosing_system(
+        lambda h, x, p, z: np.stack([0.9 * h[0] + 0.1 * z, 0.5 * h[1] + h[0]]),
+        lambda h, x, p: h[1:],
+        choice,
+        np.array([0.7, 0.1]),
+        params,
+    )
+    several = choosing_system(
+        lambda h, x, p, z: {"lately": 0.9 * h["lately"] + 0.1 * z, "sum": 0.5 * h["sum"] + h["lately"]},
+        lambda h, x, p: h["sum"],
+        choice,
+        {"lately": np.full(1, 0.7), "sum": np.full(1, 0.1)},
+        params,
+    )
+    assert list(several.state) == ["lately", "sum", "score"]
+    assert_close(learned(several), learned(one), 1e-12)
+    with pytest.raises(UnknownNameError, match="'score' is taken"):
+        choosing_system(lambda h, x, p, z: h, None, choice, {"score": np.zeros(1)}, params)
+
+
+def test_without_an_output_the_state_is_seen():
+    """In one vector, whatever the containers."""
+
+    def choice(h: Any, x: Any, p: Any) -> Any:
+        return np.stack([0.0, p["odds"]])
+
+    for state, count in ((np.zeros(2), 2), ({"a": np.zeros(2), "b": np.zeros((1, 2))}, 4)):
+        system = choosing_system(
+            lambda h, x, p, z: {k: v + z for k, v in h.items()} if isinstance(h, dict) else h + z,
+            None,
+            choice,
+            state,
+            {"odds": 0.3},
+        )
+        after = path_of(system, [0.99])[0]
+        assert np.allclose(system.output(after, {"draw": np.array(0.99)}, system.params), [*after, 0.0])
+        learner = fg.Learner(system, fg.RTRL(), fg.SGD(0.1), engine="numpy")
+        assert np.isfinite(learner.step({"draw": 0.2}, np.ones(state.shape if count == 2 else count)))
+
+
+def test_scores_that_are_constant():
+    """Actions of known probabilities, which nothing is learned about."""
+    system = choosing_system(
+        lambda h, x, p, z: p["a"] * h + z, lambda h, x, p: h, lambda h, x, p: np.zeros(2), np.zeros(1), {"a": 0.5}
+    )
+    learner = fg.Learner(system, fg.RTRL(), fg.SGD(0.1), engine="numpy")
+    learner.run(drawn(None, np.random.default_rng(0), 20), np.ones((20, 1)))
+    assert float(learner.predict({"draw": 0.1})[-2]) == pytest.approx(21 * np.log(0.5))
+
+
+@pytest.mark.parametrize("engine", ["numpy", "eager"])
+@pytest.mark.parametrize("u", [-0.1, 1.5])
+def test_a_number_that_is_not_from_zero_to_one_stops_learning(u, engine):
+    learner = fg.Learner(coin(0.9), fg.RTRL(), fg.SGD(0.1), engine=engine)
+    learner.step({"draw": 1.0 - 1e-9}, np.ones(1))
+    with pytest.raises(NonFiniteError):
+        learner.step({"draw": u}, np.ones(1))
+
+
+def test_options_that_there_are_not():
+    for option in ({"foo": 1}, {"method": "rk4"}, {"substeps": 3}, {"injection": np.zeros((1, 1))}):
+        with pytest.raises(UnknownNameError, match=f"choosing_system: there is no option '{next(iter(option))}'"):
+            choosing_system(
+                lambda h, x, p, z: h + z, None, lambda h, x, p: p["s"], np.zeros(1), {"s": np.zeros(2)}, **option
+            )
+
+
+def test_what_nothing_can_be_drawn_for():
+    rng = np.random.default_rng(0)
+    for steps in (-1, 1.5, True, "3"):
+        with pytest.raises(DeclarationError, match=r"drawn\(steps=…\): expected"):
+            drawn(None, rng, steps)
+    with pytest.raises(DeclarationError, match="drawn: expected a numpy Generator"):
+        drawn(np.zeros(3), 0)
+    with pytest.raises(DataError, match="drawn: expected inputs one after the other"):
+        drawn(3, rng)
+    for xs in ({"a": np.zeros(3), "b": np.zeros(4)}, np.zeros(()), {}):
+        with pytest.raises(DataError, match="drawn: expected arrays with time along axis 0"):
+            drawn(xs, rng)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import itertools
+import pickle
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -309,6 +310,7 @@ def test_refusals():
             OnlineEM(q, g, first)
     for q, g, first, error in (
         ([0.5, 0.5], START_G, None, "transition: expected an array"),
+        (np.zeros((0, 0)), np.zeros((0, 2)), None, "transition: expected an array"),
         ([[1.0]], START_G, None, r"expected transition \(N, N\) and emission \(N, M\)"),
         (START_Q, START_G, [1.0], r"expected initial of shape \(2,\)"),
     ):
@@ -319,7 +321,18 @@ def test_refusals():
         ({"copies": 2}, "1 with exact=True"),
         ({"start": 0}, r"start=…\): expected"),
         ({"average": 0}, r"average=…\): expected"),
-        ({"rate": -1.0}, "rate"),
+        ({"rate": -1.0}, r"OnlineEM\(rate=…\): expected"),
+        ({"rate": 1.5}, r"OnlineEM\(rate=…\): expected"),
+        ({"rate": np.nan}, r"OnlineEM\(rate=…\): expected"),
+        ({"rate": "x"}, r"OnlineEM\(rate=…\): expected"),
+        ({"rate": True}, r"OnlineEM\(rate=…\): expected"),
+        ({"least": -0.1}, r"OnlineEM\(least=…\): expected"),
+        ({"least": 0.25}, r"OnlineEM\(least=…\): expected"),
+        ({"least": np.nan}, r"OnlineEM\(least=…\): expected"),
+        ({"least": "x"}, r"OnlineEM\(least=…\): expected"),
+        ({"least": 0.0, "exact": False}, r"OnlineEM\(least=…\): expected"),
+        ({"seed": -1}, r"OnlineEM\(seed=…\): expected"),
+        ({"seed": "x"}, r"OnlineEM\(seed=…\): expected"),
     ):
         with pytest.raises(DeclarationError, match=error):
             OnlineEM(START_Q, START_G, **options)
@@ -327,3 +340,41 @@ def test_refusals():
 
 def test_it_is_public():
     assert fg.OnlineEM is OnlineEM
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize("rate", [1.5, 0.0, -0.1, np.nan, np.inf, None, "x", [0.1, 0.2]])
+def test_a_rate_that_goes_wrong_later_changes_nothing(rate, exact):
+    em = OnlineEM(START_Q, START_G, rate=lambda t: 1.0 / t if t < 30 else rate, exact=exact)
+    em.run([0, 1, 2] * 10)
+    before = copy.deepcopy(vars(em))
+    with pytest.raises(DeclarationError, match=r"OnlineEM\(rate=…\): expected .* at t = 30"):
+        em.learn_one(1)
+    assert np.array_equal(before["_filter"], em.filter)
+    assert np.array_equal(before["_sums"], em._sums)
+    assert np.array_equal(before["_q"], em.transition)
+    assert before["_seen"] == em._seen == 30
+
+
+def test_a_state_that_is_never_visited_keeps_its_rows():
+    """Without a least probability its sums are 0."""
+    q, g = [[1.0, 0.0], [0.3, 0.7]], [[0.5, 0.5], [0.2, 0.8]]
+    em = OnlineEM(q, g, [1.0, 0.0], least=0.0)
+    em.run([0, 1, 0] * 20)
+    assert np.array_equal(em.transition, q)
+    assert np.allclose(em.emission, [[2 / 3, 1 / 3], g[1]], atol=0.05)
+
+
+@pytest.mark.parametrize("ys", [3, None, np.array(3)])
+def test_a_stream_has_to_be_one(ys):
+    with pytest.raises(DataError, match="run: expected symbols one after the other"):
+        OnlineEM(START_Q, START_G).run(ys)
+
+
+def test_it_can_be_kept():
+    """By pickle, with its random numbers; it then learns on as if nothing had been."""
+    em, ys = OnlineEM(START_Q, START_G, exact=False, rate=0.1, average=5), stream(Q, G, 60, 12)
+    em.run(ys[:30])
+    kept = pickle.loads(pickle.dumps(em))
+    assert np.array_equal(em.run(ys[30:]), kept.run(ys[30:]))
+    assert np.array_equal(em.averaged.emission, kept.averaged.emission)

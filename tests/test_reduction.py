@@ -184,6 +184,44 @@ def test_extreme_norms_make_no_overflow():
         assert np.allclose(by, 1.0, rtol=1e-4)
 
 
+@pytest.mark.parametrize("kind", [int, np.uint8, bool])
+def test_factors_of_whole_numbers(kind):
+    """Scales are no whole numbers."""
+    terms = [np.array([[1, 2], [3, 4]], kind), np.array([[3], [5]], kind)]
+    for rescale in (False, True):
+        got, _ = mean(terms, every(2, (2,)), rescale)
+        assert np.allclose(got, exact([t.astype(float) for t in terms]), rtol=1e-13)
+    assert np.allclose(scales([np.array([16]), np.array([1])]), [[0.5], [2.0]])
+
+
+def test_lists_and_native_complex_numbers_are_factors():
+    terms = factors(3, 2, complex_too=True)
+    native = [plain(f) for f in terms]
+    for roots in every(3, (2,)):
+        expected = dense(reduce(terms, roots))
+        assert np.allclose(dense(reduce(native, plain(roots))), expected, rtol=1e-13)
+        assert np.allclose(dense(reduce([f.tolist() for f in native], roots)), expected, rtol=1e-13)
+    assert np.allclose(squared_norms(native[1]), squared_norms(terms[1]), rtol=1e-14)
+    assert np.allclose(plain(combine(plain(roots), native[1])), plain(combine(roots, terms[1])), rtol=1e-14)
+    assert np.allclose(plain(times(native[0], native[0])), native[0] ** 2, rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "by"), [(np.float64, 1e160), (np.float64, 1e-320), (np.float32, 1e20), (np.float32, 1e-24)]
+)
+def test_norms_whose_squares_no_number_holds(dtype, by):
+    """Rescaling changes nothing but the balance: a factor times a number, and another one over it."""
+    a, b = (f.astype(dtype) for f in factors(2, 3))
+    one, other = dtype(np.sqrt(by)), dtype(1.0 / np.sqrt(by))
+    for roots in every(2, (3,)):
+        roots = roots.astype(dtype)
+        got = reduce([a * one * one, b * other * other] if by > 1e-300 else [a * one, b * other], roots)
+        expected = reduce([a, b], roots)
+        for x, y in zip(got, expected, strict=True):
+            assert x.dtype == dtype
+            assert np.allclose(x, y, rtol=1e-4 if dtype == np.float32 else 1e-12)
+
+
 def test_drawn_roots():
     rng = np.random.default_rng(3)
     cubes = draw_roots(3, (4, 500), rng)
@@ -236,3 +274,40 @@ def test_an_order_has_to_be_an_integer(order):
 def test_shapes_have_to_fit(shapes):
     with pytest.raises(ShapeError, match=r"expected at least 2 factors of shapes \(terms, n\)"):
         reduce([np.ones(s) for s in shapes], np.ones(3))
+
+
+def test_values_that_are_no_numbers():
+    for bad in (None, "ab", [[1.0], [2.0, 3.0]], np.array([["a"], ["b"]])):
+        with pytest.raises(DeclarationError, match="reduction: expected numbers"):
+            reduce([np.ones((2, 2)), bad], np.ones(2))
+
+
+def test_numbers_of_roots():
+    for numbers in ([2.0, 3.0, -1.0], np.array([0.5]), np.array([np.nan]), 2):
+        with pytest.raises(DeclarationError, match="numbers: expected whole numbers from 0 to 1"):
+            roots_of_unity(2, numbers)
+    assert np.array_equal(roots_of_unity(2, [0, 1]), [1.0, -1.0])
+
+
+@pytest.mark.parametrize("shape", [-1, 2.0, (2, -3), (2, 1.5), "3", None])
+def test_shapes_of_drawn_roots(shape):
+    with pytest.raises(DeclarationError, match="draw_roots: expected a shape"):
+        draw_roots(3, shape, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("rng", [0, None])
+def test_roots_are_drawn_from_a_generator(rng):
+    with pytest.raises(DeclarationError, match="draw_roots: expected a numpy Generator"):
+        draw_roots(3, 3, rng)
+
+
+def test_what_does_not_fit_is_refused():
+    with pytest.raises(ShapeError, match=r"combine: expected roots"):
+        combine(np.ones(3), np.ones((2, 4)))
+    with pytest.raises(ShapeError, match=r"combine: expected roots"):
+        combine(np.ones(3), np.ones(3))
+    with pytest.raises(ShapeError, match="expected at least 2 factors"):
+        reduce([np.ones((3, 2))] * 2, np.ones((2, 2, 3)))
+    for bad in ([], [np.ones((0, 2)), np.ones((0, 3))], [np.ones((2, 3)), np.ones((3, 3))], [np.ones(2), np.ones(())]):
+        with pytest.raises(ShapeError, match="dense: expected factors"):
+            dense(bad)

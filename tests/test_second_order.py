@@ -12,7 +12,7 @@ import oracles
 import pytest
 
 import fwdgrad as fg
-from fwdgrad.errors import DeclarationError, ShapeError, TracingError
+from fwdgrad.errors import DataError, DeclarationError, NonFiniteError, ShapeError, TracingError
 from fwdgrad.influence.reduction import Complex
 from fwdgrad.influence.reduction import dense as product_of
 from fwdgrad.second_order import OnlineHessian, _Noise, _Random, _RandomState
@@ -309,3 +309,37 @@ def test_functions_that_cannot_be_traced_are_refused():
     system = fg.System(lambda h, x, p: h * p["a"] if h[0] > 0 else h, None, np.ones(1), {"a": 0.5})
     with pytest.raises(TracingError):
         OnlineHessian(system)
+
+
+def test_what_is_no_system_seed_or_direction():
+    with pytest.raises(DeclarationError, match="OnlineHessian: expected a System"):
+        OnlineHessian(3)
+    system = oracles.tanh_rnn(2).system
+    for seed in ("x", -1):
+        with pytest.raises(DeclarationError, match=r"OnlineHessian\(seed=…\): expected"):
+            OnlineHessian(system, seed=seed)
+    hessian = OnlineHessian(system)
+    hessian.step(np.zeros(2), np.zeros(2))
+    with pytest.raises(ShapeError, match="direction: expected a dict"):
+        hessian.product(np.ones(8))
+    with pytest.raises(ShapeError, match=r"direction\['W'\]: expected numbers"):
+        hessian.product({"W": "x"})
+    with pytest.raises(DataError, match=r"direction\['W'\]: expected finite numbers"):
+        hessian.product({"W": np.full((2, 2), np.nan)})
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_what_diverges_is_refused(exact):
+    """As a learner does: everything is left as it was before the step."""
+    system = fg.System(lambda h, x, p: p["a"] * h**2, None, np.full(1, 1e30), {"a": 1.0}, np.zeros(1))
+    hessian = OnlineHessian(system, exact=exact)
+    for _ in range(2):
+        hessian.step(np.zeros(1), np.zeros(1))
+    h, tensor, gradient = hessian._h.copy(), hessian.influence_tensor(), hessian.gradient()["a"]
+    with pytest.raises(NonFiniteError, match="OnlineHessian: the loss is not finite at step 2") as caught:
+        hessian.step(np.zeros(1), np.zeros(1), {"a": 0.9})
+    assert caught.value.step == 2
+    assert np.array_equal(h, hessian._h)
+    assert np.array_equal(tensor, hessian.influence_tensor())
+    assert np.array_equal(gradient, hessian.gradient()["a"])
+    assert hessian._coordinates["a"] == 1.0
