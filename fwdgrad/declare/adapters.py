@@ -88,7 +88,7 @@ def from_control(
     inputs: int | None = None,
     dt: float | str | None = None,
     t0: float = 0.0,
-    method: str = "rk4",
+    method: str | None = None,
     **declaration: Any,
 ) -> System:
     """The system of python-control's functions, or of one of its `NonlinearIOSystem` objects.
@@ -108,7 +108,7 @@ def from_control(
         dt: time from one sample to the next, or the name of the input that brings it (the others are then called "u").
             None for a system in discrete time, in which t counts samples, or goes by the object's own `dt`.
         t0: the time of the initial state.
-        method: integrator; see `fwdgrad.integrate`.
+        method: integrator, "rk4" by default; see `fwdgrad.integrate`.
         declaration: further arguments of `System`, such as loss, frozen, substeps and injection.
 
     Returns:
@@ -149,7 +149,8 @@ def from_control(
         return x[:observed] if output is None else output(t, x, u, theta)
 
     declaration.setdefault("name", getattr(updfcn, "__name__", None))
-    return _declared(updfcn, watch, "x", state, params, inputs or 0, dt, t0, period, method=method, **declaration)
+    declaration["method"] = method or ("euler" if dt is None else "rk4")
+    return _declared(updfcn, watch, "x", state, params, inputs or 0, dt, t0, period, **declaration)
 
 
 def _declared(
