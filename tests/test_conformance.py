@@ -188,6 +188,7 @@ def test_optimizer(name):
     check_optimizer(OPTIMIZERS[name])
 
 
+@pytest.mark.filterwarnings("ignore:QuasiDiagonal. no unit has a bias")
 @pytest.mark.parametrize("optimizer", BOUND, ids=lambda o: f"{type(o).__name__}-{getattr(o, 'matrix', '')}")
 def test_optimizer_that_has_to_be_told(optimizer):
     check_engine("eager", small("linear"), estimators=[fg.RTRL(), fg.NoBackTrack()], optimizers=[optimizer], steps=8)
