@@ -290,17 +290,20 @@ def _shared(system: System, estimator: Estimator, optimizer: Any, engine: str) -
 
 def predicted_seconds(execution: Execution) -> float:
     """What a step takes on the NumPy engine, roughly: its calls, and its multiply-adds."""
-    kind = "learn" if execution.estimator.window == Sliding(1) else "forward"
-    program = execution.program(kind)
-    passes = 1 if kind == "learn" else 4  # forward, and back through the window
+    program = _every_step(execution)
+    passes = 1 if program.name == "learn" else 4  # forward, and back through the window
     work = multiply_adds(program, list(range(len(program.outputs))))
     return passes * (1e-6 * len(program.instructions) + 5e-10 * work)
 
 
 def compile_seconds(execution: Execution) -> float:
     """What compiling a step takes numba, roughly: it grows with the square of the number of operations."""
-    kind = "learn" if execution.estimator.window == Sliding(1) else "forward"
-    return 2e-5 * len(execution.program(kind).instructions) ** 2
+    return 2e-5 * len(_every_step(execution).instructions) ** 2
+
+
+def _every_step(execution: Execution) -> Program:
+    """What is run for every sample: "learn", or in a longer window "forward"."""
+    return execution.program("learn" if execution.estimator.window == Sliding(1) else "forward")
 
 
 def _carry_names(carry: Carry) -> list[str]:

@@ -271,18 +271,20 @@ def _without_time(injection: Any, size: int) -> Any:
     return np.concatenate([gain, np.zeros((1, gain.shape[1]))]) if gain.ndim == 2 and len(gain) == size else injection
 
 
-def system_of(equations: Equations, **overrides: Any) -> EquationSystem:
+def system_of(equations: Equations, settings: Mapping[str, Any] | None = None, **overrides: Any) -> EquationSystem:
     """The system that equations declare.
 
     Args:
         equations: with F, Y, state, params and inputs.
-        overrides: other arguments of `System`; None for what is left to it.
+        settings: other arguments of `System`, as the model has them.
+        overrides: the same, in place of these; None for what is left to them.
 
     Raises:
         DeclarationError: a rate without dt, or dt without a rate; or what `System` refuses.
     """
     model = equations.model
-    arguments = {"name": model.source, **{k: v for k, v in overrides.items() if v is not None}}
+    given = {k: v for k, v in overrides.items() if v is not None}
+    arguments = {"name": model.source, **(settings or {}), **given}
     dt = arguments.get("dt")
     if model.continuous and dt is None:
         raise DeclarationError(

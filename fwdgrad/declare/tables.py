@@ -91,7 +91,7 @@ def from_toml(
     """
     model, settings = read_toml(source)
     given = {"dt": dt, "method": method, "substeps": substeps, "injection": injection, "loss": loss, "name": name}
-    return system_of(Equations(model), **(settings | {k: v for k, v in given.items() if v is not None}))
+    return system_of(Equations(model), settings, **given)
 
 
 def read_toml(source: str | os.PathLike[str]) -> tuple[Model, dict[str, Any]]:

@@ -133,7 +133,7 @@ def from_text(
     """
     model, settings = read_text(source)
     given = {"dt": dt, "method": method, "substeps": substeps, "injection": injection, "loss": loss, "name": name}
-    return system_of(Equations(model), **(settings | {k: v for k, v in given.items() if v is not None}))
+    return system_of(Equations(model), settings, **given)
 
 
 def read_text(source: str | os.PathLike[str]) -> tuple[Model, dict[str, Any]]:

@@ -129,8 +129,7 @@ class Compiled(Loop):
             done, error = self._made(rows, outs, chunk.observed, kept, noise)
         except BaseException:  # Ctrl-C, above all: it comes when the compiled steps return, before they are counted
             if self.steps == before:
-                for mine, copy in zip(self._buffers, kept, strict=True):
-                    mine[...] = copy
+                self._put_back(kept)
                 self.noise.restore(noise)
             raise
         return Ran(outs[0][:done].astype(float), outs[1][:done], error)
@@ -171,10 +170,14 @@ class Compiled(Loop):
 
     def _restore(self, kept: Any, rows: Any, observed: np.ndarray, start: int, stop: int) -> None:
         """The carry as it was, and the steps since then again, up to the one that is refused."""
-        for mine, copy in zip(self._buffers, kept, strict=True):
-            mine[...] = copy
+        self._put_back(kept)
         self._go(rows, _outputs(self.execution, stop), observed, start, stop)
         self._first = None
+
+    def _put_back(self, kept: Flat) -> None:
+        """The carry as it was."""
+        for mine, copy in zip(self._buffers, kept, strict=True):
+            mine[...] = copy
 
     def _refuse(self, rows: Any, k: int, observed: bool) -> None:
         """Make step k once more, where what it makes can be looked at."""
