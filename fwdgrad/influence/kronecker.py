@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fwdgrad.influence.base import Layout, Leaves, NoiseSpec, Row, drop_zero, squared_norm
-from fwdgrad.influence.products import known_products, outer, refuse_others
+from fwdgrad.influence.products import factor_sizes, known_products, outer
 from fwdgrad.program import scan
 
 __all__ = ["Kronecker", "KroneckerState"]
@@ -59,13 +59,10 @@ class Kronecker:
         Raises:
             DeclarationError: a leaf does not enter through one product only.
         """
-        patterns = known_products(layout.patterns, "KFRTRL")
-        refuse_others(patterns, "KFRTRL")
-        n, dtype = layout.size, layout.dtype
-        shapes = {k: (layout.leaves[k], product.axis) for k, product in patterns.products.items()}
+        n, dtype, sizes = layout.size, layout.dtype, factor_sizes(layout, "KFRTRL")
         return KroneckerState(
-            {k: np.zeros(shape[axis], dtype) for k, (shape, axis) in shapes.items()},
-            {k: np.zeros((n, shape[1 - axis]), dtype) for k, (shape, axis) in shapes.items()},
+            {k: np.zeros(r, dtype) for k, (_, r) in sizes.items()},
+            {k: np.zeros((n, m), dtype) for k, (m, _) in sizes.items()},
         )
 
     def noise(self, layout: Layout) -> tuple[NoiseSpec, ...]:

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.errors import DeclarationError
+from fwdgrad.influence.base import Layout
 from fwdgrad.structure import Patterns
 
-__all__ = ["known_products", "outer", "refuse_others"]
+__all__ = ["factor_sizes", "known_products", "outer"]
 
 
 def outer(rows: Any, u: Any, axis: int) -> Any:
@@ -35,7 +36,23 @@ def known_products(patterns: Patterns | None, name: str) -> Patterns:
     return patterns
 
 
-def refuse_others(patterns: Patterns, name: str) -> None:
+def factor_sizes(layout: Layout, name: str) -> dict[str, tuple[int, int]]:
+    """The lengths of z and of a for each leaf Ŵ, all of which are used in one product z = Ŵ a only.
+
+    Args:
+        layout: of the leaves.
+        name: of the estimator, for the error.
+
+    Raises:
+        DeclarationError: it cannot be known, or a leaf is used in another way.
+    """
+    patterns = known_products(layout.patterns, name)
+    _refuse_others(patterns, name)
+    shapes = {k: (layout.leaves[k], product.axis) for k, product in patterns.products.items()}
+    return {k: (shape[1 - axis], shape[axis]) for k, (shape, axis) in shapes.items()}
+
+
+def _refuse_others(patterns: Patterns, name: str) -> None:
     """Name a leaf that is not used in one product only, and say how it is.
 
     Raises:

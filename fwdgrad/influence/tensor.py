@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fwdgrad.influence.base import Layout, Leaves, NoiseSpec, Row
-from fwdgrad.influence.products import known_products, outer, refuse_others
+from fwdgrad.influence.products import factor_sizes, known_products, outer
 from fwdgrad.influence.reduction import Complex, roots_of_unity, scales, times
 from fwdgrad.trees import flatten
 
@@ -63,13 +63,11 @@ class TensorProduct:
         Raises:
             DeclarationError: a leaf does not enter through one product only.
         """
-        patterns = known_products(layout.patterns, "TensorNoBackTrack")
-        refuse_others(patterns, "TensorNoBackTrack")
-        shapes = {k: (layout.leaves[k], product.axis) for k, product in patterns.products.items()}
+        sizes = factor_sizes(layout, "TensorNoBackTrack")
         return TensorProductState(
             _zeros(layout.size, layout.dtype),
-            {k: _zeros(shape[1 - axis], layout.dtype) for k, (shape, axis) in shapes.items()},
-            {k: _zeros(shape[axis], layout.dtype) for k, (shape, axis) in shapes.items()},
+            {k: _zeros(m, layout.dtype) for k, (m, _) in sizes.items()},
+            {k: _zeros(r, layout.dtype) for k, (_, r) in sizes.items()},
         )
 
     def noise(self, layout: Layout) -> tuple[NoiseSpec, ...]:
