@@ -98,6 +98,14 @@ class NonFiniteError(FwdgradError, ArithmeticError):
         self.step = step
         self.quantity = quantity
 
+    def __reduce__(self) -> Any:
+        """Handed from one process to another whole."""
+        return _non_finite, (str(self), self.step, self.quantity), self.__dict__
+
+
+def _non_finite(message: str, step: int, quantity: str) -> NonFiniteError:
+    return NonFiniteError(message, step=step, quantity=quantity)
+
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A closing sentence for an unknown name: the nearest known one, or the list of all."""

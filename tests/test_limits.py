@@ -14,7 +14,7 @@ from fwdgrad.limits import brownian_path, diffusion, learning, multilevel, per_t
 from fwdgrad.limits.brownian import BrownianPath
 from fwdgrad.limits.diffusion import increments
 from fwdgrad.limits.learners import Learners
-from fwdgrad.limits.multilevel import _Level, allocation
+from fwdgrad.limits.levels import Level, allocation, believed
 from fwdgrad.limits.reference import gradient_flow, tangent, variational
 from fwdgrad.limits.replicas import Replicas
 from fwdgrad.limits.slopes import slope
@@ -155,7 +155,7 @@ def test_learners_are_learners_with_rate_times_step():
     timed = learners.timed
     given, targets = timed.inputs(dt, steps), timed.targets(dt, steps)
     noise = learners.stream(np.random.default_rng(1)).take(steps)
-    made = learners.params(learners.run(learners.start(), given, targets, noise))
+    made = learners.params(learners.run(learners.start(), given, targets, noise), len(given[0]))
     for r in range(2):
         sgd = fg.SGD(lambda k: dt * 0.3 / (1 + dt * k))
         execution = fg.Learner(timed.map, fg.NoBackTrack(), sgd, engine="numpy")._execution
@@ -438,7 +438,7 @@ def linear_case(seed=0, tolerance=0.02):
     )
     timed = Timed(system, None, y_of_t)
     exact = Learners(timed, fg.RTRL(), 0.3, 1, "numpy")
-    u = exact.params(exact.run(exact.start(), timed.inputs(2 / 128, 128), timed.targets(2 / 128, 128), []))["u"]
+    u = exact.params(exact.run(exact.start(), timed.inputs(2 / 128, 128), timed.targets(2 / 128, 128), []), 128)["u"]
     return found, float(u.sum())
 
 
@@ -456,10 +456,75 @@ def test_without_a_common_path_nothing_would_be_saved():
     learners = Learners(
         Timed(relaxing(), None, lambda t: np.zeros(2)), fg.NoBackTrack(signs="normal"), 0.3, 64, "numpy"
     )
-    level = _Level(learners, 2.0, [16, 32], lambda p: p["u"].sum(axis=1))
-    difference, fine = level.sample(np.random.default_rng(0))
-    other = level.sample(np.random.default_rng(1))[1]
+    level = Level(learners, 2.0, [16, 32], lambda p: p["u"].sum(axis=1))
+    fine, coarse = level.sample(np.random.default_rng(0))
+    difference, other = fine - coarse, level.sample(np.random.default_rng(1))[0]
     assert np.var(difference) < np.var(fine) / 5 < np.var(fine) < np.var(fine - other)
+
+
+def test_few_samples_are_not_believed():
+    """By hand: N alike, a level that is said to be much better than the one before, and one as it is measured."""
+    rng = np.random.default_rng(0)
+    plain, dts = rng.normal(size=500), np.array([0.4, 0.2, 0.1, 0.05])
+    alike, small = np.zeros(100), 1e-6 * rng.normal(size=200)
+    variances, errors = believed([plain, alike, small, 10 * plain], 2.0, dts)
+    assert variances[0] == pytest.approx(np.var(plain, ddof=1))
+    assert errors[0] == pytest.approx(np.sqrt(2 / 500), rel=0.3)  # that of a normal sample's variance, over σ²
+    assert variances[1] == pytest.approx(0.03 * 2.0**2)
+    assert variances[2] == pytest.approx(0.25 * variances[1])
+    assert variances[3] == pytest.approx(100 * variances[0])
+
+
+def bumpy(threshold):
+    """φ that is 1 for a rare event."""
+    return lambda p: (p["u"].sum(axis=1) > threshold) * 1.0
+
+
+def crude(functional, tolerance, seed, pilot=64, dts=(16, 32, 64)):
+    system = relaxing(loss=lambda yhat, y: np.sum(yhat * y))
+    y_of_t = lambda t: np.array([1.0, -2.0 * np.cos(t)])  # noqa: E731
+    return multilevel(
+        system, None, y_of_t, 2.0, ladder(2.0, *dts), functional, tolerance, rate=0.3, seed=seed, n_jobs=1, pilot=pilot
+    )
+
+
+@pytest.mark.slow
+def test_an_event_that_is_rare_is_in_the_interval():
+    """P = 0.035: its interval holds it in 95 of 100, of which the pilot sees a few."""
+    event = bumpy(1.0)
+    reference = crude(event, 0.0004, 10_000, pilot=640)
+    assert 0.03 < reference.estimate < 0.04
+    apart = [crude(event, 0.006, seed) for seed in range(100)]
+    off = np.array([abs(f.estimate - reference.estimate) / np.hypot(f.error, reference.error) for f in apart])
+    assert abs(np.sum(off <= 1.96) - 95) <= 3 * np.sqrt(100 * 0.95 * 0.05)
+    assert np.sum(off <= 0.98) < 85  # the negative control: half the interval is too short
+    assert max(f.error for f in apart) < 1.1 * 0.006
+
+
+def test_an_event_that_no_replica_saw():
+    with pytest.raises(DataError, match=r"φ is 0 for all \d+ replicas.*\n.*pilot=640"):
+        crude(bumpy(1e6), 0.01, 0)
+
+
+def test_levels_that_do_not_pay_are_left_out():
+    """Stiff: Euler's steps of 1/2 and 1/4 grow, so that their learners are far away, or beyond all numbers."""
+    stiff = fg.System(lambda h, x, p: p["u"] - 9.0 * h, None, np.ones(1), {"u": np.zeros(1)}, dt=0.1)
+    y_of_t = lambda t: np.ones(1)  # noqa: E731
+
+    def found(horizon, steps):
+        return multilevel(
+            stiff, None, y_of_t, horizon, ladder(horizon, *steps), lambda p: p["u"][:, 0], 0.002, rate=0.5, n_jobs=1
+        )
+
+    large, beyond = (6.0, (12, 24, 48, 96, 192)), (600.0, (1200, 2400, 4800))
+    assert found(*large).steps > found(*large).replicas @ found(*large).costs  # with what was tried in vain
+    for horizon, steps in (large, beyond):
+        made = found(horizon, steps)
+        assert len(made.left_out) >= 1
+        assert max(made.left_out) == horizon / steps[0]
+        assert 0 < made.error <= 0.0021
+        assert abs(made.estimate) < 10
+        assert "left out" in str(made)
 
 
 VAN_DER_POL = (0.002, [6 / n for n in (192, 384, 768, 1536, 3072, 6144, 12288)], 0.05)
@@ -594,7 +659,7 @@ def test_per_time_says_what_it_cannot_do():
 
 def test_grid():
     assert grid(2.0, [0.5, 0.25, 0.125]).tolist() == [4, 8, 16]
-    for dts in ([0.3], [], [0.5, 0.5], [-0.1], [float("nan")]):
+    for dts in ([0.3], [], [0.5, 0.5], [-0.1], [float("nan")], [8.0, 4.0]):
         with pytest.raises(DeclarationError):
             grid(2.0, dts)
 
@@ -656,10 +721,57 @@ def test_learning_and_multilevel_say_what_they_cannot_do():
         multilevel(oscillator(), None, y, 1.0, [1 / 8, 1 / 16], lambda p: p["mu"], 0.0)
     with pytest.raises(DataError, match="one finite number a replica"):
         multilevel(oscillator(), None, y, 1.0, [1 / 8, 1 / 16], lambda p: 1.0, 0.1, engine="numpy", n_jobs=1)
+    for functional, text in ((lambda p: p["nu"], "KeyError: 'nu'"), (lambda p: "a", "ValueError"), (3, "TypeError")):
+        with pytest.raises(DataError, match=text):
+            multilevel(oscillator(), None, y, 1.0, [1 / 8, 1 / 16], functional, 0.1, engine="numpy", n_jobs=1)
+    with pytest.raises(NonFiniteError, match="φ is not finite for 64 of 64"):
+        multilevel(oscillator(), None, y, 1.0, [1 / 8, 1 / 16], lambda p: p["mu"] / 0, 0.1, engine="numpy", n_jobs=1)
+    with pytest.raises(DeclarationError, match="pilot"):
+        multilevel(oscillator(), None, y, 1.0, [1 / 8, 1 / 16], lambda p: p["mu"], 0.1, pilot=1)
+    for rate in (lambda t: -1.0, lambda t: np.nan, lambda t: t.days, 0.0):
+        with pytest.raises(DeclarationError, match=r"learning\(rate\)"):
+            learning(oscillator(), None, y, 1.0, [1 / 8, 1 / 16], rate=rate, replicas=4)
     with pytest.raises(DeclarationError, match="y_of_t"):
         Timed(oscillator()).y(0.0)
     with pytest.raises(DeclarationError, match="unit, common"):
         diffusion(oscillator(), None, 1.0, 1 / 8, 4, scale="mixed")
+    with pytest.raises(DeclarationError, match="at least 1, got 0"):
+        diffusion(oscillator(), None, 1.0, 1 / 8, 0)
+    with pytest.raises(DataError, match="finite"):
+        same_law(np.full((4, 1, 1), np.nan), np.zeros((4, 1, 1)))
+
+
+def test_a_rate_may_go_to_zero():
+    law = learning(
+        oscillator(), None, lambda t: np.ones(1), 2.0, [1 / 8, 1 / 16], rate=lambda t: 0.1 * np.maximum(0, 1 - t),
+        replicas=4, engine="numpy",
+    )  # fmt: skip
+    mu = law.noiseless["mu"]
+    assert np.all(np.ptp(mu[:, law.times >= 1], axis=1) == 0)
+    assert np.all(np.ptp(mu, axis=1) > 0)
+
+
+def test_parameters_that_the_rate_does_not_use():
+    output_only = fg.System(lambda h, x, p: -h, lambda h, x, p: p["a"] * h, np.ones(1), {"a": 1.0}, dt=0.1)
+    with pytest.raises(DataError, match="no learned parameter is in the rate"):
+        refine(output_only, None, 1.0, [1 / 8], "rtrl")
+
+
+def test_what_is_not_learned_has_no_law():
+    mixed = fg.System(lambda h, x, p: p["a"] - p["b"] * h, None, np.ones(1), {"a": 1.0, "b": fg.fixed(2.0)}, dt=0.1)
+    law = learning(mixed, None, lambda t: np.ones(1), 1.0, [1 / 8, 1 / 16], replicas=4, engine="numpy")
+    assert list(law.params) == list(law.flow) == list(law.noiseless) == ["a"]
+
+
+def test_remarks_tell_when_the_numbers_mean_little():
+    good = refine(oscillator(), None, 1.0, ladder(1.0, 32, 64, 128), "rtrl")
+    assert good.remarks == []
+    assert " ! " not in str(good)
+    stiff = fg.System(lambda h, x, p: -p["a"] * h, None, np.ones(1), {"a": 20.0}, dt=0.1)
+    wild = refine(stiff, None, 1.0, ladder(1.0, 4, 8, 16, 32), "rtrl")
+    assert "is not a power of δt" in " ".join(wild.remarks)
+    assert "of what it was on the way" in " ".join(wild.remarks)
+    assert str(wild).count("  ! ") == 2
 
 
 # ---- what is shown
@@ -691,6 +803,30 @@ def test_the_whole_study_from_the_command_line(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "Multilevel Monte Carlo for mu" in said
     assert (tmp_path / "study.png").stat().st_size > 10_000
+
+
+def test_a_study_whose_learning_diverges_is_shown_all_the_same(tmp_path, capsys):
+    from fwdgrad.cli import main
+
+    few = ["refine", "van-der-pol", "--quiet", "--finest", "5", "--replicas", "8", "--engine", "numpy"]
+    assert main([*few, "--rate", "1e6", "--plot", str(tmp_path / "study.png")]) == 2
+    said = capsys.readouterr()
+    assert "Learning at the rate 1e+06 fails" in said.out
+    assert "not finite" in said.err
+    assert (tmp_path / "study.png").stat().st_size > 10_000
+    assert main([*few, "--wave", "1"]) == 2
+    assert "no input" in capsys.readouterr().err
+    assert main(["refine", "heat-rod", *few[2:]]) == 2
+    assert "an input that moves the state" in capsys.readouterr().err
+
+
+def test_an_error_of_a_worker_arrives_whole():
+    import pickle
+
+    error = NonFiniteError("of a worker", step=3, quantity="the loss")
+    error.history = "before"
+    copied = pickle.loads(pickle.dumps(error))
+    assert (str(copied), copied.step, copied.quantity, copied.history) == ("of a worker", 3, "the loss", "before")
 
 
 def test_the_command_refuses_a_map(capsys):

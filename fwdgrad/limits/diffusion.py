@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fwdgrad.errors import DeclarationError, ShapeError
+from fwdgrad.errors import DataError, DeclarationError, ShapeError
+from fwdgrad.limits.options import integer
 from fwdgrad.limits.reference import tangent, variational
 from fwdgrad.limits.timed import OfTime, Timed, grid
 from fwdgrad.system import System
@@ -88,6 +89,7 @@ def diffusion(
         raise DeclarationError(
             f"diffusion(scale='common'): a mean over 2ⁿ signs; expected n ≤ {MOST}, got {system.size}."
         )
+    replicas = integer("diffusion", "replicas", replicas, 1)
     timed = Timed(system, x_of_t, params=params, who="diffusion")
     steps = int(grid(horizon, [dt], "diffusion")[0])
     rng = seed if isinstance(seed, np.random.Generator) else np.random.default_rng(seed)
@@ -119,6 +121,7 @@ def same_law(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
 
     Raises:
         ShapeError: the matrices are of different shapes.
+        DataError: there are none, or some are not finite.
 
     Example:
         >>> import numpy as np
@@ -133,6 +136,8 @@ def same_law(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
         raise ShapeError(
             f"same_law: expected two stacks of matrices of one shape, got {first.shape} and {second.shape}."
         )
+    if not (len(first) and len(second) and np.all(np.isfinite(first)) and np.all(np.isfinite(second))):
+        raise DataError("same_law: expected finite numbers, of at least one replica each; got NaN, inf or none.")
 
     def functionals(G: np.ndarray) -> dict[str, np.ndarray]:
         entries = {f"G[{i}, {j}]": G[:, i, j] for i, j in np.ndindex(G.shape[1:])}

@@ -30,6 +30,10 @@ NUMBERS = 1 << 22
 """… and fewer if their noise at the smallest δt would be more numbers than this."""
 
 
+PASSED = 16
+"""Times at which ‖G‖ is looked at, the horizon being the last."""
+
+
 def refine(
     system: System,
     x_of_t: OfTime | None,
@@ -54,7 +58,8 @@ def refine(
     noise, on RTRL; that the replicas agree with it is another question, and has its own interval.
 
     Args:
-        system: declared by its rate, with `dt` (whose value is not used) and `method`.
+        system: declared by its rate, with a `dt` and a `method`. The values of `dt` and `substeps` are not used: δt is
+            a step of the method.
         x_of_t: the input as a function of the time t; None for an autonomous system.
         horizon: t at the end; every run starts at 0.
         dts: steps δt, each of which divides the horizon.
@@ -83,7 +88,7 @@ def refine(
     Raises:
         DeclarationError: something is asked for that makes no sense, such as a system without a rate.
         ShapeError, UnknownNameError: an input or a parameter is not of the declared kind.
-        DataError: G at the horizon is zero, so nothing can be relative to it.
+        DataError: G at the horizon is zero, so nothing can be relative to it; or no learned parameter is in the rate.
         NonFiniteError: a run, or the solution of the differential equations, diverges.
 
     Example:
@@ -107,11 +112,13 @@ def refine(
         if rows == "rate" and not isinstance(e.influence, (RankOne, Unscaled, Exact)):
             raise DeclarationError(f"refine(rows='rate'): expected rank-one estimators or RTRL, got {label}.")
     count, entropy = integer("refine", "replicas", replicas, 2), entropy_of("refine", seed)
-    limit = variational(timed, [horizon]).influence[0]
+    passed = variational(timed, horizon / PASSED * np.arange(1, PASSED + 1)).influence
+    limit = passed[-1]
     if not np.any(limit):
+        excite = "" if x_of_t is None else "an input that moves the state, "
         raise DataError(
             f"refine: ∂h/∂θ at t = {horizon:g} is zero for all of {', '.join(timed.leaves)}.\n"
-            "Nothing can be relative to it. Take another horizon, or other params."
+            f"Nothing can be relative to it. Take another horizon, {excite}other params."
         )
     exact = _exact(timed, steps, horizon, rows)
     plan = [_Task.of(timed, label, e, steps, horizon, count, rows, engine) for label, e in chosen.items()]
@@ -132,6 +139,7 @@ def refine(
         replicas=count,
         entropy=entropy,
         limit=limit,
+        peak=float(np.max(np.linalg.norm(passed, axis=(1, 2)))),
         exact=exact,
         estimates=found,
     )

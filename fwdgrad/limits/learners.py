@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from fwdgrad.errors import NonFiniteError
 from fwdgrad.estimators import Estimator
 from fwdgrad.limits.lockstep import Lockstep
 from fwdgrad.limits.timed import Timed
 from fwdgrad.linear import TracedModel
 from fwdgrad.noise import NoiseStream
+from fwdgrad.optimizers.base import declaration_error
 from fwdgrad.optimizers.schedules import Rate, checked_rate, rate_at
 from fwdgrad.program import scan
 from fwdgrad.step import Carry, Steps
@@ -40,7 +43,7 @@ class Learners:
 
     def __init__(self, timed: Timed, estimator: Estimator, rate: Rate, count: int, engine: str = "auto") -> None:
         self.timed, self.estimator, self.count, self._engine = timed, estimator, count, engine
-        self.rate = checked_rate(rate, f"{timed.who}(rate)")
+        self.rate = _rate_of_time(rate, f"{timed.who}(rate)")
         self._model = TracedModel(timed.map)
         steps = self._steps(0.0, 0.0)
         self.specs = tuple(s for s in steps.noise if s.when == "step")
@@ -87,13 +90,31 @@ class Learners:
         """
         return unflatten(carry, self._loop(flatten(carry), [*given, *targets, *noise]))
 
-    def params(self, carry: Any) -> dict[str, np.ndarray]:
-        """θ of all replicas as F and Y see it, by name, arrays (R, *shape)."""
+    def params(self, carry: Any, step: int) -> dict[str, np.ndarray]:
+        """θ of all replicas as F and Y see it, by name, arrays (R, *shape).
+
+        Args:
+            carry: what `start` or `run` returned.
+            step: how many steps that is after.
+
+        Raises:
+            NonFiniteError: some of it is not finite, though the coordinates that are learned are.
+        """
         system, held = self.timed.system, carry[1].params
-        if all(held[k] is v for k, v in system.natural(held).items()):
-            return dict(held)  # what is learned is θ itself
-        made = [system.natural({k: v[r] for k, v in held.items()}) for r in range(self.count)]
-        return {k: np.stack([np.asarray(m[k]) for m in made]) for k in made[0]}
+        with np.errstate(all="ignore"):
+            if all(held[k] is v for k, v in system.natural(held).items()):
+                return dict(held)  # what is learned is θ itself
+            made = [system.natural({k: v[r] for k, v in held.items()}) for r in range(self.count)]
+        params = {k: np.stack([np.asarray(m[k]) for m in made]) for k in made[0]}
+        for k, v in params.items():
+            if not np.all(np.isfinite(v)):
+                raise NonFiniteError(
+                    f"{self.timed.who}: parameter {k} is not finite, as its coordinate has gone too far.\n"
+                    "Usual cause: a learning rate that is too large.",
+                    step=step,
+                    quantity=k,
+                )
+        return params
 
     @cached_property
     def _loop(self) -> Lockstep:
@@ -115,6 +136,21 @@ class Learners:
 
         name = f"{self.timed.system.name} ({self.estimator.name}, learning)"
         return Lockstep(step, flatten(like[0]), flatten(rows), name, self._engine)
+
+
+def _rate_of_time(rate: Any, subject: str) -> Rate:
+    """A rate that is a number, or a function of the time; checked."""
+    if not callable(rate):
+        return checked_rate(rate, subject)
+    expected, mend = "a finite scalar ≥ 0 at t = 0", "give a number such as 0.1, or a function of the time in NumPy"
+    try:
+        value = float(rate(np.zeros(())))
+    except Exception as error:
+        said = str(error).partition("\n")[0]
+        raise declaration_error(subject, expected, f"{type(error).__name__}: {said}", mend) from error
+    if not (math.isfinite(value) and value >= 0):
+        raise declaration_error(subject, expected, f"{value:g}", mend)
+    return rate
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ class Law:
         rate: η per unit time, as it was given.
         dts: δt, from the largest to the smallest, shape (D,).
         times: t, shape (K,); the last one is the horizon.
-        params: θ by name as F and Y see it, arrays (D, R, K, *shape).
+        params: learned θ by name as F and Y see it, arrays (D, R, K, *shape).
         noiseless: the same for RTRL at each δt, arrays (D, K, *shape).
         flow: the gradient flow, which that becomes for δt → 0, arrays (K, *shape).
         entropy: what the replicas' seeds are spawned from.
@@ -204,9 +204,11 @@ def learning(
         rate=learners.rate,
         dts=horizon / steps,
         times=times,
-        params={k: np.stack([np.concatenate([b[k] for b in level])[:count] for level in made]) for k in system.params},
-        noiseless={k: np.stack([q[k][0] for q in quiet]) for k in system.params},
-        flow={k: np.stack([np.asarray(n[k]) for n in natural]) for k in system.params},
+        params={
+            k: np.stack([np.concatenate([b[k] for b in level])[:count] for level in made]) for k in system.trainable
+        },
+        noiseless={k: np.stack([q[k][0] for q in quiet]) for k in system.trainable},
+        flow={k: np.stack([np.asarray(n[k]) for n in natural]) for k in system.trainable},
         entropy=entropy,
     )
 
@@ -225,5 +227,5 @@ def _recorded(
     for k in range(points):
         part = slice(k * length, (k + 1) * length)
         carry = learners.run(carry, [a[part] for a in given], [a[part] for a in targets], stream.take(length))
-        made.append(learners.params(carry))
+        made.append(learners.params(carry, (k + 1) * length))
     return {name: np.stack([m[name] for m in made], axis=1) for name in made[0]}

@@ -19,23 +19,18 @@ import numpy as np
 from fwdgrad.compare.replicas import Progress
 from fwdgrad.errors import DataError, DeclarationError
 from fwdgrad.estimators import Estimator
-from fwdgrad.limits.brownian import brownian_path
 from fwdgrad.limits.learners import Learners
-from fwdgrad.limits.options import checked_progress, entropy_of, generator, one, prepared
+from fwdgrad.limits.levels import Functional, Level, Samples, allocation, believed, least_work
+from fwdgrad.limits.options import checked_progress, entropy_of, integer, one, prepared
 from fwdgrad.limits.report import digits
 from fwdgrad.limits.timed import OfTime, Timed, grid
 from fwdgrad.optimizers.schedules import Rate
 from fwdgrad.system import System
 
-__all__ = ["Multilevel", "allocation", "multilevel"]
+__all__ = ["Multilevel", "multilevel"]
 
 BATCH = 64
 """Replicas that learn side by side."""
-
-PILOT = 1
-"""Batches from which the variances of the levels are first estimated."""
-
-Functional = Callable[[dict[str, np.ndarray]], Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,21 +42,26 @@ class Multilevel:
         error: its standard error, √Σ V_l/N_l.
         tolerance: what was asked for.
         dts: δt of each level, shape (L,).
+        left_out: larger δt that were asked for and are not used, as that would cost more than it saves: learners
+            diverge there, or their φ has little to do with that of smaller δt.
         replicas: N_l.
         means: of φ_0, then of φ_l − φ_{l−1}.
-        variances: V_l of the same.
+        variances: V_l of the same; see `believed` for what is not taken from the samples.
         costs: C_l, steps a replica: those of both learners.
-        plain_variance: of φ itself at the smallest δt: E φ² − (E φ)², both from all levels.
+        steps: made in all, also with what is left out.
+        plain_variance: of φ itself at the smallest δt.
     """
 
     estimate: float
     error: float
     tolerance: float
     dts: np.ndarray
+    left_out: np.ndarray
     replicas: np.ndarray
     means: np.ndarray
     variances: np.ndarray
     costs: np.ndarray
+    steps: int
     plain_variance: float
 
     @property
@@ -71,18 +71,18 @@ class Multilevel:
 
     @property
     def remaining(self) -> float:
-        """How far E φ is from its limit, about: the last mean over (δt_{L−1}/δt_L − 1), as the weak order is 1."""
-        return float(abs(self.means[-1]) / (self.dts[-2] / self.dts[-1] - 1))
+        """How far E φ is from its limit, about: the last mean over (δt_{L−1}/δt_L − 1), as the weak order is 1.
 
-    @property
-    def steps(self) -> int:
-        """Steps made in all."""
-        return int(self.replicas @ self.costs)
+        NaN if only one level is used.
+        """
+        if len(self.dts) < 2:
+            return math.nan
+        return float(abs(self.means[-1]) / (self.dts[-2] / self.dts[-1] - 1))
 
     @property
     def plain_steps(self) -> float:
         """Steps that plain Monte Carlo at the smallest δt would take for the same standard error."""
-        fine = self.costs[-1] / (1 + self.dts[-1] / self.dts[-2])
+        fine = self.costs[-1] if len(self.dts) < 2 else self.costs[-1] / (1 + self.dts[-1] / self.dts[-2])
         return float(self.plain_variance / self.error**2 * fine)
 
     @property
@@ -98,12 +98,16 @@ class Multilevel:
                 (digits(float(dt)), *(f"{v:,}" for v in numbers), *map(digits, (self.means[k], self.variances[k])))
             )
         widths = [max(len(row[j]) for row in rows) for j in range(5)]
+        left = ", ".join(digits(float(dt)) for dt in self.left_out)
         return "\n".join(
             [
                 f"E φ = {self.estimate:.5g} ± {digits(1.96 * self.error)} (95 %), with {self.steps:,} steps;",
                 f"  plain Monte Carlo at δt = {digits(float(self.dts[-1]))}: {self.plain_steps:,.0f}, "
                 f"{self.saving:.3g} times as many",
-                f"  what a smaller δt would still change: about {digits(self.remaining)}",
+                "  all at one δt, as plain Monte Carlo"
+                if len(self.dts) < 2
+                else f"  what a smaller δt would still change: about {digits(self.remaining)}",
+                *([f"  left out, as they would cost more than they save: δt = {left}"] if left else []),
                 "",
                 *("  " + "  ".join(map(str.rjust, row, widths)) for row in rows),
             ]
@@ -121,6 +125,7 @@ def multilevel(
     estimator: Estimator | str = "nobacktrack",
     rate: Rate = 0.1,
     *,
+    pilot: int = 64,
     params: Mapping[str, Any] | None = None,
     seed: int | np.random.Generator = 0,
     engine: str = "auto",
@@ -135,12 +140,14 @@ def multilevel(
         y_of_t: the target likewise.
         horizon: t.
         dts: the levels: two or more δt, each a whole fraction of the one before. The largest must be small enough not
-            to diverge; the smallest is the one whose E φ is estimated.
+            to diverge, else it is left out, as any that do not pay; the smallest is the one whose E φ is estimated.
         functional: φ, from a dict of θ by name, arrays (R, *shape), to R numbers.
         tolerance: the standard error to reach.
         estimator: rank-one, with a window of one step. NoBackTrack, whose scales do not look at the noise, has paths
             that converge; with UORO's they do not, and nothing is saved.
         rate: η per unit time, a number, or a function of t.
+        pilot: replicas at the smallest δt from which the variances are first estimated, and more at the larger ones.
+            An event that is rarer than one in all of them is not seen.
         params: θ to start from.
         seed: an integer or a generator.
         engine: as in `refine`.
@@ -151,7 +158,7 @@ def multilevel(
 
     Raises:
         DeclarationError, ShapeError, UnknownNameError, NonFiniteError: as `learning`.
-        DataError: the functional does not return one finite number a replica.
+        DataError: the functional does not return a number for each replica, or always the same one.
 
     Example:
         >>> import numpy as np, fwdgrad as fg
@@ -175,102 +182,67 @@ def multilevel(
     learners = Learners(timed, chosen, rate, BATCH, engine)
     if not learners.specs:
         raise DeclarationError(f"{who}: {chosen.name} is not random; its E φ is φ. Use fg.Learner.")
-    levels = [_Level(learners, horizon, steps[max(k - 1, 0) : k + 1].tolist(), functional) for k in range(len(steps))]
-    return _run(levels, horizon / steps, tolerance, entropy, n_jobs, checked_progress(who, progress))
+    levels = [Level(learners, horizon, steps[max(k - 1, 0) : k + 1].tolist(), functional) for k in range(len(steps))]
+    first, shown = integer(who, "pilot", pilot, 2), checked_progress(who, progress)
+    return _run(levels, horizon / steps, tolerance, entropy, first, n_jobs, shown)
 
 
 def _run(
-    levels: list[_Level], dts: np.ndarray, tolerance: float, entropy: int, n_jobs: int, progress: Any
+    levels: list[Level], dts: np.ndarray, tolerance: float, entropy: int, pilot: int, n_jobs: int, progress: Any
 ) -> Multilevel:
-    """Pilot batches, then as many more as the variances ask for, until they ask for no more."""
-    import joblib  # not needed before
-
+    """A pilot on each level, then as many more as the variances ask for, until they ask for no more."""
     levels[0].learners.prepare()
-    samples: list[list[np.ndarray]] = [[] for _ in levels]
-    squares: list[list[np.ndarray]] = [[] for _ in levels]
-    wanted = np.full(len(levels), PILOT)
-    costs = np.array([level.cost for level in levels])
-    with Progress(progress, PILOT * BATCH * len(levels)) as shown:
-        while True:
-            tasks = [(k, b) for k in range(len(levels)) for b in range(len(samples[k]), wanted[k])]
-            if not tasks:
-                break
-            runs = (joblib.delayed(_sampled)(levels[k], entropy, k, b) for k, b in tasks)
-            # a new one each time: a second call of the same would not keep to threads
-            parallel = joblib.Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
-            for (k, _), (difference, fine) in zip(tasks, parallel(runs), strict=True):
-                samples[k].append(difference)
-                squares[k].append(difference * (2 * fine - difference))  # φ_l² − φ_{l−1}²
-                shown.add(BATCH)
-            variances = np.array([np.var(np.concatenate(s), ddof=1) for s in samples])
-            wanted = np.ceil(allocation(smoothed(variances, dts), costs, tolerance) / BATCH).astype(int)
-    values = [np.concatenate(s) for s in samples]
-    counts, means = np.array([len(v) for v in values]), np.array([v.mean() for v in values])
+    samples, costs = Samples(levels, entropy), np.array([level.cost for level in levels])
+    wanted = np.ceil(pilot * np.sqrt(costs[-1] / costs) / BATCH).astype(int)
+    with Progress(progress, int(wanted.sum()) * BATCH) as shown:
+        while samples.fill(wanted, n_jobs, shown.add):
+            while len(samples.costs) > 1 and not _pays(samples, dts):
+                samples.leave_out()
+            fine, coarse, used = samples.fine(), samples.coarse(), dts[samples.first :]
+            if not _scale(fine):
+                raise DataError(
+                    f"multilevel: φ is {fine[0][0]:g} for all {sum(map(len, fine)):,} replicas of every level, so "
+                    "nothing is known of its variance.\nIf it tells of an event that is rare, ask for more replicas to "
+                    f"begin with: pilot={10 * pilot}."
+                )
+            differences = [f - c for f, c in zip(fine, coarse, strict=True)]
+            variances, errors = believed(differences, _scale(fine), used)
+            asked = allocation(variances + errors, samples.costs, tolerance)
+            wanted = np.concatenate([wanted[: samples.first], np.ceil(asked / BATCH).astype(int)])
+    counts, means = np.array(list(map(len, differences))), np.array([d.mean() for d in differences])
     return Multilevel(
         estimate=float(means.sum()),
         error=float(np.sqrt(np.sum(variances / counts))),
         tolerance=tolerance,
-        dts=dts,
+        dts=used,
+        left_out=dts[: samples.first],
         replicas=counts,
         means=means,
         variances=variances,
-        costs=costs,
-        plain_variance=float(sum(np.concatenate(s).mean() for s in squares) - means.sum() ** 2),
+        costs=samples.costs,
+        steps=samples.steps,
+        plain_variance=_plain_variance(fine, coarse),
     )
 
 
-def smoothed(variances: np.ndarray, dts: np.ndarray) -> np.ndarray:
-    """Variances that are not taken for much smaller than those of the level before make likely.
-
-    Along one path V_l goes at least as δt; half of that is the least that is believed of an estimate from few replicas.
-    """
-    made = variances.copy()
-    for k in range(2, len(made)):
-        made[k] = max(made[k], 0.5 * made[k - 1] * dts[k] / dts[k - 1])
-    return made
+def _scale(fine: list[np.ndarray]) -> float:
+    """How much φ differs, at most, between replicas of a level."""
+    return float(np.max([np.ptp(f) for f in fine]))
 
 
-def allocation(variances: np.ndarray, costs: np.ndarray, tolerance: float) -> np.ndarray:
-    """N_l that reach Σ V_l/N_l = ε² with the least Σ N_l C_l.
-
-    Example:
-        >>> import numpy as np
-        >>> allocation(np.array([1.0, 0.01]), np.array([1.0, 4.0]), 0.1)
-        array([120.,   6.])
-    """
-    return np.sqrt(variances / costs) * np.sum(np.sqrt(variances * costs)) / tolerance**2
-
-
-class _Level:
-    """Pairs of learners: the finer and the coarser of two steps δt, along the same path; or the coarsest alone."""
-
-    def __init__(self, learners: Learners, horizon: float, steps: list[int], functional: Functional) -> None:
-        self.learners, self.horizon, self.functional = learners, horizon, functional
-        self.steps = steps
-        self.cost = sum(steps)
-        timed = learners.timed
-        self._signals = [(timed.inputs(horizon / n, n), timed.targets(horizon / n, n)) for n in steps]
-
-    def sample(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """φ_l − φ_{l−1}, or φ_0 on the coarsest level, and φ_l, for a batch."""
-        learners, fine = self.learners, self.steps[-1]
-        paths = [brownian_path(self.horizon / fine, fine, (learners.count, *s.shape), rng) for s in learners.specs]
-        made = []
-        for count, signals in zip(self.steps, self._signals, strict=True):
-            noise = [path.coarsened(fine // count).noise for path in paths]
-            made.append(self._value(learners.params(learners.run(learners.start(), *signals, noise))))
-        return (made[-1] - made[0] if len(made) > 1 else made[0]), made[-1]
-
-    def _value(self, params: dict[str, np.ndarray]) -> np.ndarray:
-        value = np.asarray(self.functional(params), float)
-        if value.shape != (self.learners.count,) or not np.all(np.isfinite(value)):
-            raise DataError(
-                f"multilevel: expected a functional that returns one finite number a replica, shape "
-                f"({self.learners.count},); got shape {value.shape}.\nIts argument has a leading axis of replicas: "
-                "write lambda p: p['a'][:, 0], or np.sum(p['a']**2, axis=1)."
-            )
-        return value
+def _pays(samples: Samples, dts: np.ndarray) -> bool:
+    """Whether the coarsest level saves more work on the next one than it costs, as far as is known."""
+    fine, coarse, costs, used = samples.fine(), samples.coarse(), samples.costs, dts[samples.first :]
+    if not np.ptp(fine[1]):
+        return True
+    scale, differences = _scale(fine[1:]), [f - c for f, c in zip(fine, coarse, strict=True)]
+    both = believed(differences, scale, used)[0][:2]
+    alone = believed([fine[1]], scale, used[1:2])[0]
+    return least_work(both, costs[:2]) < least_work(alone, np.array([costs[1] - costs[0]]))
 
 
-def _sampled(level: _Level, entropy: int, number: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
-    return level.sample(generator(entropy, "multilevel", number, batch))
+def _plain_variance(fine: list[np.ndarray], coarse: list[np.ndarray]) -> float:
+    """Of φ at the smallest δt: E φ² − (E φ)², both from all levels; or, if that is not positive, from the finest."""
+    square = sum(np.mean(f**2) - np.mean(c**2) for f, c in zip(fine, coarse, strict=True))
+    mean = sum(np.mean(f) - np.mean(c) for f, c in zip(fine, coarse, strict=True))
+    return float(square - mean**2) if square > mean**2 else float(np.var(np.concatenate(fine[1:] or fine)))

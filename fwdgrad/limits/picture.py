@@ -43,18 +43,27 @@ def draw_study(
     with_rescaling: Refinement,
     without: Refinement,
     limit: Limit,
-    law: Law,
-    levels: Multilevel,
+    law: Law | None,
+    levels: Multilevel | None,
     path: str | os.PathLike[str] | None = None,
 ) -> Any:
-    """Both ladders, the law of G̃ beside its limit, the law of learning, and the levels of Monte Carlo, on one page."""
+    """Both ladders, the law of G̃ beside its limit, the law of learning, and the levels of Monte Carlo, on one page.
+
+    Of the last two, what is None is left empty, and said to be missing.
+    """
 
     def fill(axes: Any) -> None:
         _ladder(axes[:3], with_rescaling, "")
         _ladder(axes[3:6], without, ", without rescaling")
         _laws(axes[6], with_rescaling, limit)
-        _thetas(axes[7:8], law, _numbers(law)[:1])
-        _levels(axes[8], levels)
+        if law is None:
+            _missing(axes[7], "learning diverged")
+        else:
+            _thetas(axes[7:8], law, _numbers(law)[:1])
+        if levels is None:
+            _missing(axes[8], "no multilevel Monte Carlo")
+        else:
+            _levels(axes[8], levels)
 
     return _drawn(path, 13.0, 12.0, 3, fill, _title(with_rescaling))
 
@@ -149,6 +158,11 @@ def _laws(ax: Any, found: Refinement, limit: Limit) -> None:
     ax.set_title(f"law of ‖G̃‖, {e.label}", fontsize=10)
     ax.grid(color=PALE, linewidth=0.6, zorder=0)
     ax.legend(fontsize=7, frameon=False)
+
+
+def _missing(ax: Any, why: str) -> None:
+    ax.text(0.5, 0.5, why, ha="center", va="center", color=GREY, transform=ax.transAxes)
+    ax.set(xticks=[], yticks=[])
 
 
 def _levels(ax: Any, levels: Multilevel) -> None:

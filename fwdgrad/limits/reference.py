@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fwdgrad.engines.numpy_engine import compile_program
-from fwdgrad.errors import NonFiniteError
+from fwdgrad.errors import DataError, NonFiniteError
 from fwdgrad.limits.timed import Timed
 from fwdgrad.linear import TracedModel
 from fwdgrad.program import Abstract, trace
@@ -44,10 +44,18 @@ def tangent(timed: Timed) -> Callable[[Any, Any, Any], tuple[Any, Any, Any]]:
     """(h, x, θ) ↦ f, J = ∂f/∂h and b = ∂f/∂θ, of shapes (n,), (n, n) and (n, p).
 
     The columns of b are the parameters that the rate uses and that are learned, in declaration order.
+
+    Raises:
+        DataError: there are none.
     """
     system = timed.rate
     model = TracedModel(system)
     names, count = list(system.coordinates), len(flatten(system.given))
+    if not model.leaves:
+        raise DataError(
+            f"{timed.who}: no learned parameter is in the rate of {system.name}, so ∂h/∂θ is zero at all times.\n"
+            "What the output alone depends on has an exact gradient without any influence, for every δt."
+        )
 
     def derivatives(h: Any, *rest: Any) -> Any:
         lin = model.linearize(h, unflatten(system.given, rest[:count]), dict(zip(names, rest[count:], strict=True)))

@@ -12,7 +12,7 @@ import numpy as np
 
 from fwdgrad.errors import UnknownNameError, did_you_mean
 from fwdgrad.estimators import Estimator
-from fwdgrad.limits.slopes import slope
+from fwdgrad.limits.slopes import local_slopes, slope
 
 __all__ = ["Refined", "Refinement", "digits"]
 
@@ -20,6 +20,15 @@ WIDTH = 98
 
 FLOOR = 1e-9
 """Relative errors below this are those of the reference."""
+
+NEGLIGIBLE = 1e-6
+"""Below such a part of its largest norm, G at the horizon is said to be small."""
+
+LARGE = 0.5
+"""An error of the mean that no order can be read off."""
+
+STRAY = 0.75
+"""Local orders that are further apart than this are not those of a power."""
 
 HAS_LIMIT = 0.25
 """A factor whose squared motion a step is of an order within this of 1 moves like a Brownian path."""
@@ -96,6 +105,7 @@ class Refinement:
         replicas: R.
         entropy: what the replicas' seeds are spawned from.
         limit: G of the variational equations at the horizon, shape (n, p).
+        peak: the largest ‖G(t)‖ at 16 times up to the horizon.
         exact: G of RTRL at each δt, which is the mean of every unbiased estimator, shape (K, n, p).
         estimates: a `Refined` for every label.
     """
@@ -112,6 +122,7 @@ class Refinement:
     replicas: int
     entropy: int
     limit: np.ndarray
+    peak: float
     exact: np.ndarray
     estimates: dict[str, Refined]
 
@@ -135,13 +146,35 @@ class Refinement:
         """The weak order: that of `errors` in δt, over the smallest four that are above the reference's accuracy."""
         return slope(self.dts, self.errors, FLOOR)
 
+    @property
+    def remarks(self) -> list[str]:
+        """Why the numbers may not mean what their columns say, in sentences; empty if nothing is the matter."""
+        said, norm = [], float(np.linalg.norm(self.limit))
+        if norm < NEGLIGIBLE * self.peak:
+            said.append(
+                f"‖G‖ at the horizon is {digits(norm / self.peak)} of what it was on the way; all is relative to "
+                "something as small as that. Take another horizon."
+            )
+        orders = local_slopes(self.dts, self.errors, FLOOR)
+        if self.errors[-1] > LARGE or (len(orders) and np.ptp(orders) > STRAY):
+            each = ", ".join(f"{order:.2f}" for order in orders)
+            said.append(
+                f"RTRL's error is not a power of δt on this ladder (from one δt to the next its order is {each}), so "
+                "that orders and slopes mean little. Take smaller δt, or a shorter horizon."
+            )
+        return said
+
     def reading(self, label: str) -> str:
         """What follows from an estimator's numbers, in sentences."""
         e = self[label]
         if not e.random:
             worst = float(np.max(e.agreement_interval))
             return "Not random; exact at every δt." if worst <= FLOOR else f"Not random; off RTRL by {digits(worst)}."
-        said = ["Unbiased at every δt, within its intervals." if e.agrees else "Not RTRL's mean at every δt."]
+        most = digits(float(np.max(e.agreement_interval[:, 1])))
+        said = [
+            f"No bias is seen at any δt; one of up to {most} ‖G‖ would not be." if e.agrees
+            else "Not RTRL's mean at every δt."
+        ]  # fmt: skip
         for name, order in e.slopes.items():
             has = "has a limit" if abs(order - 1) < HAS_LIMIT else "has none"
             said.append(
@@ -187,7 +220,12 @@ class Refinement:
             lines += ["", *self._table(label), *textwrap.wrap(self.reading(label), WIDTH - 2, initial_indent="  ",
                                                              subsequent_indent="  ")]  # fmt: skip
         note = "Bias and variance are relative to ‖G‖ and ‖G‖²; intervals are of 95 %; RTRL is the mean at each δt."
-        return "\n".join([*lines, "", f"  {note}"])
+        remarks = [
+            line
+            for remark in self.remarks
+            for line in textwrap.wrap(remark, WIDTH - 2, initial_indent="  ! ", subsequent_indent="    ")
+        ]
+        return "\n".join([*lines, "", f"  {note}", *remarks])
 
     def _table(self, label: str) -> list[str]:
         e = self[label]

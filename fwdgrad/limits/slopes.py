@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["slope"]
+__all__ = ["local_slopes", "slope"]
 
 FINEST = 4
 """Points that a slope is fitted through: those of the smallest δt, where the leading order rules."""
@@ -23,9 +23,25 @@ def slope(dts: Any, values: Any, floor: float = 0.0) -> float:
         >>> print(f"{slope(dts, 3 * dts**2):.3f}")
         2.000
     """
+    x, y = _finest(dts, values, floor)
+    return float(np.polyfit(x, y, 1)[0]) if len(x) > 1 else float("nan")
+
+
+def local_slopes(dts: Any, values: Any, floor: float = 0.0) -> np.ndarray:
+    """The slopes between neighbours of the points that `slope` is fitted through, from the smallest δt on.
+
+    Example:
+        >>> import numpy as np
+        >>> local_slopes([0.4, 0.2, 0.1], [5.0, 0.04, 0.01]).round(1)
+        array([2., 7.])
+    """
+    x, y = _finest(dts, values, floor)
+    return np.diff(y) / np.diff(x)
+
+
+def _finest(dts: Any, values: Any, floor: float) -> tuple[np.ndarray, np.ndarray]:
+    """Logarithms of the points with the smallest four δt."""
     dts, values = np.asarray(dts, float), np.asarray(values, float)
     good = np.flatnonzero(np.isfinite(values) & (values > floor))
     kept = good[np.argsort(dts[good])][:FINEST]
-    if len(kept) < 2:
-        return float("nan")
-    return float(np.polyfit(np.log(dts[kept]), np.log(values[kept]), 1)[0])
+    return np.log(dts[kept]), np.log(values[kept])

@@ -219,7 +219,7 @@ def grid(horizon: Any, dts: Any, who: str = "refine") -> np.ndarray:
         raise DeclarationError(f"{who}: expected a positive horizon and positive dts, got {horizon!r} and {dts!r}.")
     steps = [horizon / v for v in sorted(numbers[1:], reverse=True)]
     whole = np.array([round(s) for s in steps])
-    if np.any(np.abs(steps / whole - 1) > 1e-9) or len(set(whole.tolist())) < len(whole):
+    if np.any(np.abs(steps - whole) > 1e-9 * whole) or len(set(whole.tolist())) < len(whole):
         raise DeclarationError(
             f"{who}: expected dts that divide the horizon {horizon:g} into whole numbers of steps, each given once;\n"
             f"got {[float(v) for v in numbers[1:]]}. Write dts=[{horizon:g} / n for n in (64, 128, 256)]."
