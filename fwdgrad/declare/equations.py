@@ -117,8 +117,12 @@ class EquationSystem(System):
     def _repr_latex_(self) -> str:
         return f"$\\displaystyle {self.latex()}$"
 
-    def replace(self, **changes: Any) -> EquationSystem:
-        """The same declaration with other arguments of `System`."""
+    def replace(self, **changes: Any) -> Any:
+        """The same declaration with other arguments of `System`; with another F or Y a plain `System`."""
+        if not changes.keys().isdisjoint(("F", "Y")):
+            return super().replace(**changes)
+        if "injection" in changes:
+            changes["injection"] = self._equations.gain(changes["injection"])
         return EquationSystem(self._equations, **(self._declared(self.dtype) | changes))
 
     def astype(self, dtype: Any) -> EquationSystem:
@@ -183,6 +187,12 @@ class Equations:
         """The initial state, or, where it depends on parameters, the function of them."""
         names = {k for e in self.model.start.values() for k in names_in(e.expression)}
         return self.begin if names & self.model.params.keys() else self.begin({})
+
+    def gain(self, injection: Any) -> Any:
+        """A gain of `injection` with a row for time, the last state variable, which nothing corrects."""
+        gain = np.asarray(injection)
+        short = self.model.timed and gain.ndim == 2 and len(gain) == sum(map(math.prod, self.shapes.values()))
+        return np.concatenate([gain, np.zeros((1, gain.shape[1]))]) if short else injection
 
     def loss(self) -> SquaredError | None:
         """Squared error in units of the observation noise, if there is any."""
@@ -265,12 +275,6 @@ def _computed(equation: Equation, values: Mapping[str, Any], what: str, *, finit
     return value
 
 
-def _without_time(injection: Any, size: int) -> Any:
-    """A gain with a row for time, the last state variable, which nothing corrects."""
-    gain = np.asarray(injection)
-    return np.concatenate([gain, np.zeros((1, gain.shape[1]))]) if gain.ndim == 2 and len(gain) == size else injection
-
-
 def system_of(equations: Equations, settings: Mapping[str, Any] | None = None, **overrides: Any) -> EquationSystem:
     """The system that equations declare.
 
@@ -301,8 +305,8 @@ def system_of(equations: Equations, settings: Mapping[str, Any] | None = None, *
             raise DeclarationError(f"{model.source}: dt={dt!r}: expected a number or the name of an input; it is none.")
         inputs[dt] = np.ones(())
     arguments.setdefault("loss", equations.loss())
-    if model.timed and "injection" in arguments:
-        arguments["injection"] = _without_time(arguments["injection"], sum(map(math.prod, equations.shapes.values())))
+    if "injection" in arguments:
+        arguments["injection"] = equations.gain(arguments["injection"])
     return EquationSystem(
         equations,
         F=equations.change,

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import scipy.special
 
-__all__ = ["COMPUTE", "CONDITIONS", "CONSTANTS", "FUNCTIONS", "LARGEST", "OPERATORS", "Function"]
+__all__ = ["COMPUTE", "CONDITIONS", "CONSTANTS", "ELSEWHERE", "FUNCTIONS", "LARGEST", "OPERATORS", "Function"]
 
 LARGEST = 100_000
 """No array in an equation has more entries."""
@@ -191,6 +191,20 @@ OPERATORS = {
 }
 
 """What is written with symbols rather than called by name; `list` is [a, b, …]."""
+
+ELSEWHERE = {
+    "acos": "arccos",
+    "acosh": "arccosh",
+    "asin": "arcsin",
+    "asinh": "arcsinh",
+    "atan": "arctan",
+    "atan2": "arctan2",
+    "atanh": "arctanh",
+    "fabs": "abs",
+    "ln": "log",
+    "sgn": "sign",
+}
+"""What functions are called in other languages."""
 
 FUNCTIONS: dict[str, Function] = {
     **OPERATORS,

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.declare.expressions import Call, Expression, Index, Name, Number, evaluate, names_in
-from fwdgrad.declare.functions import CONDITIONS, CONSTANTS, FUNCTIONS, LARGEST, OPERATORS
+from fwdgrad.declare.functions import CONDITIONS, CONSTANTS, ELSEWHERE, FUNCTIONS, LARGEST, OPERATORS
 from fwdgrad.declare.places import Place
 from fwdgrad.errors import did_you_mean
 
@@ -297,7 +297,8 @@ class _Converter:
         function = None if name in OPERATORS else FUNCTIONS.get(name)
         if function is None:
             known = [k for k in FUNCTIONS if k not in OPERATORS]
-            raise _Refused(f"there is no function {name!r} (a product needs a *). {did_you_mean(name, known)}")
+            near = f"Write {ELSEWHERE[name]}." if name in ELSEWHERE else did_you_mean(name, known)
+            raise _Refused(f"there is no function {name!r} (a product needs a *). {near}")
         if node.keywords:
             raise _Refused(f"{name}: arguments are written without names")
         if not function.least <= len(node.args) <= (function.most or len(node.args)):

@@ -173,7 +173,7 @@ def read_source(source: str | os.PathLike[str], suffix: str) -> tuple[str, str]:
         raise DeclarationError(f"{source!r} is taken as text. To read a file, give pathlib.Path({source!r}).")
     if len(source) > LONGEST:
         raise DeclarationError(f"{called}: a model of {len(source):,} characters is too long; the most is {LONGEST:,}.")
-    return source, called
+    return source.removeprefix("\ufeff"), called
 
 
 def number_setting(key: str, value: float, place: Line) -> int | float:

@@ -415,3 +415,28 @@ def test_text_is_read_without_sympy():
     code = f"import sys, fwdgrad as fg; s = fg.from_text({PLAIN!r}); fg.analyze(s); print('sympy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr
+
+
+RELAXING = "d x/dt = u - k*x + sin(t)\nx(0) = 1\nparam k = 0.5\ninput u = 1\noutput x noise 0.1\ndt = 0.1"
+
+
+def test_other_settings_keep_the_equations():
+    system = fg.from_text(RELAXING, name="relaxing")
+    for other in (system.replace(method="rk4", dt=0.2), system.astype(np.float32), system.replace(injection=[[0.5]])):
+        assert other.latex() == system.latex()
+        assert other.output_names == ("x",)
+        assert other.loss == system.loss
+    assert system.replace(method="rk4").method == "rk4"
+    assert system.astype(np.float32).dtype == np.float32
+    assert system.replace(injection=[[0.5]]).injection.shape == (2, 1)  # time is not corrected
+    assert not hasattr(system.replace(F=system.F), "latex")
+
+
+@pytest.mark.parametrize(("name", "ours"), [("ln", "log"), ("atan", "arctan"), ("sgn", "sign")])
+def test_what_a_function_is_called_here(name, ours):
+    with pytest.raises(ModelTextError, match=f"there is no function '{name}'.* Write {ours}"):
+        fg.from_text(f"d x/dt = -k*{name}(x)\nx(0) = 1\nparam k = 0.5\ndt = 0.1")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_model():
+    assert fg.from_text("\ufeff" + RELAXING).latex() == fg.from_text(RELAXING).latex()
