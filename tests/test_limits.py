@@ -14,7 +14,7 @@ from fwdgrad.limits import brownian_path, diffusion, learning, multilevel, per_t
 from fwdgrad.limits.brownian import BrownianPath
 from fwdgrad.limits.diffusion import increments
 from fwdgrad.limits.learners import Learners
-from fwdgrad.limits.levels import Level, allocation, believed
+from fwdgrad.limits.levels import Level, allocation, believed, next_counts
 from fwdgrad.limits.reference import gradient_flow, tangent, variational
 from fwdgrad.limits.replicas import Replicas
 from fwdgrad.limits.slopes import slope
@@ -475,6 +475,27 @@ def test_few_samples_are_not_believed():
     assert variances[3] == pytest.approx(100 * variances[0])
 
 
+def test_as_many_replicas_as_the_error_needs():
+    ones, costs = np.ones(2), np.array([1.0, 1.0])
+    assert next_counts(100 * ones, ones, 0 * ones, costs, 0.2).tolist() == [100, 100]  # 50 each would do
+    assert next_counts(100 * ones, ones, 0 * ones, costs, 0.1).round().tolist() == [200, 200]
+    assert next_counts(100 * ones, ones, 0.5 * ones, costs, 0.1).tolist() == [
+        400,
+        400,
+    ]  # √(2·2)/0.1² for a variance of 2
+    assert next_counts(100 * ones, ones, 0 * ones, costs, 0.001).tolist() == [400, 400]  # not all at once
+    # a variance that is known to a half: more of these, though the tolerance is reached
+    assert next_counts(100 * ones, np.array([1.0, 0.01]), np.array([0.5, 0.0]), costs, 1.0).tolist() == [200, 100]
+
+
+def test_heavy_tails_are_told():
+    heavy = crude(lambda p: np.exp(4 * p["u"].sum(axis=1)), 100.0, 0)
+    light = crude(lambda p: p["u"].sum(axis=1), 0.01, 0)
+    assert heavy.dominance > 0.05 > light.dominance
+    assert "one replica alone" in str(heavy)
+    assert "one replica alone" not in str(light)
+
+
 def bumpy(threshold):
     """φ that is 1 for a rare event."""
     return lambda p: (p["u"].sum(axis=1) > threshold) * 1.0
@@ -575,6 +596,10 @@ def test_single_precision():
     found = refine(oscillator().astype(np.float32), None, 1.0, dts, "nobacktrack", 8, "gaussian", engine="numpy")
     double = refine(oscillator(), None, 1.0, dts, "nobacktrack", 8, "gaussian", engine="numpy")
     np.testing.assert_allclose(found["NoBackTrack"].matrices, double["NoBackTrack"].matrices, rtol=1e-3, atol=1e-3)
+    np.testing.assert_array_equal(found.limit, double.limit)  # the reference is computed in double precision
+    rounded = refine(oscillator("rk4").astype(np.float32), None, 1.0, ladder(1.0, 16, 32, 64, 128), "rtrl")
+    assert rounded.errors[-1] < rounded.accuracy < 1e-4
+    assert rounded.remarks == []
 
 
 # ---- rates per unit of time
@@ -705,6 +730,25 @@ def test_what_diverges_is_named():
         refine(stiff, None, 1.0, [1 / 8], "rtrl")
 
 
+def test_an_influence_that_grows_beyond_all_measure_is_named():
+    stiff = fg.System(lambda h, x, p: p["a"] - 1000.0 * h, None, np.ones(1), {"a": 1.0}, dt=0.1)
+    with pytest.raises(NonFiniteError, match=r"UORO diverges with δt = 0\.01: "):
+        refine(stiff, None, 1.0, ladder(1.0, 100, 200), "uoro", replicas=4, engine="numpy")
+
+
+def test_whether_a_factor_has_a_limit_is_not_guessed(signs):
+    from dataclasses import replace
+
+    found = signs[True]
+    e = found["UORO"]
+    steep = replace(e, moved={k: v * e.dts for k, v in e.moved.items()})  # order 2, and yet of one size
+    large = replace(e, sizes={k: v / e.dts for k, v in e.sizes.items()})  # moves as a Brownian path, and yet grows
+    for changed, verdict in ((e, "v has a limit"), (steep, "cannot be told"), (large, "v has no limit")):
+        assert verdict in replace(found, estimates={"UORO": changed}).reading("UORO")
+    untested = replace(e, agreement_interval=np.full_like(e.agreement_interval, np.nan))
+    assert "too few replicas to see a bias" in replace(found, estimates={"UORO": untested}).reading("UORO")
+
+
 def test_a_zero_influence_is_named():
     idle = fg.System(lambda h, x, p: 0.0 * p["a"] * h, None, np.ones(1), {"a": 1.0}, dt=0.1)
     with pytest.raises(DataError, match="zero"):
@@ -731,6 +775,15 @@ def test_learning_and_multilevel_say_what_they_cannot_do():
     for rate in (lambda t: -1.0, lambda t: np.nan, lambda t: t.days, 0.0):
         with pytest.raises(DeclarationError, match=r"learning\(rate\)"):
             learning(oscillator(), None, y, 1.0, [1 / 8, 1 / 16], rate=rate, replicas=4)
+    with pytest.raises(ShapeError, match=r"None at t = 0\.125"):
+        learning(oscillator(), None, lambda t: None, 1.0, [1 / 8], replicas=4)
+    for call in (
+        lambda: learning(oscillator(), None, y, 1.0, [1 / 8], replicas=4, n_jobs=0),
+        lambda: multilevel(oscillator(), None, y, 1.0, [1 / 8, 1 / 16], lambda p: p["mu"], 0.1, n_jobs=-2),
+        lambda: refine(oscillator(), None, 1.0, [1 / 8], "uoro", n_jobs=0),
+    ):
+        with pytest.raises(DeclarationError, match="n_jobs"):
+            call()
     with pytest.raises(DeclarationError, match="y_of_t"):
         Timed(oscillator()).y(0.0)
     with pytest.raises(DeclarationError, match="unit, common"):
@@ -739,6 +792,13 @@ def test_learning_and_multilevel_say_what_they_cannot_do():
         diffusion(oscillator(), None, 1.0, 1 / 8, 0)
     with pytest.raises(DataError, match="finite"):
         same_law(np.full((4, 1, 1), np.nan), np.zeros((4, 1, 1)))
+
+
+def test_noise_at_the_start_alone_has_a_law_too():
+    law = learning(
+        relaxing(), None, lambda t: np.ones(2), 1.0, ladder(1.0, 8, 16), fg.ForwardGradient(), 0.2, 16, engine="numpy"
+    )
+    assert np.all(law.spread("u")[:, -1] > 0)
 
 
 def test_a_rate_may_go_to_zero():
@@ -765,6 +825,7 @@ def test_what_is_not_learned_has_no_law():
 
 def test_remarks_tell_when_the_numbers_mean_little():
     good = refine(oscillator(), None, 1.0, ladder(1.0, 32, 64, 128), "rtrl")
+    assert "whose order does not show" in str(refine(oscillator(), None, 1.0, [1 / 32], "rtrl"))
     assert good.remarks == []
     assert " ! " not in str(good)
     stiff = fg.System(lambda h, x, p: -p["a"] * h, None, np.ones(1), {"a": 20.0}, dt=0.1)
@@ -781,7 +842,14 @@ def test_report_and_pictures(signs, tmp_path):
     text = str(signs[True])
     assert "of order 1.0" in text
     assert "v has a limit" in text
-    assert "v has none" in str(signs[False])
+    for label in ("NoBackTrack", "UORO"):
+        assert "v has no limit" in signs[False].reading(label)
+        assert "w has no limit" in signs[False].reading(label)
+    assert " limit" not in refine(oscillator(), None, 2.0, ladder(2.0, 64, 128), fg.ForwardGradient(), 8).reading(
+        "ForwardGradient"
+    )
+    few = refine(oscillator(), None, 2.0, ladder(2.0, 64, 128), "uoro", 8)
+    assert "with so few replicas it cannot be told whether v has a limit" in few.reading("UORO")
     signs[True].plot(tmp_path / "ladder.png")
     with pytest.raises(UnknownNameError, match="UORO"):
         signs[True]["uoro"]
@@ -811,9 +879,12 @@ def test_a_study_whose_learning_diverges_is_shown_all_the_same(tmp_path, capsys)
     few = ["refine", "van-der-pol", "--quiet", "--finest", "5", "--replicas", "8", "--engine", "numpy"]
     assert main([*few, "--rate", "1e6", "--plot", str(tmp_path / "study.png")]) == 2
     said = capsys.readouterr()
-    assert "Learning at the rate 1e+06 fails" in said.out
+    assert "Learning at the rate 1e+06 diverges" in said.out
     assert "not finite" in said.err
     assert (tmp_path / "study.png").stat().st_size > 10_000
+    assert main([*few, "--estimators", "rtrl", "--plot", str(tmp_path / "exact.png")]) == 0
+    assert "that is all" in capsys.readouterr().out
+    assert (tmp_path / "exact.png").stat().st_size > 10_000
     assert main([*few, "--wave", "1"]) == 2
     assert "no input" in capsys.readouterr().err
     assert main(["refine", "heat-rod", *few[2:]]) == 2

@@ -12,7 +12,7 @@ from fwdgrad.cli.builders import Builder
 from fwdgrad.errors import DeclarationError, NonFiniteError
 from fwdgrad.estimators import RTRL
 from fwdgrad.influence import RankOne
-from fwdgrad.limits import Law, Multilevel, Refinement, diffusion, learning, multilevel, refine, same_law
+from fwdgrad.limits import Law, Multilevel, Refined, Refinement, diffusion, learning, multilevel, refine, same_law
 from fwdgrad.limits.diffusion import SCALES
 from fwdgrad.limits.learners import Learners
 from fwdgrad.limits.report import digits
@@ -120,15 +120,22 @@ def run(options: argparse.Namespace) -> None:
     }
     names = [name.strip() for name in options.estimators.split(",")]
     with_rescaling = refine(system, x_of_t, horizon, dts, names, options.replicas, options.noise, **common)
+    print(with_rescaling)
+    ranked = [n for n, e in zip(names, with_rescaling.estimates.values(), strict=True) if _of_rank_one(e)]
+    if not ranked:
+        print("\nNone of these is random and of rank one, so that is all. Ask for nobacktrack or uoro for the rest.")
+        if options.plot:
+            with_rescaling.plot(options.plot)
+        return
     # without scales all of rank one are the same
-    without = refine(system, x_of_t, horizon, dts, names[:1], options.replicas, options.noise, rescale=False, **common)
-    print(with_rescaling, without, sep="\n\n")
+    without = refine(system, x_of_t, horizon, dts, ranked[:1], options.replicas, options.noise, rescale=False, **common)
+    print(f"\n{without}")
     limit = diffusion(system, x_of_t, horizon, dts[2], options.replicas, seed=options.seed + 1)
     _print_laws(with_rescaling, limit.matrices)
     law = found = failed = None
     try:
         y_of_t = _data(system, x_of_t, horizon, options.truth)
-        law, found = _learned(system, x_of_t, y_of_t, horizon, dts[1:], names[0], options, common)
+        law, found = _learned(system, x_of_t, y_of_t, horizon, dts[1:], ranked[0], options, common)
     except NonFiniteError as error:
         failed = error
     if options.plot:
@@ -157,13 +164,17 @@ def _input(system: System, horizon: float, wave: float) -> OfTime | None:
     return lambda t: map_leaves(lambda leaf: leaf + wave * np.sin(6 * np.pi * t / horizon), system.x)
 
 
+def _of_rank_one(e: Refined) -> bool:
+    return e.random and isinstance(e.estimator.influence, RankOne)
+
+
 def _print_laws(found: Refinement, limit: np.ndarray) -> None:
     """Whether G̃ at the smallest δt is distributed as the limit that is known for it."""
     print("\nThe law at the smallest δt, against the limit of a scale for each state variable (Kolmogorov–Smirnov):")
     for label, e in found.estimates.items():
         if not e.random:
             continue
-        if not isinstance(e.estimator.influence, RankOne) or e.estimator.influence.scale not in SCALES[:1]:
+        if getattr(e.estimator.influence, "scale", None) != SCALES[0]:
             print(f"  {label}: not compared; its limit, if any, is another (UORO's: diffusion(scale='common'), signs)")
             continue
         values = same_law(e.matrices[-1], limit)
@@ -223,9 +234,9 @@ def _learned(
                     system, x_of_t, y_of_t, horizon, dts, functional, tolerance, estimator, rate, **common
                 )
                 break
-        except NonFiniteError as error:
+        except NonFiniteError:
             if rate == rates[-1]:
-                print(f"\nLearning at the rate {digits(rate)} fails: {error}")
+                print(f"\nLearning at the rate {digits(rate)} diverges.")
                 raise
         print(f"\nLearning at the rate {digits(rate)} diverges, or nearly so; a quarter of it is tried.")
     print(f"\nLearning at the rate {digits(rate)}, from data of {options.truth:g} times the parameters.\n{law}\n")

@@ -9,14 +9,14 @@ import numpy as np
 
 from fwdgrad.compare.replicas import Progress
 from fwdgrad.compare.statistics import squared_norm_interval
-from fwdgrad.errors import DataError, DeclarationError
+from fwdgrad.errors import DataError, DeclarationError, NonFiniteError
 from fwdgrad.estimators import RTRL, Estimator
 from fwdgrad.influence import Exact, RankOne
 from fwdgrad.limits.brownian import brownian_path
-from fwdgrad.limits.options import checked_progress, entropy_of, generator, integer, named, prepared
+from fwdgrad.limits.options import checked_progress, entropy_of, generator, integer, named, prepared, threads
 from fwdgrad.limits.reference import variational
 from fwdgrad.limits.replicas import Replicas
-from fwdgrad.limits.report import Refined, Refinement
+from fwdgrad.limits.report import FLOOR, Refined, Refinement
 from fwdgrad.limits.timed import OfTime, Timed, grid
 from fwdgrad.limits.unscaled import Unscaled
 from fwdgrad.system import System
@@ -29,6 +29,12 @@ BATCH = 128
 NUMBERS = 1 << 22
 """… and fewer if their noise at the smallest δt would be more numbers than this."""
 
+
+HUGE = 1e30
+"""What is larger than the limit by this has squares that are not to be averaged."""
+
+ROUNDING = 100.0
+"""Errors of so many units in the last place are of rounding."""
 
 PASSED = 16
 """Times at which ‖G‖ is looked at, the horizon being the last."""
@@ -113,7 +119,7 @@ def refine(
             raise DeclarationError(f"refine(rows='rate'): expected rank-one estimators or RTRL, got {label}.")
     count, entropy = integer("refine", "replicas", replicas, 2), entropy_of("refine", seed)
     passed = variational(timed, horizon / PASSED * np.arange(1, PASSED + 1)).influence
-    limit = passed[-1]
+    limit, n_jobs = passed[-1], threads("refine", n_jobs)
     if not np.any(limit):
         excite = "" if x_of_t is None else "an input that moves the state, "
         raise DataError(
@@ -139,6 +145,7 @@ def refine(
         replicas=count,
         entropy=entropy,
         limit=limit,
+        accuracy=max(FLOOR, ROUNDING * float(np.finfo(system.dtype).eps)),
         peak=float(np.max(np.linalg.norm(passed, axis=(1, 2)))),
         exact=exact,
         estimates=found,
@@ -236,7 +243,15 @@ def _gathered(task: _Task, batches: list[_Batch], limit: np.ndarray, exact: np.n
     moved = np.concatenate([b.moved for b in batches], axis=1).mean(axis=1)
     sizes = np.concatenate([b.sizes for b in batches], axis=1).mean(axis=1)
     norm = float(np.linalg.norm(limit))
-    flat = matrices.reshape(*matrices.shape[:2], -1)
+    flat = matrices.reshape(*matrices.shape[:2], -1).astype(float)
+    for dt, level in zip(task.horizon / task.steps, flat, strict=True):
+        if not np.max(np.abs(level)) < HUGE * norm:
+            raise NonFiniteError(
+                f"refine: {task.label} diverges with δt = {dt:.3g}: G̃ is up to {np.max(np.abs(level)):.2g} where the "
+                f"limit is {norm:.2g}.\nThe step is too long for the integrator. Take smaller dts.",
+                step=round(task.horizon / dt),
+                quantity="the influence",
+            )
     bias, agreement = [], []
     for level, mean in zip(flat, exact, strict=True):
         bias.append(squared_norm_interval((level - limit.ravel()) / norm))

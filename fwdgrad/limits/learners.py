@@ -16,8 +16,8 @@ from fwdgrad.limits.lockstep import Lockstep
 from fwdgrad.limits.timed import Timed
 from fwdgrad.linear import TracedModel
 from fwdgrad.noise import NoiseStream
-from fwdgrad.optimizers.base import declaration_error
-from fwdgrad.optimizers.schedules import Rate, checked_rate, rate_at
+from fwdgrad.optimizers.base import declaration_error, positive
+from fwdgrad.optimizers.schedules import Rate, rate_at
 from fwdgrad.program import scan
 from fwdgrad.step import Carry, Steps
 from fwdgrad.trees import flatten, map_leaves, unflatten
@@ -50,6 +50,11 @@ class Learners:
         self._start = tuple(s for s in steps.noise if s.when == "start")
         self._one = steps.init(tuple(np.ones(s.shape) for s in self._start))
         self._one = self._one._replace(params=dict(timed.params))
+
+    @property
+    def random(self) -> bool:
+        """Whether there is any noise, in the steps or at the start."""
+        return bool(self.specs or self._start)
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k != "_loop"}
@@ -140,9 +145,10 @@ class Learners:
 
 def _rate_of_time(rate: Any, subject: str) -> Rate:
     """A rate that is a number, or a function of the time; checked."""
+    mend = "give a number per unit of time, such as 0.1, or a function of the time: lambda t: 0.1 * np.exp(-t)"
     if not callable(rate):
-        return checked_rate(rate, subject)
-    expected, mend = "a finite scalar ≥ 0 at t = 0", "give a number such as 0.1, or a function of the time in NumPy"
+        return positive(subject, rate, mend)
+    expected = "a finite scalar ≥ 0 at t = 0"
     try:
         value = float(rate(np.zeros(())))
     except Exception as error:

@@ -13,7 +13,7 @@ from fwdgrad.compare.replicas import Progress
 from fwdgrad.errors import DeclarationError, UnknownNameError, did_you_mean
 from fwdgrad.estimators import RTRL, Estimator
 from fwdgrad.limits.learners import Learners
-from fwdgrad.limits.options import checked_progress, entropy_of, generator, integer, one, prepared
+from fwdgrad.limits.options import checked_progress, entropy_of, generator, integer, one, prepared, threads
 from fwdgrad.limits.reference import gradient_flow
 from fwdgrad.limits.report import digits
 from fwdgrad.limits.slopes import slope
@@ -179,7 +179,7 @@ def learning(
     points = max(d for d in range(1, POINTS + 1) if common % d == 0)
     times = horizon / points * np.arange(1, points + 1)
     learners = Learners(timed, chosen, rate, min(BATCH, count), engine)
-    if not learners.specs:
+    if not learners.random:
         raise DeclarationError(f"learning: {chosen.name} is not random, so there is no law. RTRL is always part of it.")
     rows = [(timed.inputs(horizon / n, n), timed.targets(horizon / n, n)) for n in steps.tolist()]
     flow = gradient_flow(timed, lambda t: float(rate_at(learners.rate, t)), times).params
@@ -191,7 +191,7 @@ def learning(
     import joblib  # not needed before
 
     learners.prepare()
-    parallel = joblib.Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
+    parallel = joblib.Parallel(n_jobs=threads("learning", n_jobs), prefer="threads", return_as="generator")
     run = joblib.delayed(_recorded)
     with Progress(checked_progress("learning", progress), count * len(steps)) as shown:
         results = parallel(run(learners, *rows[k], points, (entropy, chosen.name, k, b)) for k, b in tasks)

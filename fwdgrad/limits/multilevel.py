@@ -20,8 +20,8 @@ from fwdgrad.compare.replicas import Progress
 from fwdgrad.errors import DataError, DeclarationError
 from fwdgrad.estimators import Estimator
 from fwdgrad.limits.learners import Learners
-from fwdgrad.limits.levels import Functional, Level, Samples, allocation, believed, least_work
-from fwdgrad.limits.options import checked_progress, entropy_of, integer, one, prepared
+from fwdgrad.limits.levels import Functional, Level, Samples, believed, next_counts
+from fwdgrad.limits.options import checked_progress, entropy_of, integer, one, prepared, threads
 from fwdgrad.limits.report import digits
 from fwdgrad.limits.timed import OfTime, Timed, grid
 from fwdgrad.optimizers.schedules import Rate
@@ -31,6 +31,12 @@ __all__ = ["Multilevel", "multilevel"]
 
 BATCH = 64
 """Replicas that learn side by side."""
+
+DOMINANT = 0.05
+"""A replica that makes such a part of error² is one of too few."""
+
+WILD = 1e6
+"""Where φ varies so many times as much as at the next smaller δt, learners diverge."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,14 +48,15 @@ class Multilevel:
         error: its standard error, √Σ V_l/N_l.
         tolerance: what was asked for.
         dts: δt of each level, shape (L,).
-        left_out: larger δt that were asked for and are not used, as that would cost more than it saves: learners
-            diverge there, or their φ has little to do with that of smaller δt.
+        left_out: larger δt that were asked for and are not used, as learners diverge there.
         replicas: N_l.
         means: of φ_0, then of φ_l − φ_{l−1}.
         variances: V_l of the same; see `believed` for what is not taken from the samples.
         costs: C_l, steps a replica: those of both learners.
         steps: made in all, also with what is left out.
         plain_variance: of φ itself at the smallest δt.
+        dominance: the largest part of error² that one replica makes. If that is much, φ has heavy tails, of which there
+            may be more than was seen: the interval is likely to be too short.
     """
 
     estimate: float
@@ -63,6 +70,7 @@ class Multilevel:
     costs: np.ndarray
     steps: int
     plain_variance: float
+    dominance: float
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -98,20 +106,22 @@ class Multilevel:
                 (digits(float(dt)), *(f"{v:,}" for v in numbers), *map(digits, (self.means[k], self.variances[k])))
             )
         widths = [max(len(row[j]) for row in rows) for j in range(5)]
-        left = ", ".join(digits(float(dt)) for dt in self.left_out)
-        return "\n".join(
-            [
-                f"E φ = {self.estimate:.5g} ± {digits(1.96 * self.error)} (95 %), with {self.steps:,} steps;",
-                f"  plain Monte Carlo at δt = {digits(float(self.dts[-1]))}: {self.plain_steps:,.0f}, "
-                f"{self.saving:.3g} times as many",
-                "  all at one δt, as plain Monte Carlo"
-                if len(self.dts) < 2
-                else f"  what a smaller δt would still change: about {digits(self.remaining)}",
-                *([f"  left out, as they would cost more than they save: δt = {left}"] if left else []),
-                "",
-                *("  " + "  ".join(map(str.rjust, row, widths)) for row in rows),
-            ]
-        )
+        said = [
+            f"E φ = {self.estimate:.5g} ± {digits(1.96 * self.error)} (95 %), with {self.steps:,} steps;",
+            f"  plain Monte Carlo at δt = {digits(float(self.dts[-1]))}: {self.plain_steps:,.0f}, "
+            f"{self.saving:.3g} times as many",
+        ]
+        if len(self.dts) > 1:
+            said.append(f"  what a smaller δt would still change: about {digits(self.remaining)}")
+        if len(self.left_out):
+            left = ", ".join(digits(float(dt)) for dt in self.left_out)
+            said.append(f"  left out, as learners diverge there: δt = {left}")
+        if self.dominance > DOMINANT:
+            said.append(
+                f"  ! one replica alone makes {self.dominance:.0%} of error²: with tails so heavy, it may be too small"
+            )
+        table = ["  " + "  ".join(map(str.rjust, row, widths)) for row in rows]
+        return "\n".join([*said, "", *table])
 
 
 def multilevel(
@@ -140,9 +150,10 @@ def multilevel(
         y_of_t: the target likewise.
         horizon: t.
         dts: the levels: two or more δt, each a whole fraction of the one before. The largest must be small enough not
-            to diverge, else it is left out, as any that do not pay; the smallest is the one whose E φ is estimated.
+            to diverge, else it is left out; the smallest is the one whose E φ is estimated.
         functional: φ, from a dict of θ by name, arrays (R, *shape), to R numbers.
-        tolerance: the standard error to reach.
+        tolerance: the standard error to reach. Replicas are added until it is also known to a quarter; where φ has
+            heavy tails, as a high power has, that is so only once these were seen (see `Multilevel.dominance`).
         estimator: rank-one, with a window of one step. NoBackTrack, whose scales do not look at the noise, has paths
             that converge; with UORO's they do not, and nothing is saved.
         rate: η per unit time, a number, or a function of t.
@@ -180,11 +191,11 @@ def multilevel(
         raise DeclarationError(f"{who}(tolerance=…): expected a positive number, got {tolerance!r}.")
     entropy, chosen = entropy_of(who, seed), prepared(who, one(who, estimator), "gaussian")
     learners = Learners(timed, chosen, rate, BATCH, engine)
-    if not learners.specs:
+    if not learners.random:
         raise DeclarationError(f"{who}: {chosen.name} is not random; its E φ is φ. Use fg.Learner.")
     levels = [Level(learners, horizon, steps[max(k - 1, 0) : k + 1].tolist(), functional) for k in range(len(steps))]
     first, shown = integer(who, "pilot", pilot, 2), checked_progress(who, progress)
-    return _run(levels, horizon / steps, tolerance, entropy, first, n_jobs, shown)
+    return _run(levels, horizon / steps, tolerance, entropy, first, threads(who, n_jobs), shown)
 
 
 def _run(
@@ -196,18 +207,19 @@ def _run(
     wanted = np.ceil(pilot * np.sqrt(costs[-1] / costs) / BATCH).astype(int)
     with Progress(progress, int(wanted.sum()) * BATCH) as shown:
         while samples.fill(wanted, n_jobs, shown.add):
-            while len(samples.costs) > 1 and not _pays(samples, dts):
+            while _wild(samples.fine()):
                 samples.leave_out()
             fine, coarse, used = samples.fine(), samples.coarse(), dts[samples.first :]
-            if not _scale(fine):
+            spread = float(np.max([np.ptp(f) for f in fine]))
+            if spread == 0:
                 raise DataError(
                     f"multilevel: φ is {fine[0][0]:g} for all {sum(map(len, fine)):,} replicas of every level, so "
                     "nothing is known of its variance.\nIf it tells of an event that is rare, ask for more replicas to "
                     f"begin with: pilot={10 * pilot}."
                 )
             differences = [f - c for f, c in zip(fine, coarse, strict=True)]
-            variances, errors = believed(differences, _scale(fine), used)
-            asked = allocation(variances + errors, samples.costs, tolerance)
+            variances, errors = believed(differences, spread, used)
+            asked = next_counts(np.array(list(map(len, fine))), variances, errors, samples.costs, tolerance)
             wanted = np.concatenate([wanted[: samples.first], np.ceil(asked / BATCH).astype(int)])
     counts, means = np.array(list(map(len, differences))), np.array([d.mean() for d in differences])
     return Multilevel(
@@ -222,23 +234,19 @@ def _run(
         costs=samples.costs,
         steps=samples.steps,
         plain_variance=_plain_variance(fine, coarse),
+        dominance=_dominance(differences, variances),
     )
 
 
-def _scale(fine: list[np.ndarray]) -> float:
-    """How much φ differs, at most, between replicas of a level."""
-    return float(np.max([np.ptp(f) for f in fine]))
+def _wild(fine: list[np.ndarray]) -> bool:
+    """Whether learners diverge on the coarsest level, though their φ is finite."""
+    return len(fine) > 1 and bool(np.var(fine[0]) > WILD * np.var(fine[1]) > 0)
 
 
-def _pays(samples: Samples, dts: np.ndarray) -> bool:
-    """Whether the coarsest level saves more work on the next one than it costs, as far as is known."""
-    fine, coarse, costs, used = samples.fine(), samples.coarse(), samples.costs, dts[samples.first :]
-    if not np.ptp(fine[1]):
-        return True
-    scale, differences = _scale(fine[1:]), [f - c for f, c in zip(fine, coarse, strict=True)]
-    both = believed(differences, scale, used)[0][:2]
-    alone = believed([fine[1]], scale, used[1:2])[0]
-    return least_work(both, costs[:2]) < least_work(alone, np.array([costs[1] - costs[0]]))
+def _dominance(differences: list[np.ndarray], variances: np.ndarray) -> float:
+    """The largest part of Σ V_l/N_l that one replica makes."""
+    total = sum(v / len(d) for d, v in zip(differences, variances, strict=True))
+    return float(max(np.max((d - d.mean()) ** 2) / len(d) ** 2 for d in differences) / total)
 
 
 def _plain_variance(fine: list[np.ndarray], coarse: list[np.ndarray]) -> float:

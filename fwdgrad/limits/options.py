@@ -16,7 +16,7 @@ from fwdgrad.influence import Exact, Masked, NoInfluence, RankOne
 from fwdgrad.limits.unscaled import Unscaled
 from fwdgrad.windows import Sliding
 
-__all__ = ["NOISES", "checked_progress", "entropy_of", "generator", "integer", "named", "one", "prepared"]
+__all__ = ["NOISES", "checked_progress", "entropy_of", "generator", "integer", "named", "one", "prepared", "threads"]
 
 NOISES = ("signs", "gaussian")
 
@@ -30,6 +30,17 @@ def integer(who: str, name: str, value: Any, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise DeclarationError(f"{who}({name}=…): expected an integer of at least {least}, got {value!r}.")
     return int(value)
+
+
+def threads(who: str, value: Any) -> int:
+    """A number of threads, or −1 for all.
+
+    Raises:
+        DeclarationError: it is neither.
+    """
+    if value == -1:
+        return -1
+    return integer(who, "n_jobs", value, 1)
 
 
 def entropy_of(who: str, seed: Any) -> int:

@@ -80,6 +80,9 @@ def _drawn(path: Any, width: float, height: float, rows: int, fill: Any, title: 
     fill(axes)
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
+        for axis in (ax.xaxis, ax.yaxis):
+            if axis.get_scale() == "log":
+                _ticks(axis)
         ax.tick_params(which="both", color="#aaaaaa", labelsize=8)
         ax.xaxis.label.set_size(9)
         ax.yaxis.label.set_size(9)
@@ -87,6 +90,17 @@ def _drawn(path: Any, width: float, height: float, rows: int, fill: Any, title: 
     if path is not None:
         save(figure, path)
     return figure
+
+
+def _ticks(axis: Any) -> None:
+    """Labels at powers of ten; where there are few of these, also at their doubles and fivefolds."""
+    from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
+
+    low, high = np.log10(axis.get_view_interval())
+    if high - low < 2:
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(LogFormatterSciNotation(minor_thresholds=(np.inf, np.inf)))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _ladder(axes: Any, found: Refinement, suffix: str) -> None:

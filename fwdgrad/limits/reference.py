@@ -80,6 +80,7 @@ def variational(timed: Timed, times: Any) -> Solution:
         >>> print(f"{found.influence[0, 0, 0]:.10f} {1 - np.exp(-1):.10f}")
         0.6321205588 0.6321205588
     """
+    timed = timed.precise()
     n, function = timed.map.size, tangent(timed)
     start = np.zeros((n, 1 + sum(timed.params[k].size for k in timed.leaves)))
     start[:, 0] = timed.map.initial
@@ -99,6 +100,7 @@ def gradient_flow(timed: Timed, rate: Callable[[float], float], times: Any) -> F
     It is what learning with the exact influence becomes for δt → 0: J and b are those at the θ of the moment, as for
     RTRL. Arguments and errors as in `variational`.
     """
+    timed = timed.precise()
     n, function, model = timed.map.size, tangent(timed), TracedModel(timed.map)
     params = timed.params
     learned = timed.map.trainable

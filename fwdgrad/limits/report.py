@@ -12,7 +12,9 @@ import numpy as np
 
 from fwdgrad.errors import UnknownNameError, did_you_mean
 from fwdgrad.estimators import Estimator
+from fwdgrad.influence import RankOne
 from fwdgrad.limits.slopes import local_slopes, slope
+from fwdgrad.limits.unscaled import Unscaled
 
 __all__ = ["Refined", "Refinement", "digits"]
 
@@ -30,8 +32,14 @@ LARGE = 0.5
 STRAY = 0.75
 """Local orders that are further apart than this are not those of a power."""
 
-HAS_LIMIT = 0.25
-"""A factor whose squared motion a step is of an order within this of 1 moves like a Brownian path."""
+HAS_LIMIT = 0.15
+"""A factor has a limit if E‖Δ‖² a step is of an order within this of 1, as of a Brownian path, and E‖·‖² of 0."""
+
+ENOUGH = 64
+"""Replicas from which on an order of E‖·‖² is known to about 0.1."""
+
+HAS_NONE = 0.5
+"""It has none if the order of E‖·‖² is beyond this."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +114,7 @@ class Refinement:
         entropy: what the replicas' seeds are spawned from.
         limit: G of the variational equations at the horizon, shape (n, p).
         peak: the largest ‖G(t)‖ at 16 times up to the horizon.
+        accuracy: errors relative to ‖G‖ that are below this are of rounding, or of the reference.
         exact: G of RTRL at each δt, which is the mean of every unbiased estimator, shape (K, n, p).
         estimates: a `Refined` for every label.
     """
@@ -123,6 +132,7 @@ class Refinement:
     entropy: int
     limit: np.ndarray
     peak: float
+    accuracy: float
     exact: np.ndarray
     estimates: dict[str, Refined]
 
@@ -143,8 +153,8 @@ class Refinement:
 
     @property
     def order(self) -> float:
-        """The weak order: that of `errors` in δt, over the smallest four that are above the reference's accuracy."""
-        return slope(self.dts, self.errors, FLOOR)
+        """The weak order: that of `errors` in δt, over the smallest four that are above `accuracy`."""
+        return slope(self.dts, self.errors, self.accuracy)
 
     @property
     def remarks(self) -> list[str]:
@@ -155,7 +165,7 @@ class Refinement:
                 f"‖G‖ at the horizon is {digits(norm / self.peak)} of what it was on the way; all is relative to "
                 "something as small as that. Take another horizon."
             )
-        orders = local_slopes(self.dts, self.errors, FLOOR)
+        orders = local_slopes(self.dts, self.errors, self.accuracy)
         if self.errors[-1] > LARGE or (len(orders) and np.ptp(orders) > STRAY):
             each = ", ".join(f"{order:.2f}" for order in orders)
             said.append(
@@ -169,17 +179,19 @@ class Refinement:
         e = self[label]
         if not e.random:
             worst = float(np.max(e.agreement_interval))
-            return "Not random; exact at every δt." if worst <= FLOOR else f"Not random; off RTRL by {digits(worst)}."
-        most = digits(float(np.max(e.agreement_interval[:, 1])))
-        said = [
-            f"No bias is seen at any δt; one of up to {most} ‖G‖ would not be." if e.agrees
-            else "Not RTRL's mean at every δt."
-        ]  # fmt: skip
+            return "Not random; RTRL's at every δt." if worst <= FLOOR else f"Not random; off RTRL by {digits(worst)}."
+        most = float(np.max(e.agreement_interval[:, 1]))
+        if np.isnan(most):
+            said = ["There are too few replicas to see a bias."]
+        elif e.agrees:
+            said = [f"No bias is seen at any δt; one of up to {digits(most)} ‖G‖ would not be."]
+        else:
+            said = ["The mean is off RTRL's at some δt, as by chance in 1 table of 20."]
         for name, order in e.slopes.items():
-            has = "has a limit" if abs(order - 1) < HAS_LIMIT else "has none"
-            said.append(
-                f"E‖Δ{name}‖² a step goes as δt^{order:.2f} and E‖{name}‖² as δt^{e.growth[name]:.2f}: {name} {has}."
-            )
+            if np.isnan(order):
+                continue  # it does not move
+            orders = f"E‖Δ{name}‖² a step goes as δt^{order:.2f} and E‖{name}‖² as δt^{e.growth[name]:.2f}"
+            said.append(f"{orders}: {_verdict(e, name)}." if _of_rank_one(e) else f"{orders}.")
         if not np.isnan(e.strong_order):
             said.append(f"Along one path, halving δt moves G̃ as δt^{e.strong_order:.2f}.")
         return " ".join(said)
@@ -214,7 +226,7 @@ class Refinement:
             f"∂h/∂θ of {self.system} at t = {self.horizon:g} for δt → 0; {self.replicas} replicas, seed {self.entropy}",
             f"  parameters  {p:,} ({names})",
             f"  the limit   variational equations, ‖G‖ = {norm:.3g}",
-            f"  method      {self.method}, of order {self.order:.2f} in the mean; noise: {how}",
+            f"  method      {self.method}, {self._order()}; noise: {how}",
         ]
         for label in self.estimates:
             lines += ["", *self._table(label), *textwrap.wrap(self.reading(label), WIDTH - 2, initial_indent="  ",
@@ -226,6 +238,11 @@ class Refinement:
             for line in textwrap.wrap(remark, WIDTH - 2, initial_indent="  ! ", subsequent_indent="    ")
         ]
         return "\n".join([*lines, "", f"  {note}", *remarks])
+
+    def _order(self) -> str:
+        if not np.isnan(self.order):
+            return f"of order {self.order:.2f} in the mean"
+        return "whose order does not show: the errors are of rounding, or one δt is too few"
 
     def _table(self, label: str) -> list[str]:
         e = self[label]
@@ -249,6 +266,21 @@ class Refinement:
             rows.append(("slope", "", f"δt^{self.order:.2f}", "", "", "", *last, *strong))
         widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
         return ["  " + "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
+
+
+def _of_rank_one(e: Refined) -> bool:
+    """Whether G̃ is a product of two factors that noise moves."""
+    return isinstance(e.estimator.influence, (RankOne, Unscaled))
+
+
+def _verdict(e: Refined, factor: str) -> str:
+    if e.matrices.shape[1] < ENOUGH:
+        return f"with so few replicas it cannot be told whether {factor} has a limit"
+    if abs(e.growth[factor]) > HAS_NONE:
+        return f"{factor} has no limit"
+    if abs(e.growth[factor]) < HAS_LIMIT and abs(e.slopes[factor] - 1) < HAS_LIMIT:
+        return f"{factor} has a limit"
+    return f"whether {factor} has a limit cannot be told on this ladder"
 
 
 def digits(value: float) -> str:

@@ -79,7 +79,7 @@ class Timed:
                 f"With an input, use one of {', '.join(NODES)}: system.replace(method='rk4')."
             )
         self.system, self.who = system, who
-        self._x_of_t, self._y_of_t = x_of_t, y_of_t
+        self._x_of_t, self._y_of_t, self._given = x_of_t, y_of_t, params
         self.params = system.learned(params or {})
         nodes = sorted({*NODES.get(system.method, ()), 1.0})
         self._nodes = np.array(nodes)
@@ -94,6 +94,12 @@ class Timed:
         )
         self.euler = self.map.replace(F=self._step("euler", [0]))
         self.rate = system.replace(Y=None, y=None, loss=None, dt=None, method="euler", substeps=1)
+
+    def precise(self) -> Timed:
+        """The same in double precision, for solvers that choose their steps by differences."""
+        if self.system.dtype == np.float64:
+            return self
+        return Timed(self.system.astype(np.float64), self._x_of_t, self._y_of_t, self._given, self.who)
 
     @property
     def leaves(self) -> tuple[str, ...]:
@@ -165,6 +171,8 @@ class Timed:
 
     def _signal(self, label: str, signal: OfTime, t: float, like: Any) -> Any:
         value = signal(t)
+        if value is None:
+            raise ShapeError(f"{self.who}: expected {label} to return {_kind(like)} at all times; None at t = {t:g}.")
         keys = sorted(like) if isinstance(like, dict) else None
         if (sorted(value) if isinstance(value, Mapping) else None) != keys:
             raise ShapeError(f"{self.who}: expected {label} to return {_kind(like)}, got {value!r} at t = {t:g}.")
