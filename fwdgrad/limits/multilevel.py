@@ -240,7 +240,8 @@ def _run(
 
 def _wild(fine: list[np.ndarray]) -> bool:
     """Whether learners diverge on the coarsest level, though their φ is finite."""
-    return len(fine) > 1 and bool(np.var(fine[0]) > WILD * np.var(fine[1]) > 0)
+    with np.errstate(over="ignore"):
+        return len(fine) > 1 and bool(np.var(fine[0]) > WILD * np.var(fine[1]) > 0)
 
 
 def _dominance(differences: list[np.ndarray], variances: np.ndarray) -> float:
