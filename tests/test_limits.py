@@ -15,6 +15,7 @@ from fwdgrad.limits.brownian import BrownianPath
 from fwdgrad.limits.diffusion import increments
 from fwdgrad.limits.learners import Learners
 from fwdgrad.limits.levels import Level, allocation, believed, next_counts
+from fwdgrad.limits.multilevel import _wild
 from fwdgrad.limits.reference import gradient_flow, tangent, variational
 from fwdgrad.limits.replicas import Replicas
 from fwdgrad.limits.slopes import slope
@@ -496,6 +497,26 @@ def test_heavy_tails_are_told():
     assert "one replica alone" not in str(light)
 
 
+def test_samples_that_are_alike_up_to_rounding_are_alike():
+    variances, _ = believed([np.full(320, 0.1), np.zeros(64)], 1.0, np.array([0.2, 0.1]))
+    np.testing.assert_allclose(variances, [3 / 320, 3 / 64])
+
+
+def test_levels_that_diverge():
+    quiet = np.array([0.0, 1.0])
+    assert _wild([quiet, quiet, quiet]) == 0
+    assert _wild([1e6 * quiet, quiet, 2 * quiet]) == 1
+    assert _wild([1e6 * quiet, 1e6 * quiet, quiet]) == 2
+    assert _wild([1e200 * quiet, 1e200 * quiet, quiet]) == 2
+    assert _wild([quiet, 1e6 * quiet, quiet]) == 2
+    assert _wild([quiet, 0 * quiet]) == 0  # of an event that was not seen nothing is known
+
+
+def test_a_functional_without_variance_ends():
+    with pytest.raises(DataError, match="no variance to speak of"):
+        crude(lambda p: 1 / (p["u"][:, 0] - 0.8), 0.001, 0)
+
+
 def bumpy(threshold):
     """φ that is 1 for a rare event."""
     return lambda p: (p["u"].sum(axis=1) > threshold) * 1.0
@@ -743,8 +764,12 @@ def test_whether_a_factor_has_a_limit_is_not_guessed(signs):
     e = found["UORO"]
     steep = replace(e, moved={k: v * e.dts for k, v in e.moved.items()})  # order 2, and yet of one size
     large = replace(e, sizes={k: v / e.dts for k, v in e.sizes.items()})  # moves as a Brownian path, and yet grows
-    for changed, verdict in ((e, "v has a limit"), (steep, "cannot be told"), (large, "v has no limit")):
+    small = replace(e, sizes={k: v * e.dts for k, v in e.sizes.items()})
+    verdicts = ((e, "v has a limit"), (steep, "cannot be told"), (large, "v has no limit"), (small, "v goes to 0"))
+    for changed, verdict in verdicts:
         assert verdict in replace(found, estimates={"UORO": changed}).reading("UORO")
+    rough = replace(found, exact=2 * found.exact, estimates={"UORO": large})
+    assert "v has no limit" not in rough.reading("UORO")
     untested = replace(e, agreement_interval=np.full_like(e.agreement_interval, np.nan))
     assert "too few replicas to see a bias" in replace(found, estimates={"UORO": untested}).reading("UORO")
 
@@ -772,10 +797,21 @@ def test_learning_and_multilevel_say_what_they_cannot_do():
         multilevel(oscillator(), None, y, 1.0, [1 / 8, 1 / 16], lambda p: p["mu"] / 0, 0.1, engine="numpy", n_jobs=1)
     with pytest.raises(DeclarationError, match="pilot"):
         multilevel(oscillator(), None, y, 1.0, [1 / 8, 1 / 16], lambda p: p["mu"], 0.1, pilot=1)
-    for rate in (lambda t: -1.0, lambda t: np.nan, lambda t: t.days, 0.0):
+    with pytest.raises(ShapeError, match=r"shape \(1,\)"):
+        learning(oscillator(), None, lambda t: "a", 1.0, [1 / 8], replicas=4)
+    with pytest.raises(ShapeError, match=r"shape \(1,\)"):
+        learning(oscillator(), None, lambda t: np.ones(1) * 1j, 1.0, [1 / 8], replicas=4)
+    for rate in (
+        lambda t: -1.0,
+        lambda t: np.nan,
+        lambda t: t.days,
+        lambda t: 0.1 - t,
+        lambda t: (0.5 - t) ** 0.5,
+        0.0,
+    ):
         with pytest.raises(DeclarationError, match=r"learning\(rate\)"):
             learning(oscillator(), None, y, 1.0, [1 / 8, 1 / 16], rate=rate, replicas=4)
-    with pytest.raises(ShapeError, match=r"None at t = 0\.125"):
+    with pytest.raises(ShapeError, match=r"got None at t = 0\.125"):
         learning(oscillator(), None, lambda t: None, 1.0, [1 / 8], replicas=4)
     for call in (
         lambda: learning(oscillator(), None, y, 1.0, [1 / 8], replicas=4, n_jobs=0),
@@ -794,11 +830,20 @@ def test_learning_and_multilevel_say_what_they_cannot_do():
         same_law(np.full((4, 1, 1), np.nan), np.zeros((4, 1, 1)))
 
 
-def test_noise_at_the_start_alone_has_a_law_too():
-    law = learning(
-        relaxing(), None, lambda t: np.ones(2), 1.0, ladder(1.0, 8, 16), fg.ForwardGradient(), 0.2, 16, engine="numpy"
-    )
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_noise_at_the_start_alone_has_a_law_too(dtype):
+    system, dts = relaxing().astype(dtype), ladder(1.0, 8, 16)
+    law = learning(system, None, lambda t: np.ones(2), 1.0, dts, fg.ForwardGradient(), 0.2, 16)
     assert np.all(law.spread("u")[:, -1] > 0)
+    assert refine(system, None, 1.0, dts, fg.ForwardGradient(), 16)["ForwardGradient"].random
+
+
+def test_a_gradient_flow_that_gets_stuck_is_named(monkeypatch):
+    from fwdgrad.limits import reference
+
+    monkeypatch.setattr(reference, "MOST", 100)
+    with pytest.raises(NonFiniteError, match="not come further than t = "):
+        learning(oscillator(), None, lambda t: np.ones(1), 3.0, [1 / 8], replicas=4)
 
 
 def test_a_rate_may_go_to_zero():
@@ -844,12 +889,12 @@ def test_report_and_pictures(signs, tmp_path):
     assert "v has a limit" in text
     for label in ("NoBackTrack", "UORO"):
         assert "v has no limit" in signs[False].reading(label)
-        assert "w has no limit" in signs[False].reading(label)
+        assert "w goes to 0" in signs[False].reading(label)
     assert " limit" not in refine(oscillator(), None, 2.0, ladder(2.0, 64, 128), fg.ForwardGradient(), 8).reading(
         "ForwardGradient"
     )
     few = refine(oscillator(), None, 2.0, ladder(2.0, 64, 128), "uoro", 8)
-    assert "with so few replicas it cannot be told whether v has a limit" in few.reading("UORO")
+    assert "whether v has a limit cannot be told with so few replicas or δt" in few.reading("UORO")
     signs[True].plot(tmp_path / "ladder.png")
     with pytest.raises(UnknownNameError, match="UORO"):
         signs[True]["uoro"]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.cli.builders import Builder
-from fwdgrad.errors import DeclarationError, NonFiniteError
+from fwdgrad.errors import DataError, DeclarationError, NonFiniteError
 from fwdgrad.estimators import RTRL
 from fwdgrad.influence import RankOne
 from fwdgrad.limits import Law, Multilevel, Refined, Refinement, diffusion, learning, multilevel, refine, same_law
@@ -111,6 +111,8 @@ def run(options: argparse.Namespace) -> None:
     if options.finest < RUNGS - 1:
         raise DeclarationError(f"--finest {options.finest}: expected at least {RUNGS - 1}.")
     dts = [horizon / (3 * 2**k) for k in range(options.finest - RUNGS + 1, options.finest + 1)]
+    if options.rate is not None and not options.rate > 0:
+        raise DeclarationError(f"--rate {options.rate:g}: expected a positive number.")
     x_of_t = _input(system, horizon, options.wave)
     common: dict[str, Any] = {
         "seed": options.seed,
@@ -136,7 +138,7 @@ def run(options: argparse.Namespace) -> None:
     try:
         y_of_t = _data(system, x_of_t, horizon, options.truth)
         law, found = _learned(system, x_of_t, y_of_t, horizon, dts[1:], ranked[0], options, common)
-    except NonFiniteError as error:
+    except (NonFiniteError, DataError) as error:
         failed = error
     if options.plot:
         from fwdgrad.limits.picture import draw_study
@@ -228,17 +230,22 @@ def _learned(
             law = learning(
                 system, x_of_t, y_of_t, horizon, dts[-4:], estimator, rate, replicas, options.noise, **common
             )
-            if given or _distance(system, law) < FAR:
-                tolerance = max(float(np.mean(law.spread(name)[-1, -1])) / 100, 1e-9)
-                found = multilevel(
-                    system, x_of_t, y_of_t, horizon, dts, functional, tolerance, estimator, rate, **common
+            if not given and _distance(system, law) > FAR:
+                raise NonFiniteError(
+                    f"refine: the noise moves the parameters by more than {FAR:g} of their size at the rate "
+                    f"{digits(rate)}.\nGive a smaller one: --rate.",
+                    step=0,
+                    quantity="the parameters",
                 )
-                break
+            tolerance = max(float(np.mean(law.spread(name)[-1, -1])) / 100, 1e-9)
+            found = multilevel(system, x_of_t, y_of_t, horizon, dts, functional, tolerance, estimator, rate, **common)
+            break
         except NonFiniteError:
-            if rate == rates[-1]:
-                print(f"\nLearning at the rate {digits(rate)} diverges.")
+            last = rate == rates[-1]
+            next_one = "" if last else "; a quarter of it is tried"
+            print(f"\nLearning at the rate {digits(rate)} diverges, or nearly so{next_one}.")
+            if last:
                 raise
-        print(f"\nLearning at the rate {digits(rate)} diverges, or nearly so; a quarter of it is tried.")
     print(f"\nLearning at the rate {digits(rate)}, from data of {options.truth:g} times the parameters.\n{law}\n")
     mean = name if system.coordinates[name].shape == () else f"the mean of {name}"
     print(f"Multilevel Monte Carlo for {mean} at t = {horizon:g}:\n{found}")

@@ -30,8 +30,8 @@ NUMBERS = 1 << 22
 """… and fewer if their noise at the smallest δt would be more numbers than this."""
 
 
-HUGE = 1e30
-"""What is larger than the limit by this has squares that are not to be averaged."""
+HUGE = 1e8
+"""Estimates that are larger than the limit by this are those of a step at which the integrator is not stable."""
 
 ROUNDING = 100.0
 """Errors of so many units in the last place are of rounding."""
@@ -73,7 +73,7 @@ def refine(
         replicas: R, how often random estimators are repeated.
         noise: "signs", or "gaussian": increments of Brownian paths, one for each replica, the same ones at every δt
             (each δt then has to be a multiple of the smallest). Only paths show strong convergence.
-        rescale: False takes ρ = 1 in estimators of rank one: neither of the factors then has a limit.
+        rescale: False takes ρ = 1 in estimators of rank one: v then has no limit, and w goes to 0.
         rows: "map" takes ∂h'/∂θ of the method's map; "rate" puts δt ∂F/∂θ in its place, which is sparser, at the price
             of an error of O(δt²) a step in the mean.
         params: θ, or some of it; the declared values unless given.
@@ -126,12 +126,13 @@ def refine(
             f"refine: ∂h/∂θ at t = {horizon:g} is zero for all of {', '.join(timed.leaves)}.\n"
             f"Nothing can be relative to it. Take another horizon, {excite}other params."
         )
+    peak = float(np.max(np.linalg.norm(passed, axis=(1, 2))))
     exact = _exact(timed, steps, horizon, rows)
     plan = [_Task.of(timed, label, e, steps, horizon, count, rows, engine) for label, e in chosen.items()]
     found = {}
     with Progress(checked_progress("refine", progress), sum(t.total for t in plan)) as shown:
         for task in plan:
-            found[task.label] = _gathered(task, list(task.run(entropy, n_jobs, shown)), limit, exact)
+            found[task.label] = _gathered(task, list(task.run(entropy, n_jobs, shown)), limit, exact, peak)
     return Refinement(
         system=system.name,
         method=system.method,
@@ -145,8 +146,8 @@ def refine(
         replicas=count,
         entropy=entropy,
         limit=limit,
-        accuracy=max(FLOOR, ROUNDING * float(np.finfo(system.dtype).eps)),
-        peak=float(np.max(np.linalg.norm(passed, axis=(1, 2)))),
+        accuracy=_accuracy(system),
+        peak=peak,
         exact=exact,
         estimates=found,
     )
@@ -156,6 +157,10 @@ def _exact(timed: Timed, steps: np.ndarray, horizon: float, rows: str) -> np.nda
     """G of RTRL at each δt, shape (K, n, p)."""
     replicas = Replicas(timed, RTRL(), 1, rows, "numpy")
     return np.stack([replicas.dense(replicas.run(horizon / n, n, []).influence)[0] for n in steps.tolist()])
+
+
+def _accuracy(system: System) -> float:
+    return max(FLOOR, ROUNDING * float(np.finfo(system.dtype).eps))
 
 
 class _Batch(NamedTuple):
@@ -237,7 +242,7 @@ def _batch(task: _Task, entropy: int, number: int) -> _Batch:
     return _Batch(np.stack(matrices), np.stack(moved), np.stack(sizes))
 
 
-def _gathered(task: _Task, batches: list[_Batch], limit: np.ndarray, exact: np.ndarray) -> Refined:
+def _gathered(task: _Task, batches: list[_Batch], limit: np.ndarray, exact: np.ndarray, peak: float) -> Refined:
     """What follows from all replicas of an estimator."""
     matrices = np.concatenate([b.matrices for b in batches], axis=1)
     moved = np.concatenate([b.moved for b in batches], axis=1).mean(axis=1)
@@ -245,10 +250,10 @@ def _gathered(task: _Task, batches: list[_Batch], limit: np.ndarray, exact: np.n
     norm = float(np.linalg.norm(limit))
     flat = matrices.reshape(*matrices.shape[:2], -1).astype(float)
     for dt, level in zip(task.horizon / task.steps, flat, strict=True):
-        if not np.max(np.abs(level)) < HUGE * norm:
+        if not np.max(np.abs(level)) < HUGE * peak:
             raise NonFiniteError(
                 f"refine: {task.label} diverges with δt = {dt:.3g}: G̃ is up to {np.max(np.abs(level)):.2g} where the "
-                f"limit is {norm:.2g}.\nThe step is too long for the integrator. Take smaller dts.",
+                f"limit is at most {peak:.2g}.\nThe step is too long for the integrator. Take smaller dts.",
                 step=round(task.horizon / dt),
                 quantity="the influence",
             )
@@ -273,4 +278,5 @@ def _gathered(task: _Task, batches: list[_Batch], limit: np.ndarray, exact: np.n
         moved={k: moved[:, j] for j, k in enumerate(task.replicas.factors)},
         sizes={k: sizes[:, j] for j, k in enumerate(task.replicas.factors)},
         apart=apart if paths else np.full(len(apart), np.nan),
+        accuracy=_accuracy(task.replicas.timed.system),
     )

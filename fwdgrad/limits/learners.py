@@ -22,7 +22,7 @@ from fwdgrad.program import scan
 from fwdgrad.step import Carry, Steps
 from fwdgrad.trees import flatten, map_leaves, unflatten
 
-__all__ = ["Learners"]
+__all__ = ["Learners", "rate_of_time"]
 
 
 class Learners:
@@ -43,12 +43,12 @@ class Learners:
 
     def __init__(self, timed: Timed, estimator: Estimator, rate: Rate, count: int, engine: str = "auto") -> None:
         self.timed, self.estimator, self.count, self._engine = timed, estimator, count, engine
-        self.rate = _rate_of_time(rate, f"{timed.who}(rate)")
+        self.rate = rate_of_time(rate, f"{timed.who}(rate)")
         self._model = TracedModel(timed.map)
         steps = self._steps(0.0, 0.0)
         self.specs = tuple(s for s in steps.noise if s.when == "step")
         self._start = tuple(s for s in steps.noise if s.when == "start")
-        self._one = steps.init(tuple(np.ones(s.shape) for s in self._start))
+        self._one = steps.init(tuple(np.ones(s.shape, timed.system.dtype) for s in self._start))
         self._one = self._one._replace(params=dict(timed.params))
 
     @property
@@ -125,7 +125,7 @@ class Learners:
     def _loop(self) -> Lockstep:
         system = self.timed.map
         rows = (system.given, system.y, [np.zeros((self.count, *s.shape), system.dtype) for s in self.specs])
-        like = (self.start(tuple(np.ones((self.count, *s.shape)) for s in self._start)), rows)
+        like = (self.start(tuple(np.ones((self.count, *s.shape), system.dtype) for s in self._start)), rows)
 
         def step(*flat: Any) -> tuple[Any, ...]:
             (time, carry), (given, y, noise) = unflatten(like, flat)
@@ -143,19 +143,25 @@ class Learners:
         return Lockstep(step, flatten(like[0]), flatten(rows), name, self._engine)
 
 
-def _rate_of_time(rate: Any, subject: str) -> Rate:
-    """A rate that is a number, or a function of the time; checked."""
+def rate_of_time(rate: Any, subject: str, times: Any = (0.0,)) -> Rate:
+    """A rate that is a number, or a function of the time; checked at these times.
+
+    Raises:
+        DeclarationError: it is no number or function, or gives something else than numbers from 0 on.
+    """
     mend = "give a number per unit of time, such as 0.1, or a function of the time: lambda t: 0.1 * np.exp(-t)"
     if not callable(rate):
         return positive(subject, rate, mend)
-    expected = "a finite scalar ≥ 0 at t = 0"
-    try:
-        value = float(rate(np.zeros(())))
-    except Exception as error:
-        said = str(error).partition("\n")[0]
-        raise declaration_error(subject, expected, f"{type(error).__name__}: {said}", mend) from error
-    if not (math.isfinite(value) and value >= 0):
-        raise declaration_error(subject, expected, f"{value:g}", mend)
+    for t in times:
+        expected = f"a finite scalar ≥ 0 at t = {t:g}"
+        try:
+            with np.errstate(all="ignore"):
+                value = float(rate(np.asarray(t, float)))
+        except Exception as error:
+            said = str(error).partition("\n")[0]
+            raise declaration_error(subject, expected, f"{type(error).__name__}: {said}", mend) from error
+        if not (math.isfinite(value) and value >= 0):
+            raise declaration_error(subject, expected, f"{value:g}", mend)
     return rate
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from fwdgrad.compare.replicas import Progress
 from fwdgrad.errors import DeclarationError, UnknownNameError, did_you_mean
 from fwdgrad.estimators import RTRL, Estimator
-from fwdgrad.limits.learners import Learners
+from fwdgrad.limits.learners import Learners, rate_of_time
 from fwdgrad.limits.options import checked_progress, entropy_of, generator, integer, one, prepared, threads
 from fwdgrad.limits.reference import gradient_flow
 from fwdgrad.limits.report import digits
@@ -25,6 +25,9 @@ __all__ = ["Law", "learning"]
 
 BATCH = 64
 """Replicas that learn side by side."""
+
+CHECKED = 257
+"""Times at which a rate is looked at before it is used."""
 
 POINTS = 24
 """Times that are recorded, at most."""
@@ -178,6 +181,7 @@ def learning(
     common = math.gcd(*steps.tolist())
     points = max(d for d in range(1, POINTS + 1) if common % d == 0)
     times = horizon / points * np.arange(1, points + 1)
+    rate = rate_of_time(rate, "learning(rate)", np.linspace(0, horizon, CHECKED))
     learners = Learners(timed, chosen, rate, min(BATCH, count), engine)
     if not learners.random:
         raise DeclarationError(f"learning: {chosen.name} is not random, so there is no law. RTRL is always part of it.")

@@ -17,6 +17,9 @@ __all__ = ["Functional", "Level", "Samples", "allocation", "believed", "next_cou
 KNOWN = 0.25
 """Standard error of the squared error that is reached, relative to it."""
 
+ALIKE = 1e-12
+"""Numbers that differ by so much of their size are the same up to rounding."""
+
 Functional = Callable[[dict[str, np.ndarray]], Any]
 
 
@@ -154,8 +157,10 @@ class Samples:
             self.fill(wanted, n_jobs, done)
         return bool(tasks)
 
-    def leave_out(self, count: int = 1) -> None:
+    def leave_out(self, count: int) -> None:
         """Use so many of the coarsest levels no more."""
+        if not count:
+            return
         self.first += count
         self.levels[self.first] = self.levels[self.first].alone()
 
@@ -187,10 +192,11 @@ def believed(differences: list[np.ndarray], scale: float, dts: np.ndarray) -> tu
     """
     variances, errors = np.zeros(len(dts)), np.zeros(len(dts))
     for k, d in enumerate(differences):
-        away = (d - d.mean()) ** 2
-        variances[k], errors[k] = away.sum() / (len(d) - 1), away.std() / np.sqrt(len(d))
-        if variances[k] == 0:
+        if np.ptp(d) <= ALIKE * np.max(np.abs(d)):
             variances[k] = min(3 / len(d), 1.0) * scale**2
+        else:
+            away = (d - d.mean()) ** 2
+            variances[k], errors[k] = away.sum() / (len(d) - 1), away.std() / np.sqrt(len(d))
         if k > 1:
             variances[k] = max(variances[k], 0.5 * variances[k - 1] * dts[k] / dts[k - 1])
     return variances, errors

@@ -9,6 +9,7 @@ With C_l steps a replica, N_l = (Σ_k √(V_k C_k)) √(V_l/C_l) / ε² replicas
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -19,11 +20,13 @@ import numpy as np
 from fwdgrad.compare.replicas import Progress
 from fwdgrad.errors import DataError, DeclarationError
 from fwdgrad.estimators import Estimator
-from fwdgrad.limits.learners import Learners
+from fwdgrad.limits.learners import Learners, rate_of_time
+from fwdgrad.limits.learning import CHECKED
 from fwdgrad.limits.levels import Functional, Level, Samples, believed, next_counts
 from fwdgrad.limits.options import checked_progress, entropy_of, integer, one, prepared, threads
 from fwdgrad.limits.report import digits
 from fwdgrad.limits.timed import OfTime, Timed, grid
+from fwdgrad.optimizers.base import positive
 from fwdgrad.optimizers.schedules import Rate
 from fwdgrad.system import System
 
@@ -36,7 +39,13 @@ DOMINANT = 0.05
 """A replica that makes such a part of error² is one of too few."""
 
 WILD = 1e6
-"""Where φ varies so many times as much as at the next smaller δt, learners diverge."""
+"""Where φ varies so many times as much as at a smaller δt, learners diverge."""
+
+ROUNDS = 6
+"""Rounds of replicas after which one of them should not make …"""
+
+RULES = 0.25
+"""… such a part of error², unless φ has no variance."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +178,7 @@ def multilevel(
 
     Raises:
         DeclarationError, ShapeError, UnknownNameError, NonFiniteError: as `learning`.
-        DataError: the functional does not return a number for each replica, or always the same one.
+        DataError: the functional does not return a number for each replica, or always the same one, or has no variance.
 
     Example:
         >>> import numpy as np, fwdgrad as fg
@@ -187,10 +196,11 @@ def multilevel(
             f"{who}: expected two or more dts, each a whole fraction of the one before, got "
             f"{(horizon / steps).tolist()}."
         )
-    if not (isinstance(tolerance, (int, float)) and 0 < tolerance < math.inf):
-        raise DeclarationError(f"{who}(tolerance=…): expected a positive number, got {tolerance!r}.")
+    tolerance = positive(f"{who}(tolerance)", tolerance, "give a standard error, such as 0.01")
     entropy, chosen = entropy_of(who, seed), prepared(who, one(who, estimator), "gaussian")
-    learners = Learners(timed, chosen, rate, BATCH, engine)
+    learners = Learners(
+        timed, chosen, rate_of_time(rate, "multilevel(rate)", np.linspace(0, horizon, CHECKED)), BATCH, engine
+    )
     if not learners.random:
         raise DeclarationError(f"{who}: {chosen.name} is not random; its E φ is φ. Use fg.Learner.")
     levels = [Level(learners, horizon, steps[max(k - 1, 0) : k + 1].tolist(), functional) for k in range(len(steps))]
@@ -205,10 +215,10 @@ def _run(
     levels[0].learners.prepare()
     samples, costs = Samples(levels, entropy), np.array([level.cost for level in levels])
     wanted = np.ceil(pilot * np.sqrt(costs[-1] / costs) / BATCH).astype(int)
+    rounds = itertools.count()
     with Progress(progress, int(wanted.sum()) * BATCH) as shown:
         while samples.fill(wanted, n_jobs, shown.add):
-            while _wild(samples.fine()):
-                samples.leave_out()
+            samples.leave_out(_wild(samples.fine()))
             fine, coarse, used = samples.fine(), samples.coarse(), dts[samples.first :]
             spread = float(np.max([np.ptp(f) for f in fine]))
             if spread == 0:
@@ -219,6 +229,12 @@ def _run(
                 )
             differences = [f - c for f, c in zip(fine, coarse, strict=True)]
             variances, errors = believed(differences, spread, used)
+            if next(rounds) >= ROUNDS and _dominance(differences, variances) > RULES:
+                raise DataError(
+                    f"multilevel: after {samples.steps:,} steps one replica still makes "
+                    f"{_dominance(differences, variances):.0%} of error², so φ has no variance to speak of.\n"
+                    "Take a φ that is bounded, such as a median's indicator, or np.clip of this one."
+                )
             asked = next_counts(np.array(list(map(len, fine))), variances, errors, samples.costs, tolerance)
             wanted = np.concatenate([wanted[: samples.first], np.ceil(asked / BATCH).astype(int)])
     counts, means = np.array(list(map(len, differences))), np.array([d.mean() for d in differences])
@@ -238,10 +254,17 @@ def _run(
     )
 
 
-def _wild(fine: list[np.ndarray]) -> bool:
-    """Whether learners diverge on the coarsest level, though their φ is finite."""
-    with np.errstate(over="ignore"):
-        return len(fine) > 1 and bool(np.var(fine[0]) > WILD * np.var(fine[1]) > 0)
+def _wild(fine: list[np.ndarray]) -> int:
+    """On how many of the coarsest levels learners diverge, though their φ is finite."""
+    with np.errstate(all="ignore"):
+        variances = np.array([np.var(f) for f in fine])
+    count = 0
+    for k in range(len(fine) - 1):
+        later = variances[k + 1 :]
+        least = np.min(later[later > 0], initial=np.inf)
+        if not variances[k] <= WILD * least:
+            count = k + 1
+    return count
 
 
 def _dominance(differences: list[np.ndarray], variances: np.ndarray) -> float:

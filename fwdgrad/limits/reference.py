@@ -20,6 +20,10 @@ TOLERANCE = 1e-12
 """Relative, of one step of the solver; in the end there are about eleven digits."""
 
 
+MOST = 300_000
+"""Evaluations of a right-hand side after which a solver is said to be stuck."""
+
+
 class Solution(NamedTuple):
     """Of the variational equations, at K times."""
 
@@ -157,11 +161,19 @@ def _solved(
 ) -> np.ndarray:
     from scipy.integrate import solve_ivp  # takes long to load
 
-    times, reached = np.asarray(times, float), 0.0
+    times, reached, asked = np.asarray(times, float), 0.0, 0
 
     def followed(t: float, flat: np.ndarray) -> np.ndarray:
-        nonlocal reached
-        reached = max(reached, t)
+        nonlocal reached, asked
+        reached, asked = max(reached, t), asked + 1
+        if asked > MOST:
+            raise NonFiniteError(
+                f"{timed.who}: the solver has not come further than t = {reached:g} after {MOST:,} evaluations.\n"
+                "Usual causes: a learning rate that is too large, or a system that is stiff. Take a smaller rate, or a "
+                "shorter horizon.",
+                step=asked,
+                quantity="the state",
+            )
         return slope(t, flat)
 
     with np.errstate(all="ignore"):

@@ -59,7 +59,9 @@ class Replicas:
         specs = self.influence.noise(self.layout)
         self.specs = tuple(s for s in specs if s.when == "step")
         self.start_specs = tuple(s for s in specs if s.when == "start")
-        self._one = self.influence.init(self.layout, tuple(np.ones(s.shape) for s in self.start_specs))
+        self._one = self.influence.init(
+            self.layout, tuple(np.ones(s.shape, self.layout.dtype) for s in self.start_specs)
+        )
         self.factors = tuple(k for k in FACTORS if k in getattr(self._one, "_fields", ()))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -117,7 +119,7 @@ class Replicas:
 
     @cached_property
     def _like(self) -> Any:
-        return self._carry(tuple(np.ones((self.count, *s.shape)) for s in self.start_specs))
+        return self._carry(tuple(np.ones((self.count, *s.shape), self.layout.dtype) for s in self.start_specs))
 
     @cached_property
     def _loop(self) -> Lockstep:

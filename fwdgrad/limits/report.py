@@ -13,7 +13,7 @@ import numpy as np
 from fwdgrad.errors import UnknownNameError, did_you_mean
 from fwdgrad.estimators import Estimator
 from fwdgrad.influence import RankOne
-from fwdgrad.limits.slopes import local_slopes, slope
+from fwdgrad.limits.slopes import FINEST, local_slopes, slope
 from fwdgrad.limits.unscaled import Unscaled
 
 __all__ = ["Refined", "Refinement", "digits"]
@@ -36,7 +36,10 @@ HAS_LIMIT = 0.15
 """A factor has a limit if E‖Δ‖² a step is of an order within this of 1, as of a Brownian path, and E‖·‖² of 0."""
 
 ENOUGH = 64
-"""Replicas from which on an order of E‖·‖² is known to about 0.1."""
+"""Replicas from which on an order of E‖·‖², over four δt, is known to about 0.1."""
+
+ROUGH = 0.2
+"""With such errors of the mean, the sizes of the factors change with δt as the integrator's do."""
 
 HAS_NONE = 0.5
 """It has none if the order of E‖·‖² is beyond this."""
@@ -60,6 +63,7 @@ class Refined:
         moved: for each factor, such as "v" and "w", E ‖Δ‖² per step, arrays (K,).
         sizes: E ‖·‖² of each factor at the horizon, arrays (K,).
         apart: √E ‖G̃ − G̃'‖² / ‖G‖ of neighbouring δt along the same Brownian path, shape (K − 1,); NaN for signs.
+        accuracy: as in `Refinement`.
     """
 
     label: str
@@ -74,6 +78,7 @@ class Refined:
     moved: dict[str, np.ndarray]
     sizes: dict[str, np.ndarray]
     apart: np.ndarray
+    accuracy: float
 
     @property
     def slopes(self) -> dict[str, float]:
@@ -82,7 +87,7 @@ class Refined:
 
     @property
     def growth(self) -> dict[str, float]:
-        """The order of each of `sizes` in δt, over the smallest four: 0 where a factor has a limit."""
+        """The order of each of `sizes` in δt, over the smallest four: 0 where a factor has a limit that is not 0."""
         return {k: slope(self.dts, v) for k, v in self.sizes.items()}
 
     @property
@@ -93,7 +98,7 @@ class Refined:
     @property
     def agrees(self) -> bool:
         """Whether the replicas' mean agrees with RTRL at every δt, within its intervals."""
-        return bool(np.all(self.agreement_interval[:, 0] <= FLOOR))
+        return bool(np.all(self.agreement_interval[:, 0] <= self.accuracy))
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +184,11 @@ class Refinement:
         e = self[label]
         if not e.random:
             worst = float(np.max(e.agreement_interval))
-            return "Not random; RTRL's at every δt." if worst <= FLOOR else f"Not random; off RTRL by {digits(worst)}."
+            return (
+                "Not random; RTRL's at every δt."
+                if worst <= e.accuracy
+                else f"Not random; off RTRL by {digits(worst)}."
+            )
         most = float(np.max(e.agreement_interval[:, 1]))
         if np.isnan(most):
             said = ["There are too few replicas to see a bias."]
@@ -191,10 +200,22 @@ class Refinement:
             if np.isnan(order):
                 continue  # it does not move
             orders = f"E‖Δ{name}‖² a step goes as δt^{order:.2f} and E‖{name}‖² as δt^{e.growth[name]:.2f}"
-            said.append(f"{orders}: {_verdict(e, name)}." if _of_rank_one(e) else f"{orders}.")
+            said.append(f"{orders}: {self._verdict(e, name)}." if _of_rank_one(e) else f"{orders}.")
         if not np.isnan(e.strong_order):
             said.append(f"Along one path, halving δt moves G̃ as δt^{e.strong_order:.2f}.")
         return " ".join(said)
+
+    def _verdict(self, e: Refined, factor: str) -> str:
+        """Whether a factor has a limit: from its motion and size, where the integrator's errors do not rule both."""
+        growth, few = e.growth[factor], e.matrices.shape[1] < ENOUGH or len(self.dts) < FINEST
+        if few or self.remarks or np.max(self.errors[-FINEST:]) > ROUGH:
+            why = "with so few replicas or δt" if few else "with δt as large as these"
+            return f"whether {factor} has a limit cannot be told {why}"
+        if abs(growth) > HAS_NONE:
+            return f"{factor} goes to 0" if growth > 0 else f"{factor} has no limit"
+        if abs(growth) < HAS_LIMIT and abs(e.slopes[factor] - 1) < HAS_LIMIT:
+            return f"{factor} has a limit"
+        return f"whether {factor} has a limit cannot be told on this ladder"
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
         """Error of the mean, motion a step, and variance, against δt. Needs matplotlib.
@@ -271,16 +292,6 @@ class Refinement:
 def _of_rank_one(e: Refined) -> bool:
     """Whether G̃ is a product of two factors that noise moves."""
     return isinstance(e.estimator.influence, (RankOne, Unscaled))
-
-
-def _verdict(e: Refined, factor: str) -> str:
-    if e.matrices.shape[1] < ENOUGH:
-        return f"with so few replicas it cannot be told whether {factor} has a limit"
-    if abs(e.growth[factor]) > HAS_NONE:
-        return f"{factor} has no limit"
-    if abs(e.growth[factor]) < HAS_LIMIT and abs(e.slopes[factor] - 1) < HAS_LIMIT:
-        return f"{factor} has a limit"
-    return f"whether {factor} has a limit cannot be told on this ladder"
 
 
 def digits(value: float) -> str:

@@ -171,16 +171,21 @@ class Timed:
 
     def _signal(self, label: str, signal: OfTime, t: float, like: Any) -> Any:
         value = signal(t)
-        if value is None:
-            raise ShapeError(f"{self.who}: expected {label} to return {_kind(like)} at all times; None at t = {t:g}.")
+        wrong = ShapeError(f"{self.who}: expected {label} to return {_kind(like)}, got {value!r} at t = {t:g}.")
         keys = sorted(like) if isinstance(like, dict) else None
         if (sorted(value) if isinstance(value, Mapping) else None) != keys:
-            raise ShapeError(f"{self.who}: expected {label} to return {_kind(like)}, got {value!r} at t = {t:g}.")
-        leaves = flatten({k: value[k] for k in like} if isinstance(like, dict) else [value])
-        made = [np.asarray(v, e.dtype) for v, e in zip(leaves, flatten(like), strict=True)]
-        for v, e in zip(made, flatten(like), strict=True):
-            if v.shape != e.shape or not np.all(np.isfinite(v)):
-                raise ShapeError(f"{self.who}: expected {label} to return {_kind(like)}, got {value!r} at t = {t:g}.")
+            raise wrong
+        leaves = [value[k] for k in like] if isinstance(like, dict) else [value]
+        made = []
+        for leaf, e in zip(leaves, flatten(like), strict=True):
+            try:
+                v = np.asarray(leaf)
+                v = v if np.iscomplexobj(v) else v.astype(e.dtype)
+            except (TypeError, ValueError):
+                raise wrong from None
+            if np.iscomplexobj(v) or v.shape != e.shape or not np.all(np.isfinite(v)):
+                raise wrong
+            made.append(v)
         return unflatten(like, made)
 
 
