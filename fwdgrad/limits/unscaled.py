@@ -17,8 +17,8 @@ class Unscaled:
     """G̃ = v wᵀ by v ← A v + ε, w ← w + Bᵀε: the reduction of `RankOne` with ρ = ρ̄ = 1.
 
     Its mean is exact as well (NoBackTrack paper, Prop. 1). With B of size δt, v moves by O(1) a step however small δt
-    is, and w by O(δt): neither has a limit. Their product has one all the same, with more variance than is needed: a
-    constant factor in ρ drops out of it. For tests and studies, not for learning.
+    is, and w by O(δt): v has no limit, and w goes to 0. Their product has one all the same, with more variance than is
+    needed: a constant factor in ρ drops out of it. For tests and studies, not for learning.
 
     Args:
         signs: "signs" or "normal", the distribution of the noise.
