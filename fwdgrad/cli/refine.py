@@ -11,8 +11,7 @@ import numpy as np
 from fwdgrad.cli.builders import Builder
 from fwdgrad.errors import DataError, DeclarationError, NonFiniteError
 from fwdgrad.estimators import RTRL
-from fwdgrad.influence import RankOne
-from fwdgrad.limits import Law, Multilevel, Refined, Refinement, diffusion, learning, multilevel, refine, same_law
+from fwdgrad.limits import Law, Multilevel, Refinement, diffusion, learning, multilevel, refine, same_law
 from fwdgrad.limits.diffusion import SCALES
 from fwdgrad.limits.learners import Learners
 from fwdgrad.limits.report import digits
@@ -123,7 +122,7 @@ def run(options: argparse.Namespace) -> None:
     names = [name.strip() for name in options.estimators.split(",")]
     with_rescaling = refine(system, x_of_t, horizon, dts, names, options.replicas, options.noise, **common)
     print(with_rescaling)
-    ranked = [n for n, e in zip(names, with_rescaling.estimates.values(), strict=True) if _of_rank_one(e)]
+    ranked = [n for n, e in zip(names, with_rescaling.estimates.values(), strict=True) if e.of_rank_one]
     if not ranked:
         print("\nNone of these is random and of rank one, so that is all. Ask for nobacktrack or uoro for the rest.")
         if options.plot:
@@ -164,10 +163,6 @@ def _input(system: System, horizon: float, wave: float) -> OfTime | None:
             raise DeclarationError(f"--wave {wave:g}: {system.name} has no input to add a wave to.")
         return None
     return lambda t: map_leaves(lambda leaf: leaf + wave * np.sin(6 * np.pi * t / horizon), system.x)
-
-
-def _of_rank_one(e: Refined) -> bool:
-    return e.random and isinstance(e.estimator.influence, RankOne)
 
 
 def _print_laws(found: Refinement, limit: np.ndarray) -> None:

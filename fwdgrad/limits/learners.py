@@ -24,6 +24,9 @@ from fwdgrad.trees import flatten, map_leaves, unflatten
 
 __all__ = ["Learners", "rate_of_time"]
 
+CHECKED = 257
+"""Times at which a rate is looked at before it is used."""
+
 
 class Learners:
     """R learners of one system by dθ = −η(t) g dt, side by side, each with noise of its own.
@@ -143,8 +146,8 @@ class Learners:
         return Lockstep(step, flatten(like[0]), flatten(rows), name, self._engine)
 
 
-def rate_of_time(rate: Any, subject: str, times: Any = (0.0,)) -> Rate:
-    """A rate that is a number, or a function of the time; checked at these times.
+def rate_of_time(rate: Any, subject: str, horizon: float = 0.0) -> Rate:
+    """A rate that is a number, or a function of the time; checked from 0 to the horizon.
 
     Raises:
         DeclarationError: it is no number or function, or gives something else than numbers from 0 on.
@@ -152,7 +155,7 @@ def rate_of_time(rate: Any, subject: str, times: Any = (0.0,)) -> Rate:
     mend = "give a number per unit of time, such as 0.1, or a function of the time: lambda t: 0.1 * np.exp(-t)"
     if not callable(rate):
         return positive(subject, rate, mend)
-    for t in times:
+    for t in np.linspace(0, horizon, CHECKED) if horizon else (0.0,):
         expected = f"a finite scalar ≥ 0 at t = {t:g}"
         try:
             with np.errstate(all="ignore"):

@@ -26,9 +26,6 @@ __all__ = ["Law", "learning"]
 BATCH = 64
 """Replicas that learn side by side."""
 
-CHECKED = 257
-"""Times at which a rate is looked at before it is used."""
-
 POINTS = 24
 """Times that are recorded, at most."""
 
@@ -181,7 +178,7 @@ def learning(
     common = math.gcd(*steps.tolist())
     points = max(d for d in range(1, POINTS + 1) if common % d == 0)
     times = horizon / points * np.arange(1, points + 1)
-    rate = rate_of_time(rate, "learning(rate)", np.linspace(0, horizon, CHECKED))
+    rate = rate_of_time(rate, "learning(rate)", horizon)
     learners = Learners(timed, chosen, rate, min(BATCH, count), engine)
     if not learners.random:
         raise DeclarationError(f"learning: {chosen.name} is not random, so there is no law. RTRL is always part of it.")

@@ -21,7 +21,6 @@ from fwdgrad.compare.replicas import Progress
 from fwdgrad.errors import DataError, DeclarationError
 from fwdgrad.estimators import Estimator
 from fwdgrad.limits.learners import Learners, rate_of_time
-from fwdgrad.limits.learning import CHECKED
 from fwdgrad.limits.levels import Functional, Level, Samples, believed, next_counts
 from fwdgrad.limits.options import checked_progress, entropy_of, integer, one, prepared, threads
 from fwdgrad.limits.report import digits
@@ -198,9 +197,7 @@ def multilevel(
         )
     tolerance = positive(f"{who}(tolerance)", tolerance, "give a standard error, such as 0.01")
     entropy, chosen = entropy_of(who, seed), prepared(who, one(who, estimator), "gaussian")
-    learners = Learners(
-        timed, chosen, rate_of_time(rate, "multilevel(rate)", np.linspace(0, horizon, CHECKED)), BATCH, engine
-    )
+    learners = Learners(timed, chosen, rate_of_time(rate, "multilevel(rate)", horizon), BATCH, engine)
     if not learners.random:
         raise DeclarationError(f"{who}: {chosen.name} is not random; its E φ is φ. Use fg.Learner.")
     levels = [Level(learners, horizon, steps[max(k - 1, 0) : k + 1].tolist(), functional) for k in range(len(steps))]
@@ -229,10 +226,11 @@ def _run(
                 )
             differences = [f - c for f, c in zip(fine, coarse, strict=True)]
             variances, errors = believed(differences, spread, used)
-            if next(rounds) >= ROUNDS and _dominance(differences, variances) > RULES:
+            dominance = _dominance(differences, variances)
+            if next(rounds) >= ROUNDS and dominance > RULES:
                 raise DataError(
                     f"multilevel: after {samples.steps:,} steps one replica still makes "
-                    f"{_dominance(differences, variances):.0%} of error², so φ has no variance to speak of.\n"
+                    f"{dominance:.0%} of error², so φ has no variance to speak of.\n"
                     "Take a φ that is bounded, such as a median's indicator, or np.clip of this one."
                 )
             asked = next_counts(np.array(list(map(len, fine))), variances, errors, samples.costs, tolerance)
@@ -250,7 +248,7 @@ def _run(
         costs=samples.costs,
         steps=samples.steps,
         plain_variance=_plain_variance(fine, coarse),
-        dominance=_dominance(differences, variances),
+        dominance=dominance,
     )
 
 

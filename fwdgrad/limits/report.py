@@ -81,6 +81,11 @@ class Refined:
     accuracy: float
 
     @property
+    def of_rank_one(self) -> bool:
+        """Whether G̃ is a product of two factors that noise moves."""
+        return isinstance(self.estimator.influence, (RankOne, Unscaled))
+
+    @property
     def slopes(self) -> dict[str, float]:
         """The order of each of `moved` in δt, over the smallest four: 1 where a factor has a limit."""
         return {k: slope(self.dts, v) for k, v in self.moved.items()}
@@ -200,7 +205,7 @@ class Refinement:
             if np.isnan(order):
                 continue  # it does not move
             orders = f"E‖Δ{name}‖² a step goes as δt^{order:.2f} and E‖{name}‖² as δt^{e.growth[name]:.2f}"
-            said.append(f"{orders}: {self._verdict(e, name)}." if _of_rank_one(e) else f"{orders}.")
+            said.append(f"{orders}: {self._verdict(e, name)}." if e.of_rank_one else f"{orders}.")
         if not np.isnan(e.strong_order):
             said.append(f"Along one path, halving δt moves G̃ as δt^{e.strong_order:.2f}.")
         return " ".join(said)
@@ -287,11 +292,6 @@ class Refinement:
             rows.append(("slope", "", f"δt^{self.order:.2f}", "", "", "", *last, *strong))
         widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
         return ["  " + "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
-
-
-def _of_rank_one(e: Refined) -> bool:
-    """Whether G̃ is a product of two factors that noise moves."""
-    return isinstance(e.estimator.influence, (RankOne, Unscaled))
 
 
 def digits(value: float) -> str:
