@@ -62,17 +62,14 @@ def parse_anbn(text, k, l):  # noqa: E741
 def parse_brackets(text, s, k, a):
     """(bracketed, between) of every complete line; ValueError unless the text is lines of the grammar."""
     letters = "".join(brackets_alphabet(a).characters[3:])
-    line = re.compile(rf"\[([{letters}]{{{s}}})\]([{letters}]{{{k}}})\1\n")
-    period = 2 * s + k + 3
+    line = re.compile(rf"\[([{letters}]{{{s}}})\]([{letters}]{{{k}}})\[\1\]\n")
+    period = len("[]" * 2 + "\n") + 2 * s + k
     found = []
     for start in range(0, len(text), period):
         piece = text[start : start + period]
-        # A cut line is completed: brackets and newline by position, free letters by any, repeats from the brackets.
-        for position in range(len(piece), period):
-            if position == 0 or position == s + 1 or position == period - 1:
-                piece += "[" if position == 0 else "]" if position == s + 1 else "\n"
-            else:
-                piece += piece[position - s - k - 1] if position >= s + 2 + k else letters[0]
+        # A cut line is completed: free letters by any, the rest follows from them.
+        free = piece[1 : s + 1].ljust(s, letters[0]), piece[s + 2 : s + 2 + k].ljust(k, letters[0])
+        piece += "[{0}]{1}[{0}]\n".format(*free)[len(piece) :]
         head = line.fullmatch(piece)
         if head is None:
             raise ValueError(f"no line of the grammar: {piece!r}")
@@ -132,7 +129,24 @@ def test_distant_brackets_is_the_grammar(s, k, a, length):
     symbols = distant_brackets(s, k, a, length, rng(s + k))
     assert symbols.shape == (length,)
     assert symbols.dtype == np.int64
-    assert len(parse_brackets(brackets_alphabet(a).decode(symbols), s, k, a)) == length // (2 * s + k + 3)
+    assert len(parse_brackets(brackets_alphabet(a).decode(symbols), s, k, a)) == length // (2 * s + k + 5)
+
+
+def test_distant_brackets_is_the_sample_of_the_paper():
+    """Figure 3b of Tallec and Ollivier 2018: lines such as [a]bcdef[a]; 6 log2(10)/12 bits per character."""
+    text = brackets_alphabet(10).decode(distant_brackets(1, 5, 10, 24, rng()))
+    assert text == "[i]gfcda[i]\n[a]abigj[a]\n"
+    assert distant_brackets_entropy(1, 5, 10) == pytest.approx(6 * math.log2(10) / 12) == pytest.approx(1.661, abs=5e-4)
+
+
+@pytest.mark.parametrize(("s", "k", "a"), [(1, 0, 2), (1, 1, 2), (2, 1, 2), (1, 2, 3)])
+def test_distant_brackets_entropy_by_enumeration(s, k, a):
+    """The entropy of a whole line among all lines of the grammar, each as likely, over its length."""
+    lines = parse_brackets(brackets_alphabet(a).decode(distant_brackets(s, k, a, 20_000, rng())), s, k, a)
+    assert len(set(lines)) == a ** (s + k)  # all of them come
+    assert math.log2(len(set(lines))) / len("[]" * 2 + "\n" + "x" * (2 * s + k)) == pytest.approx(
+        distant_brackets_entropy(s, k, a)
+    )
 
 
 def test_distant_brackets_letters_are_uniform_and_independent():
@@ -149,7 +163,7 @@ def test_distant_brackets_letters_are_uniform_and_independent():
 def test_a_corrupted_distant_brackets_fails_the_parser():
     """Negative control: a changed bracket, newline, bracketed letter or repeat is noticed; a free letter is free."""
     s, k, a = 2, 3, 4
-    period = 2 * s + k + 3
+    period = 2 * s + k + 5
     symbols = distant_brackets(s, k, a, 10 * period, rng())
     alphabet = brackets_alphabet(a)
     for position in range(len(symbols)):
@@ -291,7 +305,7 @@ def test_anbn_entropy_is_the_published_number():
 @pytest.mark.parametrize(("s", "k", "a"), [(1, 5, 10), (3, 0, 2), (2, 4, 62), (1, 3, 1)])
 def test_distant_brackets_entropy_is_what_an_ideal_model_pays(s, k, a):
     """By counting: log2(a) for every free letter of a line, nothing for the rest."""
-    length = 50 * (2 * s + k + 3)
+    length = 50 * (2 * s + k + 5)
     lines = parse_brackets(brackets_alphabet(a).decode(distant_brackets(s, k, a, length, rng())), s, k, a)
     paid = sum(math.log2(a) * len(bracketed + between) for bracketed, between in lines)
     assert paid / length == pytest.approx(distant_brackets_entropy(s, k, a))

@@ -114,10 +114,10 @@ def brackets_alphabet(a: int) -> Alphabet:
 def distant_brackets(s: int, k: int, a: int, length: int, rng: np.random.Generator) -> Symbols:
     r"""The text "distant brackets" (s, k, a): what stood between brackets comes back k characters later.
 
-    Repeatedly: write ``[``, s random letters out of `a`, ``]``, k random letters, the first s letters again, a newline.
-    Symbols are those of ``brackets_alphabet(a)``. The last line is cut where the length is reached.
+    Repeatedly: write ``[``, s random letters out of `a`, ``]``, k random letters, ``[``, the first s letters again,
+    ``]``, a newline. Symbols are those of ``brackets_alphabet(a)``. The last line is cut where the length is reached.
 
-    Source: Tallec and Ollivier 2018, section 6 and figure 3b; (1, 5, 10) there.
+    Source: Tallec and Ollivier 2018, section 6 and the sample in figure 3b; (1, 5, 10) there.
 
     Cost: O(length), vectorised.
 
@@ -135,31 +135,32 @@ def distant_brackets(s: int, k: int, a: int, length: int, rng: np.random.Generat
         DeclarationError: an argument outside the ranges above.
 
     Example:
-        >>> symbols = distant_brackets(1, 5, 10, 20, np.random.default_rng(0))
+        >>> symbols = distant_brackets(1, 5, 10, 24, np.random.default_rng(0))
         >>> brackets_alphabet(10).decode(symbols)
-        '[i]gfcdai\n[a]abigja\n'
+        '[i]gfcda[i]\n[a]abigj[a]\n'
     """
     s, k, a = _brackets_sizes(s, k, a, "distant_brackets")
     length = integer_arg(length, "distant_brackets", "length", least=1)
     rng = generator_arg(rng, "distant_brackets")
     newline, left, right = 0, 1, 2
-    period = 2 * s + k + 3
+    period = _brackets_period(s, k)
     lines = np.empty((-(-length // period), period), np.int64)
     letters = rng.integers(0, a, size=(len(lines), s + k)) + 3
-    lines[:, 0] = left
-    lines[:, 1 : s + 1] = letters[:, :s]
-    lines[:, s + 1] = right
-    lines[:, s + 2 : s + 2 + k] = letters[:, s:]
-    lines[:, s + 2 + k : -1] = letters[:, :s]
+    again = s + 2 + k
+    for start in (0, again):
+        lines[:, start] = left
+        lines[:, start + 1 : start + 1 + s] = letters[:, :s]
+        lines[:, start + 1 + s] = right
+    lines[:, s + 2 : again] = letters[:, s:]
     lines[:, -1] = newline
     return lines.ravel()[:length]
 
 
 def distant_brackets_entropy(s: int, k: int, a: int) -> float:
-    """Entropy rate of `distant_brackets` in bits per character: (s + k) log2(a) / (2s + k + 3).
+    """Entropy rate of `distant_brackets` in bits per character: (s + k) log2(a) / (2s + k + 5).
 
-    A line holds s + k free letters among its 2s + k + 3 characters. Without memory for the bracketed letters the rate
-    is (2s + k) log2(a) / (2s + k + 3).
+    A line holds s + k free letters among its 2s + k + 5 characters; brackets, newline and the repeated letters follow
+    from what came before. Without memory for the bracketed letters the rate is (2s + k) log2(a) / (2s + k + 5).
 
     Args:
         s: letters to be repeated, at least 1.
@@ -174,10 +175,10 @@ def distant_brackets_entropy(s: int, k: int, a: int) -> float:
 
     Example:
         >>> round(distant_brackets_entropy(1, 5, 10), 3)
-        1.993
+        1.661
     """
     s, k, a = _brackets_sizes(s, k, a, "distant_brackets_entropy")
-    return (s + k) * float(np.log2(a)) / (2 * s + k + 3)
+    return (s + k) * float(np.log2(a)) / _brackets_period(s, k)
 
 
 def copy_task(
@@ -240,6 +241,11 @@ def _anbn_range(k: object, l: object, who: str) -> tuple[int, int]:  # noqa: E74
             f"{who}: expected k <= l (n is drawn in k .. l), got k={low} and l={high}.\nMend: exchange them."
         )
     return low, high
+
+
+def _brackets_period(s: int, k: int) -> int:
+    """Characters of a line: s letters twice, k between, two pairs of brackets, a newline."""
+    return 2 * s + k + 5
 
 
 def _brackets_sizes(s: object, k: object, a: object, who: str) -> tuple[int, int, int]:
