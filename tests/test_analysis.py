@@ -117,10 +117,47 @@ def test_the_budget_changes_the_choice():
     tight = fg.analyze(rnn, fg.Budget(floor=1e9, nbytes=1000))
     assert tight.choice == fg.NoBackTrack()
     assert "exact gradients would keep 43k bytes (budget 1000)" in tight.reason
-    none = fg.analyze(lotka_volterra(), fg.Budget(ratio=0, floor=0))
-    assert none.choice != fg.RTRL()
+    none = fg.analyze(rnn, fg.Budget(ratio=0, floor=0))
+    assert none.choice == fg.NoBackTrack()
     assert "(budget 0)" in none.reason
     assert fg.analyze(low_rank(), fg.Budget(float("inf"), 0, float("inf"))).choice == fg.RTRL()
+
+
+def field(n: int, count: int, dt: float | None = 0.1) -> fg.System:
+    """A ring of n cells with `count` numbers that each feed all of them."""
+
+    def F(h: Any, x: Any, p: Any) -> Any:
+        around = np.roll(h, 1) - 2 * h + np.roll(h, -1)
+        return sum(p[f"c{k}"] * np.tanh(around * (k + 1)) for k in range(count)) + (h if dt is None else 0.0)
+
+    return fg.System(F, None, np.linspace(0, 1, n), {f"c{k}": 0.1 for k in range(count)}, dt=dt)
+
+
+@pytest.mark.parametrize("dt", [None, 0.1])
+@pytest.mark.parametrize("count", [1, 4, 8])
+@pytest.mark.parametrize("n", [10, 1000, 5000])
+def test_a_handful_of_numbers_is_learned_exactly_whatever_the_size_and_the_budget(n, count, dt):
+    system = field(n, count, dt)
+    for budget in (fg.Budget(), fg.Budget(ratio=0, floor=0), fg.Budget(nbytes=0)):
+        structure = fg.analyze(system, budget)
+        assert structure.choice.name in ("RTRL", "SparseRTRL"), structure.reason
+    assert fg.analyze(field(n, 40, dt), fg.Budget(ratio=0, floor=0)).choice.name == "UORO"
+
+
+@pytest.mark.parametrize("n", [300, 3000])
+def test_exact_gradients_that_cost_about_as_much_as_a_random_estimate_are_taken(n):
+    """As many numbers as cells, each of which stays where it is: the closed pattern is as small as an estimate."""
+
+    def F(h: Any, x: Any, p: Any) -> Any:
+        return np.tanh(p["a"] * h + p["b"])
+
+    system = fg.System(F, None, np.zeros(n), {"a": np.ones(n), "b": np.ones(n)})
+    structure = fg.analyze(system, fg.Budget(0, 0))
+    costs = {c.label: c.multiply_adds for c in structure.candidates}
+    assert costs["SparseRTRL"] < 2.5 * costs["NoBackTrack"]
+    assert structure.choice == fg.SparseRTRL()
+    assert "NoBackTrack, which is random" in structure.reason
+    assert fg.analyze(system, fg.Budget(0, 0, 0)).choice == fg.NoBackTrack()
 
 
 @pytest.mark.parametrize("label", ["ratio", "floor", "nbytes"])

@@ -10,7 +10,7 @@ import numpy as np
 
 from fwdgrad.analysis.candidates import Candidate, size_of
 from fwdgrad.errors import DeclarationError
-from fwdgrad.estimators import TBPTT, UORO, Estimator, NoBackTrack
+from fwdgrad.estimators import TBPTT, Estimator
 from fwdgrad.structure import Patterns
 from fwdgrad.system import System
 
@@ -23,9 +23,22 @@ MOSTLY = 0.6
 """Its mixed form is taken if the leaves whose rows are cheap hold at least this share of the parameters."""
 
 
+HANDFUL = 8
+"""With at most this many numbers to learn exact gradients are taken whatever they cost.
+
+A random estimate costs as much as two or three columns of ∂h/∂θ, and its variance is that of all columns together.
+"""
+
+NEAR = 2.5
+"""Exact gradients are taken if they cost at most this many times what the random estimate does."""
+
+
 @dataclass(frozen=True)
 class Budget:
     """What exact gradients may cost before a random estimate is preferred.
+
+    However small it is, exact gradients are taken where they are about as cheap as the random estimate would be (at
+    most 2.5 times as many multiply-adds, within `nbytes`), and for at most eight numbers to learn.
 
     Args:
         ratio: multiply-adds per step, as a multiple of those of one-step truncation (which every estimator contains).
@@ -58,7 +71,10 @@ class Budget:
 def choose(
     system: System, patterns: Patterns, closed: int, candidates: Sequence[Candidate], budget: Budget
 ) -> tuple[Estimator, str]:
-    """The cheapest exact estimator if it fits the budget, else the least noisy unbiased one that stays cheap; and why.
+    """The cheapest exact estimator where it is affordable, else the least noisy unbiased one that is cheap; and why.
+
+    Exact gradients are affordable within the budget, at no more than `NEAR` times the cost of the random estimate that
+    would take their place, and always for a `HANDFUL` of numbers to learn.
 
     Args:
         system: as declared.
@@ -71,36 +87,42 @@ def choose(
     if not p:
         return TBPTT(1), "no learned parameter feeds the state, so the direct gradient is all there is."
     by = {c.label: c for c in candidates}
-    allowed = max(budget.ratio * by["TBPTT(1)"].multiply_adds, budget.floor)
     exact = min([by["RTRL"]] + [by["SparseRTRL"]] * (closed < n * p), key=lambda c: c.multiply_adds)
-    if exact.multiply_adds <= allowed and exact.nbytes <= budget.nbytes:
-        where = "" if exact.label == "RTRL" else f" on its closed pattern ({closed:,} of {n * p:,} entries)"
-        return (
-            exact.make(),
-            f"exact gradients{where} cost {short(exact.multiply_adds)} multiply-adds a step, "
-            f"within the budget of {short(allowed)}.",
-        )
+    label, why = _random(system, patterns, p)
+    random = by[label]
+    where = "" if exact.label == "RTRL" else f" on its closed pattern ({closed:,} of {n * p:,} entries)"
+    costs = f"exact gradients{where} cost {short(exact.multiply_adds)} multiply-adds a step"
+    allowed = max(budget.ratio * by["TBPTT(1)"].multiply_adds, budget.floor)
+    fits = exact.nbytes <= budget.nbytes
+    if fits and exact.multiply_adds <= allowed:
+        return exact.make(), f"{costs}, within the budget of {short(allowed)}."
+    if fits and exact.multiply_adds <= NEAR * random.multiply_adds:
+        return exact.make(), f"{costs}, and {random.label}, which is random, {short(random.multiply_adds)}."
+    if p <= HANDFUL:
+        return exact.make(), f"{costs}, and for {p} number{'s' * (p > 1)} to learn no random estimate is as good."
     refused = (
         f"exact gradients would cost {short(exact.multiply_adds)} multiply-adds a step (budget {short(allowed)})"
         if exact.multiply_adds > allowed
         else f"exact gradients would keep {short(exact.nbytes)} bytes (budget {short(budget.nbytes)})"
     )
+    return random.make(), f"{refused}; {why}"
+
+
+def _random(system: System, patterns: Patterns, p: int) -> tuple[str, str]:
+    """The label of the unbiased random estimator to take if none is exact, and why that one."""
     rows = sum(family.count for family in patterns.row_families)
     if rows <= FEW:
         products = "one backward product gives" if rows == 1 else f"{rows} backward products give"
-        return NoBackTrack(), f"{refused}; {products} all rows of ∂F/∂θ, so every state variable has its own scale."
+        return "NoBackTrack", f"{products} all rows of ∂F/∂θ, so every state variable has its own scale."
     sparse = size_of(patterns, patterns.sparse_leaves)
     dense = some_of([k for k in patterns.influential if k not in patterns.sparse_leaves])
+    why = f"each entry of {dense} feeds many state variables"
     if sparse >= MOSTLY * p:
-        return (
-            NoBackTrack(scale="mixed"),
-            f"{refused}; each entry of {dense} feeds many state variables, but the other leaves "
-            f"({100 * sparse // p} % of the parameters) give every state variable its scale.",
-        )
-    why = f"{refused}; each entry of {dense} feeds many state variables"
+        share = f"the other leaves ({100 * sparse // p} % of the parameters) give every state variable its scale."
+        return "NoBackTrack, mixed", f"{why}, but {share}"
     if system.dt is not None:
-        return UORO(scale="probe"), f"{why}, and state variables of a differential equation have unlike scales."
-    return UORO(), f"{why}, so only black-box products are cheap."
+        return "UORO, probe-scaled", f"{why}, and state variables of a differential equation have unlike scales."
+    return "UORO", f"{why}, so only black-box products are cheap."
 
 
 def some_of(names: Sequence[str], most: int = 3) -> str:
