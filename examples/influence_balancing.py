@@ -33,8 +33,7 @@ RUNAWAY = 1e15
 def learning_curve(estimator, options, label):
     """Steps and mean losses, block by block, and the learned θ."""
     system = systems.influence_balancing(options.units, options.minus)
-    # The rate at step t is η/(1 + √t). The optimizer counts updates, and with a window there is one every T steps.
-    rate = fg.schedules.inverse_sqrt(options.rate, math.sqrt(estimator.window.length))
+    rate = fg.schedules.inverse_sqrt(options.rate, 1.0)  # η/(1 + √t), with t the number of samples
     learner = fg.Learner(system, estimator, fg.SGD(rate), seed=options.seed)
     steps, losses = [], []
     with tqdm(total=options.steps, desc=f"{label:18}", unit="step", unit_scale=True) as bar:

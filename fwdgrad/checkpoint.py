@@ -22,7 +22,7 @@ from fwdgrad.optimizers import schedules
 
 __all__ = ["describe", "read", "rebuild", "write"]
 
-FORMAT = 2
+FORMAT = 3
 
 
 def write(path: str | os.PathLike[str], arrays: dict[str, np.ndarray], description: dict[str, Any]) -> None:

@@ -130,9 +130,9 @@ class Execution:
         """(cotangent, *sums) behind the last step."""
         return tuple(np.zeros_like(leaf) for leaf in flatten(self._derivatives))
 
-    def apply(self, carry: Flat, derivatives: Flat) -> Flat:
-        """(*carry, health): the update at the end of a window."""
-        return self.function("apply")(*carry, *derivatives)
+    def apply(self, carry: Flat, derivatives: Flat, samples: int) -> Flat:
+        """(*carry, health): the update at the end of a window, from the losses of so many samples."""
+        return self.function("apply")(*carry, *derivatives, np.array(samples, float))
 
     def advance(self, carry: Flat, states: Any, x: Sequence[Any], value: Any, noise: Sequence[Any]) -> Flat:
         """(*influence, health) after consecutive steps."""
@@ -249,6 +249,7 @@ class Execution:
                 ["states", *leaf_names(system.given, "xs"), *leaf_names(system.y, "ys"), "counted", "factor", "alive"],
             ),
             "derivatives": (self._derivatives, ["cotangent", *(f"sum_{k}" for k in system.trainable)]),
+            "samples": (np.ones(()), ["samples"]),
         }
         kinds: dict[str, tuple[Callable[..., Any], str]] = {
             "learn": (steps.learn, "carry x y noise"),
@@ -258,7 +259,7 @@ class Execution:
             "predict": (lambda c, x: steps.predict(c.h, c.params, x), "carry x"),
             "replay": (lambda c, xs, alive: steps.replay(c.h, c.params, xs, alive), "carry inputs alive"),
             "backward": (lambda c, segment, d: steps.backward(c.params, segment, *d), "carry segment derivatives"),
-            "apply": (lambda c, d: steps.apply(c, *d), "carry derivatives"),
+            "apply": (lambda c, d, samples: steps.apply(c, *d, samples), "carry derivatives samples"),
             "advance": (
                 lambda c, states, xs, value, noise: steps.advance(c, states, xs, value, noise),
                 "carry states inputs value noise",

@@ -20,7 +20,8 @@ import numpy as np
 from fwdgrad.errors import DataError, DeclarationError, ShapeError
 from fwdgrad.influence.reduction import reduce, scales
 from fwdgrad.optimizers.base import is_number
-from fwdgrad.optimizers.schedules import Rate, constant, inverse_power
+from fwdgrad.optimizers.rates import Rate
+from fwdgrad.optimizers.schedules import constant, inverse_power
 
 __all__ = ["OnlineEM", "Parameters", "Statistics"]
 

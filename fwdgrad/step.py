@@ -142,11 +142,15 @@ class Steps:
         """Back through a segment, from the derivatives behind it to those before it."""
         return backpropagate(self.model, params, segment, cotangent, sums)
 
-    def apply(self, carry: Carry, cotangent: Any, sums: Leaves) -> tuple[Carry, Any]:
+    def apply(self, carry: Carry, cotangent: Any, sums: Leaves, samples: Any) -> tuple[Carry, Any]:
         """One update, from the derivatives of a window's losses in the state it starts from, and in θ from there on.
 
-        `carry.influence` is that of the state the window starts from.
+        `carry.influence` is that of the state the window starts from. `samples` is the number of these losses: an
+        optimizer that counts samples is told of all but one, which its update counts.
         """
+        count = getattr(self.optimizer, "count", None)
+        if count is not None:
+            carry = carry._replace(optimizer=count(carry.optimizer, samples - 1.0))
         params, optimizer, health = self._update(carry, Coordinates(cotangent), sums)
         return carry._replace(params=params, optimizer=optimizer), health
 

@@ -27,7 +27,7 @@ def at_rest(units, minus, theta=0.5):
 
 def learner(estimator, rate=0.02, units=UNITS, minus=MINUS, seed=0):
     """From rest, with the learning rates of the paper: η/(1 + √t) with t counted in steps, not in windows."""
-    schedule = fg.schedules.inverse_sqrt(rate, np.sqrt(estimator.window.length))
+    schedule = fg.schedules.inverse_sqrt(rate, 1.0)
     made = fg.Learner(systems.influence_balancing(units, minus), estimator, fg.SGD(schedule), seed=seed)
     made.reset_state(at_rest(units, minus))
     return made

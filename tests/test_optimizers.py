@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from fwdgrad.errors import DeclarationError, ShapeError
-from fwdgrad.optimizers import SGD, AdaGrad, Adam, Optimizer, schedules
+from fwdgrad.checkpoint import describe, rebuild
+from fwdgrad.errors import DeclarationError, ShapeError, UnknownNameError
+from fwdgrad.optimizers import SGD, AdaGrad, Adam, Optimizer, PerLeaf, schedules
 from fwdgrad.optimizers.schedules import as_schedule
 
 ALL = [
@@ -23,6 +24,9 @@ ALL = [
     Adam(schedules.inverse_power(0.1), beta1=0.0, beta2=0.0),
     AdaGrad(0.1),
     AdaGrad(schedules.inverse_time(0.1, 0.5)),
+    SGD([0.1, schedules.inverse_time(0.1, 0.5), 0.02]),
+    Adam({"W": 0.1, "b": schedules.by_update(0.02), "a": 0.03}),
+    AdaGrad({"a": 0.1, "W": schedules.by_update(schedules.inverse_power(0.2)), "b": 0.03}),
 ]
 EVERY = pytest.mark.parametrize("opt", ALL, ids=lambda opt: repr(opt).split(" at 0x")[0])  # the same every time
 
@@ -166,9 +170,10 @@ def test_dtype_and_shape_are_kept(opt, dtype):
         for k, p in params.items():
             assert updates[k].dtype == dtype
             assert updates[k].shape == p.shape
-        assert state.t.dtype == np.float64
-        assert state.t.shape == ()
-        for tree in state[1:]:
+        for counted in (state.t, state.samples):
+            assert counted.dtype == np.float64
+            assert counted.shape == ()
+        for tree in state[2:]:
             assert all(tree[k].dtype == dtype and tree[k].shape == p.shape for k, p in params.items())
 
 
@@ -265,12 +270,13 @@ def test_operations_on_parameter_sized_arrays(opt, operations):
 
 @EVERY
 def test_optimizer_protocol(opt):
-    """Each fulfils the protocol, is frozen, and works for a system without parameters."""
+    """Each fulfils the protocol, is frozen, and works for a system without parameters, if it has no rates by leaf."""
     assert isinstance(opt, Optimizer)
     assert not isinstance(object(), Optimizer)
     with pytest.raises(dataclasses.FrozenInstanceError):
         opt.rate = 1.0
-    assert opt.update({}, opt.init({}), {})[0] == {}
+    if not isinstance(opt.rate, PerLeaf):
+        assert opt.update({}, opt.init({}), {})[0] == {}
 
 
 def test_configuration_is_plain():
@@ -338,6 +344,55 @@ def test_bad_hyperparameters(make, subject, got):
     four_lines(error, got)
 
 
+# ---- rates by leaf
+
+RATES = {"W": 0.1, "b": schedules.inverse_time(0.2, 0.5), "a": 0.03}
+
+
+@pytest.mark.parametrize("rates", [RATES, dict(reversed(RATES.items())), list(RATES.values()), tuple(RATES.values())])
+@pytest.mark.parametrize("kind", [SGD, Adam, AdaGrad])
+def test_rates_by_leaf_are_those_of_an_optimizer_for_each_leaf(kind, rates):
+    """As each leaf alone would learn with its rate; with two rates exchanged (negative control) it would not."""
+    params, grads = problem()
+    path = run(kind(rates), params, grads)
+
+    def alone(rates):
+        paths = [run(kind(r), {k: params[k]}, [{k: g[k]} for g in grads]) for k, r in rates.items()]
+        return [{k: v for leaf in step for k, v in leaf.items()} for step in zip(*paths, strict=True)]
+
+    assert gap(path, alone(RATES)) == 0
+    assert gap(path, alone({**RATES, "W": RATES["a"], "a": RATES["W"]})) > 1e-3
+
+
+@pytest.mark.parametrize("kind", [SGD, Adam, AdaGrad])
+def test_rates_by_leaf_are_held_to_the_leaves(kind):
+    """A leaf too many, too few or misspelt, and a rate that is none, are refused by name."""
+    params = problem()[0]
+    for rates, expected, got in (
+        ({"W": 1.0, "b": 1.0}, "every learned leaf", "none for a"),
+        ([1.0, 1.0], "3 rates, one for each learned leaf", "Got: 2"),
+        ([], "3 rates", "Got: 0"),
+        ({}, "every learned leaf", "none for W, b, a"),
+    ):
+        with pytest.raises(DeclarationError, match=expected) as error:
+            kind(rates).init(params)
+        four_lines(error, got)
+    with pytest.raises(UnknownNameError, match=r"no learned leaf 'V'"):
+        kind({"W": 1.0, "b": 1.0, "V": 1.0}).init(params)
+    with pytest.raises(UnknownNameError, match=r"Did you mean 'W'"):
+        kind({"w": 1.0, "b": 1.0, "a": 1.0}).init(params)
+    for rates, subject in (({"W": -1.0}, rf"{kind.__name__}\(rate\['W'\]\)"), ([0.1, "x"], r"\(rate\[1\]\)")):
+        with pytest.raises(DeclarationError, match=subject):
+            kind(rates)
+
+
+def test_rates_by_leaf_are_written_to_a_checkpoint():
+    """A file holds them, unless a schedule is a function of the user's."""
+    for rates in (RATES, list(RATES.values()), {"W": schedules.by_update(0.1), "b": 1, "a": 1}):
+        assert rebuild(json.loads(json.dumps(describe(Adam(rates)))), "optimizer") == Adam(rates)
+    assert "repr" in str(describe(SGD({"W": lambda t: 1 / t})))
+
+
 @pytest.mark.parametrize("opt", [SGD(0.1), Adam(), AdaGrad(0.1)], ids=repr)
 def test_bad_arrays(opt):
     """Parameters that cannot be trained, and gradients that are not the parameters', are refused."""
@@ -370,9 +425,10 @@ def test_eps_that_vanishes(opt, dtype):
 @EVERY
 def test_zero_gradient_gives_zero_update(opt):
     """0/ε, never 0/0."""
-    params = {"w": np.ones(2, dtype=np.float32)}
-    updates, _ = opt.update({"w": np.zeros(2, dtype=np.float32)}, opt.init(params), params)
-    np.testing.assert_array_equal(updates["w"], 0)
+    params = problem(np.float32)[0]
+    updates, _ = opt.update({k: np.zeros_like(p) for k, p in params.items()}, opt.init(params), params)
+    for update in updates.values():
+        np.testing.assert_array_equal(update, 0)
 
 
 def test_as_schedule():
@@ -389,3 +445,30 @@ def test_rates_of_other_types(kind):
     params, grads = problem(np.float32, steps=1)
     for make in (SGD, Adam, AdaGrad):
         assert gap(run(make(lambda t: kind(2)), params, grads), run(make(2.0), params, grads)) < 1e-6
+
+
+# ---- what t counts
+
+
+def test_a_schedule_counts_samples_and_one_by_update_updates():
+    """`count` moves t on for samples without an update, and leaves the corrections of Adam as they are."""
+    params, grads = problem()
+    rates = schedules.inverse_time(0.1, 0.5)
+
+    def windows_of(opt, samples):
+        state, theta, path = opt.init(params), params, []
+        for g in grads:
+            updates, state = opt.update(g, opt.count(state, samples - 1.0), theta)
+            theta = {k: theta[k] + updates[k] for k in theta}
+            path.append(theta)
+        return path
+
+    betas = (0.9, 0.999, 1e-8)
+    path = windows_of(Adam(rates), 4)
+    assert gap(path, literal_adam(params, grads, lambda t: float(rates(4.0 * t)), *betas)) < 1e-13
+    assert gap(path, literal_adam(params, grads, lambda t: float(rates(t)), *betas)) > 1e-3  # negative control
+    path = windows_of(Adam(schedules.by_update(rates)), 4)
+    assert gap(path, literal_adam(params, grads, lambda t: float(rates(t)), *betas)) < 1e-13
+    for kind in (SGD, AdaGrad):
+        quick = schedules.inverse_time(0.1, 2.0)
+        assert gap(windows_of(kind(rates), 4), run(kind(quick), params, grads)) < 1e-13

@@ -771,6 +771,13 @@ class Ascending(Heavy):
         return {k: -u for k, u in updates.items()}, state
 
 
+class Recounting(Heavy):
+    """Keeps a number more once it counts."""
+
+    def count(self, state: Any, samples: Any) -> Any:
+        return (state, samples)
+
+
 class Naming(Heavy):
     """Knows the parameters of its author only."""
 
@@ -792,6 +799,7 @@ OPTIMIZERS = {
     Misshapen: "update of W",
     Wide: r"update of W.\nExpected: float32",
     WideState: r"containers, shapes and dtypes.*\n.*float32",
+    Recounting: "containers, shapes and dtypes of the state after count",
     Inventing: "an update of what is no parameter",
     Normalised: "with zero gradients, .* is not finite",
     Judging: "tracing update fails with TracingError",

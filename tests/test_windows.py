@@ -290,6 +290,63 @@ def test_a_run_saved_in_the_middle_of_a_window_goes_on_bit_for_bit(estimator, cu
     assert np.array_equal(whole.state, pieces.state)
 
 
+# ---- what t of a schedule counts
+
+OBSERVED = [True, True, False, True, True, True, True, False, False, True, True]
+
+
+def drift(rate: Any, estimator: fg.Estimator, engine: str = "numpy") -> float:
+    """How far θ goes where every sample with a target has the gradient −1."""
+    system = fg.System(lambda h, x, p: h, lambda h, x, p: p["a"] + 0.0 * h, np.zeros(1), {"a": np.zeros(1)}, loss=_slope)
+    learner = fg.Learner(system, estimator, fg.SGD(rate), engine=engine)
+    learner.run(None, np.where(OBSERVED, 1.0, np.nan)[:, None])
+    learner.finish()
+    return float(learner.params["a"][0])
+
+
+def _slope(prediction: Any, target: Any) -> Any:
+    return -np.sum(prediction * target)
+
+
+@pytest.mark.parametrize("engine", ["numpy", "eager"])
+@pytest.mark.parametrize(
+    ("estimator", "ends"),
+    [
+        (fg.RTRL(), range(1, 12)),
+        (fg.TBPTT(1), range(1, 12)),
+        (fg.TBPTT(4), (4, 8, 11)),
+        (fg.TBPTT(6, stride=2), (2, 4, 6, 8, 10, 11)),
+        (fg.Hybrid(3), (3, 6, 9, 11)),
+        (fg.BPTT(), (11,)),
+    ],
+    ids=lambda v: getattr(v, "name", ""),
+)
+def test_a_schedule_counts_samples_with_a_target_whatever_the_window(estimator, ends, engine):
+    """At the end of a window, η is that of the number of samples learned from; `by_update` counts updates."""
+    seen = [sum(OBSERVED[:end]) for end in ends]
+    new = [b - a for a, b in itertools.pairwise([0, *seen])]
+    rate = fg.schedules.inverse_time(1.0, 0.5)
+    expected = sum(n * float(rate(s)) for n, s in zip(new, seen, strict=True) if n)
+    assert drift(rate, estimator, engine) == pytest.approx(expected, rel=1e-12)
+    counted = sum(n * float(rate(k)) for k, n in enumerate(filter(None, new), start=1))
+    assert drift(fg.schedules.by_update(rate), estimator, engine) == pytest.approx(counted, rel=1e-12)
+
+
+def test_a_schedule_counts_samples_up_to_a_random_end():
+    """As many as `BPTT` would, where the window ends last."""
+    rate = fg.schedules.inverse_time(1.0, 0.5)
+    seen: list[float] = []
+
+    def noted(t: Any) -> Any:
+        seen.append(float(t))
+        return rate(t)
+
+    drift(noted, fg.ARTBP(0.4), "eager")
+    assert seen[2:] == sorted(seen[2:])  # the first two are the declaration's
+    assert set(seen[2:]) <= set(range(1, sum(OBSERVED) + 1))
+    assert seen[-1] == sum(OBSERVED)
+
+
 @dataclass(frozen=True)
 class Exploding:
     """An optimizer whose third update is infinite, unless it is told to behave."""

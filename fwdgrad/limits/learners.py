@@ -17,7 +17,7 @@ from fwdgrad.limits.timed import Timed
 from fwdgrad.linear import TracedModel
 from fwdgrad.noise import NoiseStream
 from fwdgrad.optimizers.base import declaration_error, positive
-from fwdgrad.optimizers.schedules import Rate, rate_at
+from fwdgrad.optimizers.rates import Rate, rate_at
 from fwdgrad.program import scan
 from fwdgrad.step import Carry, Steps
 from fwdgrad.trees import flatten, map_leaves, unflatten

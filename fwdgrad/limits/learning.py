@@ -18,7 +18,7 @@ from fwdgrad.limits.reference import gradient_flow
 from fwdgrad.limits.report import digits
 from fwdgrad.limits.slopes import slope
 from fwdgrad.limits.timed import OfTime, Timed, grid
-from fwdgrad.optimizers.schedules import Rate, rate_at
+from fwdgrad.optimizers.rates import Rate, rate_at
 from fwdgrad.system import System
 
 __all__ = ["Law", "learning"]

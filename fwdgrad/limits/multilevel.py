@@ -26,7 +26,7 @@ from fwdgrad.limits.options import checked_progress, entropy_of, integer, one, p
 from fwdgrad.limits.report import digits
 from fwdgrad.limits.timed import OfTime, Timed, grid
 from fwdgrad.optimizers.base import positive
-from fwdgrad.optimizers.schedules import Rate
+from fwdgrad.optimizers.rates import Rate
 from fwdgrad.system import System
 
 __all__ = ["Multilevel", "multilevel"]

@@ -11,7 +11,7 @@ import numpy as np
 
 from fwdgrad.errors import DeclarationError
 from fwdgrad.optimizers import SGD, Evidence, InformationFilter, Informed, Setting
-from fwdgrad.optimizers.schedules import rate_at
+from fwdgrad.optimizers.rates import map_rate, rate_at
 
 __all__ = ["InTime", "InformationPerTime", "per_time"]
 
@@ -45,7 +45,7 @@ def per_time(optimizer: Any, dt: float) -> Any:
     if not (isinstance(dt, (int, float)) and 0 < dt < math.inf):
         raise DeclarationError(f"per_time(dt=…): expected a positive number, got {dt!r}.")
     if isinstance(optimizer, SGD):
-        return SGD(InTime(optimizer.rate, dt, dt) if callable(optimizer.rate) else optimizer.rate * dt)
+        return SGD(map_rate(lambda rate: InTime(rate, dt, dt) if callable(rate) else rate * dt, optimizer.rate))
     if isinstance(optimizer, InformationFilter):
         if optimizer.fisher == "outer":
             raise DeclarationError(

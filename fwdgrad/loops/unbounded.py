@@ -89,7 +89,7 @@ class Unbounded(Loop):
         for start, stop, length, states in self._segments(carry):
             segment = tape.segment(start, stop, length, states, tape.observed[start:stop], factor)
             derivatives = self.execution.backward(carry, segment, derivatives)
-        *made, health = self.execution.apply(carry, derivatives)
+        *made, health = self.execution.apply(carry, derivatives, int(tape.observed.sum()))
         self.check(health, made, loss, bool(tape.observed[-1]))
         return tuple(made)
 

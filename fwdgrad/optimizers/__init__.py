@@ -1,7 +1,7 @@
 """Optimizers: from gradients to updates of the parameters, as pure functions.
 
 `SGD`, `Adam`, `AdaGrad`, `InformationFilter` and `ParameterFilter` are frozen dataclasses; `schedules` has learning
-rates that change with the step number. Any object with the two functions of `Optimizer` serves as well. One that has
+rates that change with the number of samples. Any object with the two functions of `Optimizer` serves as well. One that has
 `bind` besides is told what it is going to learn, and may ask for more than a gradient: see `Informed`.
 """
 
@@ -19,6 +19,7 @@ from fwdgrad.optimizers.information import (
     QuasiDiagonal,
 )
 from fwdgrad.optimizers.informed import Binding, Evidence, Informed, Setting
+from fwdgrad.optimizers.rates import PerLeaf
 from fwdgrad.optimizers.sgd import SGD
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "LowRank",
     "Optimizer",
     "ParameterFilter",
+    "PerLeaf",
     "QuasiDiagonal",
     "Setting",
     "schedules",

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fwdgrad.optimizers.base import Arrays, cast, check_grads, check_params, positive
-from fwdgrad.optimizers.schedules import Rate, checked_rate, rate_at
+from fwdgrad.optimizers.rates import Rates, check_leaves, checked_rate, rates_at
 
 __all__ = ["AdaGrad", "AdaGradState"]
 
@@ -19,10 +19,12 @@ class AdaGradState(NamedTuple):
 
     Attributes:
         t: number of updates made, a float64 scalar.
+        samples: number of samples learned from, likewise.
         s: sums of the squared gradients, each with the shape and dtype of its parameter.
     """
 
     t: NDArray[Any]
+    samples: NDArray[Any]
     s: Arrays
 
 
@@ -39,13 +41,16 @@ class AdaGrad:
     Cost for p parameters: one pass that reads g and s and writes s and the update; memory p.
 
     Args:
-        rate: η, a finite number > 0 or a function of the step number t = 1, 2, … (see `fwdgrad.optimizers.schedules`).
+        rate: η, a finite number > 0 or a function of the number t = 1, 2, … of samples learned from
+            (see `fwdgrad.optimizers.schedules`); or one of these for each learned leaf, as a dict by name or a list in
+            order of declaration.
             The division by √s already makes steps fall like 1/√t, so a number is the usual choice.
         eps: ε, a finite number > 0.
 
     Raises:
-        DeclarationError: a field is not as above; at ``init``, a parameter is not a real floating-point array or eps
-            is zero in its dtype; at ``update``, the gradients have other names than the parameters.
+        DeclarationError: a field is not as above; at ``init``, a parameter is not a real floating-point array, has no
+            rate, or eps is zero in its dtype; at ``update``, the gradients have other names than the parameters.
+        UnknownNameError: at ``init``, a rate is for a leaf that is not there.
         ShapeError: at ``update``, a gradient has another shape than its parameter.
 
     Example:
@@ -60,7 +65,7 @@ class AdaGrad:
         1.0
     """
 
-    rate: Rate
+    rate: Rates
     eps: float = 1e-10
 
     def __post_init__(self) -> None:
@@ -71,16 +76,21 @@ class AdaGrad:
     def init(self, params: Arrays) -> AdaGradState:
         """Return the state before the first update."""
         check_params("AdaGrad", params, smallest_eps=self.eps)
-        return AdaGradState(np.zeros(()), {k: np.zeros_like(p) for k, p in params.items()})
+        check_leaves("AdaGrad", self.rate, params)
+        return AdaGradState(np.zeros(()), np.zeros(()), {k: np.zeros_like(p) for k, p in params.items()})
+
+    def count(self, state: AdaGradState, samples: Any) -> AdaGradState:
+        """Return the state after samples that come without an update of their own (see `Optimizer`)."""
+        return state._replace(samples=state.samples + samples)
 
     def update(self, grads: Arrays, state: AdaGradState, params: Arrays) -> tuple[Arrays, AdaGradState]:
         """Return ``(updates, new state)``, each update with the shape and dtype of its parameter."""
         check_grads("AdaGrad", grads, params)
-        t = state.t + 1.0
-        rate = rate_at(self.rate, t)
+        t, samples = state.t + 1.0, state.samples + 1.0
+        rates = rates_at(self.rate, params, samples, t)
         updates, s = {}, {}
         for k, p in params.items():
             g = cast(grads[k], p.dtype)
             s[k] = state.s[k] + g * g
-            updates[k] = -cast(rate, p.dtype) * g / (np.sqrt(s[k]) + self.eps)
-        return updates, AdaGradState(t, s)
+            updates[k] = -cast(rates[k], p.dtype) * g / (np.sqrt(s[k]) + self.eps)
+        return updates, AdaGradState(t, samples, s)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fwdgrad.optimizers.base import Arrays, cast, check_grads, check_params, decay, positive
-from fwdgrad.optimizers.schedules import Rate, checked_rate, rate_at
+from fwdgrad.optimizers.rates import Rates, check_leaves, checked_rate, rates_at
 
 __all__ = ["Adam", "AdamState"]
 
@@ -20,11 +20,13 @@ class AdamState(NamedTuple):
 
     Attributes:
         t: number of updates made, a float64 scalar.
+        samples: number of samples learned from, likewise.
         m: moving averages of the gradients, each with the shape and dtype of its parameter.
         v: moving averages of the squared gradients, likewise.
     """
 
     t: NDArray[Any]
+    samples: NDArray[Any]
     m: Arrays
     v: Arrays
 
@@ -44,14 +46,17 @@ class Adam:
     Cost for p parameters: one pass that reads g, m, v and writes m, v and the update; memory 2p.
 
     Args:
-        rate: η, a finite number > 0 or a function of the step number t = 1, 2, … (see `fwdgrad.optimizers.schedules`).
+        rate: η, a finite number > 0 or a function of the number t = 1, 2, … of samples learned from
+            (see `fwdgrad.optimizers.schedules`); or one of these for each learned leaf, as a dict by name or a list in
+            order of declaration.
         beta1: β₁, in [0, 1).
         beta2: β₂, in [0, 1).
         eps: ε, a finite number > 0.
 
     Raises:
-        DeclarationError: a field is not as above; at ``init``, a parameter is not a real floating-point array or eps
-            is zero in its dtype; at ``update``, the gradients have other names than the parameters.
+        DeclarationError: a field is not as above; at ``init``, a parameter is not a real floating-point array, has no
+            rate, or eps is zero in its dtype; at ``update``, the gradients have other names than the parameters.
+        UnknownNameError: at ``init``, a rate is for a leaf that is not there.
         ShapeError: at ``update``, a gradient has another shape than its parameter.
 
     Example:
@@ -68,7 +73,7 @@ class Adam:
         1.0
     """
 
-    rate: Rate = 1e-3
+    rate: Rates = 1e-3
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
@@ -83,20 +88,27 @@ class Adam:
     def init(self, params: Arrays) -> AdamState:
         """Return the state before the first update."""
         check_params("Adam", params, smallest_eps=self.eps * math.sqrt(1.0 - self.beta2))
+        check_leaves("Adam", self.rate, params)
         zeros = [{k: np.zeros_like(p) for k, p in params.items()} for _ in range(2)]
-        return AdamState(np.zeros(()), *zeros)
+        return AdamState(np.zeros(()), np.zeros(()), *zeros)
+
+    def count(self, state: AdamState, samples: Any) -> AdamState:
+        """Return the state after samples that come without an update of their own (see `Optimizer`)."""
+        return state._replace(samples=state.samples + samples)
 
     def update(self, grads: Arrays, state: AdamState, params: Arrays) -> tuple[Arrays, AdamState]:
         """Return ``(updates, new state)``, each update with the shape and dtype of its parameter."""
         check_grads("Adam", grads, params)
-        t = state.t + 1.0
+        t, samples = state.t + 1.0, state.samples + 1.0
         r = np.sqrt(1.0 - self.beta2**t)
-        step = rate_at(self.rate, t) * r / (1.0 - self.beta1**t)
+        rates = rates_at(self.rate, params, samples, t)
+        correction = 1.0 - self.beta1**t
         eps = self.eps * r
         updates, m, v = {}, {}, {}
         for k, p in params.items():
             g = cast(grads[k], p.dtype)
             m[k] = self.beta1 * state.m[k] + (1.0 - self.beta1) * g
             v[k] = self.beta2 * state.v[k] + (1.0 - self.beta2) * (g * g)
+            step = rates[k] * r / correction
             updates[k] = -cast(step, p.dtype) * m[k] / (np.sqrt(v[k]) + cast(eps, p.dtype))
-        return updates, AdamState(t, m, v)
+        return updates, AdamState(t, samples, m, v)

@@ -35,6 +35,10 @@ class Optimizer(Protocol):
     Leaves keep their dtype. A 0-d float64 array, such as a rate computed from the step number, would turn float32
     into float64: write ``rate.astype(p.dtype)``. Python floats take the dtype of the array they meet.
 
+    An optimizer may also have ``count(state, samples)``, written in the same way: the state after `samples` samples (a
+    float64 scalar) that come without an update of their own. It is called before the update at the end of a window, for
+    all samples with a target but one; schedules go by it.
+
     Example:
         >>> import numpy as np
         >>> from fwdgrad.optimizers import Optimizer

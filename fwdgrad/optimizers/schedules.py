@@ -1,4 +1,7 @@
-"""Learning rates as functions of the step number t = 1, 2, ….
+"""Learning rates as functions of t = 1, 2, …, the number of samples learned from.
+
+t counts samples that have a target, in windows too: an update at the end of a window of T of them has the rate at T, 2T,
+…, so that a schedule means the same with every window. `by_update` makes one that counts updates instead.
 
 Each is a frozen dataclass to be called with t, in plain NumPy, so that it can be traced along with the optimizer that
 calls it. The lower-case names read better where a schedule is passed to an optimizer:
@@ -7,14 +10,15 @@ calls it. The lower-case names read better where a schedule is passed to an opti
     >>> SGD(schedules.inverse_sqrt(1e-3, 0.03))
     SGD(rate=InverseSqrt(gamma=0.001, alpha=0.03))
 
-============================  ===============  ==================================
-call                          rate at step t   decays
-============================  ===============  ==================================
-``constant(rate)``            rate             never
-``inverse_sqrt(gamma, a)``    γ / (1 + a √t)   like 1/√t, from about t = 1/a² on
-``inverse_time(gamma, a)``    γ / (1 + a t)    like 1/t, from about t = 1/a on
-``inverse_power(gamma, b)``   γ / t^b          at once; b = 1/2 unless given
-============================  ===============  ==================================
+============================  =================  ==================================
+call                          rate at sample t   decays
+============================  =================  ==================================
+``constant(rate)``            rate               never
+``inverse_sqrt(gamma, a)``    γ / (1 + a √t)     like 1/√t, from about t = 1/a² on
+``inverse_time(gamma, a)``    γ / (1 + a t)      like 1/t, from about t = 1/a on
+``inverse_power(gamma, b)``   γ / t^b            at once; b = 1/2 unless given
+``by_update(schedule)``       that of update t   as the schedule does
+============================  =================  ==================================
 
 A plain number or any callable of t serves as a rate too; see `as_schedule`.
 """
@@ -31,13 +35,14 @@ import numpy as np
 from fwdgrad.optimizers.base import declaration_error, describe, is_number, positive
 
 __all__ = [
+    "ByUpdate",
     "Constant",
     "InversePower",
     "InverseSqrt",
     "InverseTime",
-    "Rate",
     "Schedule",
     "as_schedule",
+    "by_update",
     "constant",
     "inverse_power",
     "inverse_sqrt",
@@ -45,15 +50,12 @@ __all__ = [
 ]
 
 Schedule: TypeAlias = Callable[[Any], Any]
-"""A function of the step number t (a float64 scalar, 1 at the first update) giving a positive scalar."""
-
-Rate: TypeAlias = float | Schedule
-"""What optimizers take as a learning rate: a number or a schedule."""
+"""A function of the number t of samples learned from (a float64 scalar, at least 1) giving a positive scalar."""
 
 
 @dataclass(frozen=True)
 class Constant:
-    """The same rate at every step.
+    """The same rate for every sample.
 
     Args:
         rate: the rate, a finite number > 0.
@@ -74,7 +76,7 @@ class Constant:
         object.__setattr__(self, "rate", positive("constant(rate)", self.rate, "give e.g. constant(1e-3)"))
 
     def __call__(self, t: Any) -> Any:
-        """The rate at step t."""
+        """The rate at sample t."""
         return self.rate
 
 
@@ -107,7 +109,7 @@ class InverseSqrt:
         object.__setattr__(self, "alpha", positive("inverse_sqrt(alpha)", self.alpha, mend, or_zero=True))
 
     def __call__(self, t: Any) -> Any:
-        """The rate at step t."""
+        """The rate at sample t."""
         return self.gamma / (1.0 + self.alpha * np.sqrt(t))
 
 
@@ -141,7 +143,7 @@ class InverseTime:
         object.__setattr__(self, "alpha", positive("inverse_time(alpha)", self.alpha, mend, or_zero=True))
 
     def __call__(self, t: Any) -> Any:
-        """The rate at step t."""
+        """The rate at sample t."""
         return self.gamma / (1.0 + self.alpha * t)
 
 
@@ -174,18 +176,46 @@ class InversePower:
         object.__setattr__(self, "exponent", positive("inverse_power(exponent)", self.exponent, mend))
 
     def __call__(self, t: Any) -> Any:
-        """The rate at step t."""
+        """The rate at sample t."""
         return self.gamma / t**self.exponent
+
+
+@dataclass(frozen=True)
+class ByUpdate:
+    """A schedule whose t counts updates, not samples: with a window of T steps, T times slower.
+
+    Args:
+        schedule: a number, a schedule or a function of t, as `as_schedule` takes it.
+
+    Raises:
+        DeclarationError: it is neither.
+
+    Example:
+        >>> from fwdgrad.optimizers import schedules
+        >>> schedules.by_update(schedules.inverse_time(1.0, 0.25))(4.0)
+        0.5
+    """
+
+    schedule: Any
+
+    def __post_init__(self) -> None:
+        """Check the field."""
+        object.__setattr__(self, "schedule", as_schedule(self.schedule, "by_update(schedule)"))
+
+    def __call__(self, t: Any) -> Any:
+        """The rate at update t."""
+        return self.schedule(t)
 
 
 constant = Constant
 inverse_sqrt = InverseSqrt
 inverse_time = InverseTime
 inverse_power = InversePower
+by_update = ByUpdate
 
 
 def as_schedule(rate: Any, subject: str = "The learning rate") -> Schedule:
-    """Return a rate as a function of the step number t.
+    """Return a rate as a function of t, the number of samples learned from.
 
     Args:
         rate: a finite number > 0, a schedule of this module, or any callable of t that gives a finite positive scalar
@@ -217,14 +247,3 @@ def as_schedule(rate: Any, subject: str = "The learning rate") -> Schedule:
         if not (is_number(number) and math.isfinite(number) and number > 0):
             raise declaration_error(subject, expected, describe(value), mend)
     return rate
-
-
-def checked_rate(rate: Any, subject: str) -> Rate:
-    """Return a rate as an optimizer keeps it: checked, a number as a Python float, a callable as it is."""
-    schedule = as_schedule(rate, subject)
-    return schedule if callable(rate) else float(rate)
-
-
-def rate_at(rate: Rate, t: Any) -> Any:
-    """The value at step t of a rate that is a number or a schedule."""
-    return rate(t) if callable(rate) else rate

@@ -9,15 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fwdgrad.optimizers.base import Arrays, cast, check_grads, check_params
-from fwdgrad.optimizers.schedules import Rate, checked_rate, rate_at
+from fwdgrad.optimizers.rates import Rates, check_leaves, checked_rate, rates_at
 
 __all__ = ["SGD", "SGDState"]
 
 
 class SGDState(NamedTuple):
-    """State of `SGD`: t, the number of updates made (a float64 scalar)."""
+    """State of `SGD`: t, the number of updates made, and of samples learned from (float64 scalars)."""
 
     t: NDArray[Any]
+    samples: NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,14 @@ class SGD:
     Cost for p parameters: one pass that reads g and writes the update; no memory but t.
 
     Args:
-        rate: η, a finite number > 0 or a function of the step number t = 1, 2, … (see `fwdgrad.optimizers.schedules`).
+        rate: η, a finite number > 0 or a function of the number t = 1, 2, … of samples learned from
+            (see `fwdgrad.optimizers.schedules`); or one of these for each learned leaf, as a dict by name or a list in
+            order of declaration.
 
     Raises:
-        DeclarationError: the rate is neither; at ``init``, a parameter is not a real floating-point array; at
-            ``update``, the gradients have other names than the parameters.
+        DeclarationError: the rate is none of these; at ``init``, a parameter is not a real floating-point array or has
+            no rate; at ``update``, the gradients have other names than the parameters.
+        UnknownNameError: at ``init``, a rate is for a leaf that is not there.
         ShapeError: at ``update``, a gradient has another shape than its parameter.
 
     Example:
@@ -48,7 +52,7 @@ class SGD:
         1.0
     """
 
-    rate: Rate
+    rate: Rates
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -57,12 +61,17 @@ class SGD:
     def init(self, params: Arrays) -> SGDState:
         """Return the state before the first update."""
         check_params("SGD", params)
-        return SGDState(np.zeros(()))
+        check_leaves("SGD", self.rate, params)
+        return SGDState(np.zeros(()), np.zeros(()))
+
+    def count(self, state: SGDState, samples: Any) -> SGDState:
+        """Return the state after samples that come without an update of their own (see `Optimizer`)."""
+        return state._replace(samples=state.samples + samples)
 
     def update(self, grads: Arrays, state: SGDState, params: Arrays) -> tuple[Arrays, SGDState]:
         """Return ``(updates, new state)``, each update with the shape and dtype of its parameter."""
         check_grads("SGD", grads, params)
-        t = state.t + 1.0
-        rate = rate_at(self.rate, t)
-        updates = {k: -cast(rate, p.dtype) * cast(grads[k], p.dtype) for k, p in params.items()}
-        return updates, SGDState(t)
+        t, samples = state.t + 1.0, state.samples + 1.0
+        rates = rates_at(self.rate, params, samples, t)
+        updates = {k: -cast(rates[k], p.dtype) * cast(grads[k], p.dtype) for k, p in params.items()}
+        return updates, SGDState(t, samples)

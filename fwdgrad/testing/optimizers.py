@@ -93,7 +93,21 @@ def _contract(where: Subject, optimizer: Optimizer, dtype: np.dtype, seed: int) 
             for name, leaf in zip(leaf_names((made, after), "it"), flatten((made, after)), strict=True):
                 at.require(np.all(np.isfinite(leaf)), f"with {what}, {name[3:]} is not finite", "finite numbers", leaf)
         params = {k: v + made[k] if k in made else v for k, v in params.items()}
-        state = after
+        state = _counted(at, optimizer, after)
+
+
+def _counted(where: Subject, optimizer: Optimizer, state: Any) -> Any:
+    """The state after `count`, if the optimizer has one: of the same form, what it is given unchanged."""
+    count = getattr(optimizer, "count", None)
+    if count is None:
+        return state
+    given = copied(state)
+    with where.running("count(state, samples)"):
+        after = count(state, np.array(3.0))
+    where.same(state, given, "count changes the state it is given")
+    label = "containers, shapes and dtypes of the state after count"
+    where.require(structure(after) == structure(state), label, structure(state), structure(after))
+    return after
 
 
 def _updated(
