@@ -259,7 +259,7 @@ class Execution:
             "predict": (lambda c, x: steps.predict(c.h, c.params, x), "carry x"),
             "replay": (lambda c, xs, alive: steps.replay(c.h, c.params, xs, alive), "carry inputs alive"),
             "backward": (lambda c, segment, d: steps.backward(c.params, segment, *d), "carry segment derivatives"),
-            "apply": (lambda c, d, samples: steps.apply(c, *d, samples), "carry derivatives samples"),
+            "apply": (lambda c, d, samples: steps.apply(c, d[0], d[1], samples), "carry derivatives samples"),
             "advance": (
                 lambda c, states, xs, value, noise: steps.advance(c, states, xs, value, noise),
                 "carry states inputs value noise",

@@ -297,7 +297,8 @@ OBSERVED = [True, True, False, True, True, True, True, False, False, True, True]
 
 def drift(rate: Any, estimator: fg.Estimator, engine: str = "numpy") -> float:
     """How far θ goes where every sample with a target has the gradient −1."""
-    system = fg.System(lambda h, x, p: h, lambda h, x, p: p["a"] + 0.0 * h, np.zeros(1), {"a": np.zeros(1)}, loss=_slope)
+    start = {"a": np.zeros(1)}
+    system = fg.System(lambda h, x, p: h, lambda h, x, p: p["a"] + 0.0 * h, np.zeros(1), start, loss=_slope)
     learner = fg.Learner(system, estimator, fg.SGD(rate), engine=engine)
     learner.run(None, np.where(OBSERVED, 1.0, np.nan)[:, None])
     learner.finish()

@@ -1,8 +1,8 @@
 """Optimizers: from gradients to updates of the parameters, as pure functions.
 
 `SGD`, `Adam`, `AdaGrad`, `InformationFilter` and `ParameterFilter` are frozen dataclasses; `schedules` has learning
-rates that change with the number of samples. Any object with the two functions of `Optimizer` serves as well. One that has
-`bind` besides is told what it is going to learn, and may ask for more than a gradient: see `Informed`.
+rates that change with the number of samples. Any object with the two functions of `Optimizer` serves as well. One that
+has `bind` besides is told what it is going to learn, and may ask for more than a gradient: see `Informed`.
 """
 
 from fwdgrad.optimizers import schedules

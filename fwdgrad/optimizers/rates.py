@@ -57,7 +57,7 @@ def _one(rate: Any, subject: str) -> Rate:
     return schedule if callable(rate) else float(rate)
 
 
-def check_leaves(owner: str, rate: Rate | PerLeaf, leaves: Iterable[str]) -> None:
+def check_leaves(owner: str, rate: Rates, leaves: Iterable[str]) -> None:
     """See that rates by leaf are those of the leaves that are learned.
 
     Raises:
@@ -76,17 +76,17 @@ def check_leaves(owner: str, rate: Rate | PerLeaf, leaves: Iterable[str]) -> Non
     for name in rate.names:
         if name not in leaves:
             raise UnknownNameError(f"{owner}(rate): there is no learned leaf {name!r}. {did_you_mean(name, leaves)}")
-    missing = [k for k in leaves if k not in rate.names]
+    missing = ", ".join(k for k in leaves if k not in rate.names)
     if missing:
-        raise declaration_error(f"{owner}(rate)", "a rate for every learned leaf", f"none for {', '.join(missing)}", mend)
+        raise declaration_error(f"{owner}(rate)", "a rate for every learned leaf", f"none for {missing}", mend)
 
 
-def map_rate(function: Callable[[Rate], Rate], rate: Rate | PerLeaf) -> Rate | PerLeaf:
+def map_rate(function: Callable[[Any], Rate], rate: Rates) -> Rate | PerLeaf:
     """`function` of the rate, or of that of every leaf."""
     return PerLeaf(tuple(map(function, rate.rates)), rate.names) if isinstance(rate, PerLeaf) else function(rate)
 
 
-def rate_at(rate: Rate, samples: Any, updates: Any = None) -> Any:
+def rate_at(rate: Any, samples: Any, updates: Any = None) -> Any:
     """The value of a rate, a number or a schedule.
 
     Args:
@@ -99,7 +99,7 @@ def rate_at(rate: Rate, samples: Any, updates: Any = None) -> Any:
     return rate(updates if isinstance(rate, ByUpdate) and updates is not None else samples)
 
 
-def rates_at(rate: Rate | PerLeaf, leaves: Iterable[str], samples: Any, updates: Any) -> dict[str, Any]:
+def rates_at(rate: Rates, leaves: Iterable[str], samples: Any, updates: Any) -> dict[str, Any]:
     """The rate of every leaf, by name; see `rate_at`."""
     if not isinstance(rate, PerLeaf):
         return dict.fromkeys(leaves, rate_at(rate, samples, updates))

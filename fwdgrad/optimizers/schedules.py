@@ -1,7 +1,7 @@
 """Learning rates as functions of t = 1, 2, …, the number of samples learned from.
 
-t counts samples that have a target, in windows too: an update at the end of a window of T of them has the rate at T, 2T,
-…, so that a schedule means the same with every window. `by_update` makes one that counts updates instead.
+t counts samples that have a target, in windows too: an update at the end of a window of T of them has the rate at T,
+2T, …, so that a schedule means the same with every window. `by_update` makes one that counts updates instead.
 
 Each is a frozen dataclass to be called with t, in plain NumPy, so that it can be traced along with the optimizer that
 calls it. The lower-case names read better where a schedule is passed to an optimizer:
