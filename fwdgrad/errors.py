@@ -10,15 +10,20 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 __all__ = [
     "AlphabetError",
     "CheckpointError",
     "DataError",
     "DeclarationError",
     "FwdgradError",
+    "IndexRangeError",
     "ModelTextError",
     "NonFiniteError",
     "ShapeError",
+    "SingularMatrixError",
+    "StepError",
     "TracingError",
     "UnknownNameError",
     "UnsupportedOperationError",
@@ -81,30 +86,54 @@ class CheckpointError(FwdgradError, ValueError):
     """A checkpoint that cannot be read, or that belongs to something else."""
 
 
-class NonFiniteError(FwdgradError, ArithmeticError):
-    """A loss, gradient, state or influence stopped being finite.
+class StepError(FwdgradError):
+    """A step that cannot be made. The learner is left as it was just before it.
 
     Attributes:
-        step: number of the step (0 is the first one ever taken) at which it happened. The learner is left as it was
-            just before that step.
-        quantity: what stopped being finite.
+        step: number of the step (0 is the first one ever taken); None outside of a learner.
         history: what `Learner.run` had recorded up to there; None from `Learner.step`.
     """
 
     history: Any = None
 
-    def __init__(self, message: str, *, step: int, quantity: str) -> None:
+    def __init__(self, message: str, *, step: int | None = None) -> None:
         super().__init__(message)
-        self.step = step
-        self.quantity = quantity
+        self.step: Any = step
+
+    def placed(self, step: int, left: str = "; the learner is left as it was before that step") -> None:
+        """Say at which step it was, if that is not known yet."""
+        if self.step is None:
+            self.step = step
+            self.args = (f"{self.args[0]}\nIt was at step {step}{left}.",)
 
     def __reduce__(self) -> Any:
         """Handed from one process to another whole."""
-        return _non_finite, (str(self), self.step, self.quantity), self.__dict__
+        return _again, (type(self), str(self), self.step), self.__dict__
 
 
-def _non_finite(message: str, step: int, quantity: str) -> NonFiniteError:
-    return NonFiniteError(message, step=step, quantity=quantity)
+class IndexRangeError(StepError, IndexError):
+    """An index that is computed in a step, or comes with a sample, and lies outside of what it indexes."""
+
+
+class SingularMatrixError(StepError, np.linalg.LinAlgError):
+    """A matrix that has no inverse, where a step needs one."""
+
+
+class NonFiniteError(StepError, ArithmeticError):
+    """A loss, gradient, state or influence stopped being finite.
+
+    Attributes:
+        step, history: as in `StepError`.
+        quantity: what stopped being finite.
+    """
+
+    def __init__(self, message: str, *, step: int | None = None, quantity: str = "") -> None:
+        super().__init__(message, step=step)
+        self.quantity = quantity
+
+
+def _again(kind: type[StepError], message: str, step: int | None) -> StepError:
+    return kind(message, step=step)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

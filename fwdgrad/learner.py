@@ -15,7 +15,7 @@ from fwdgrad.analysis import analyze
 from fwdgrad.errors import (
     CheckpointError,
     DeclarationError,
-    NonFiniteError,
+    StepError,
     TracingError,
 )
 from fwdgrad.estimators import UORO, Estimator, estimator_named
@@ -208,6 +208,8 @@ class Learner:
         Raises:
             ShapeError, DataError: the sample is not of the declared kind.
             NonFiniteError: loss, state, parameters or influence would stop being finite. The learner stays as it was.
+            IndexRangeError, SingularMatrixError: F, Y or the loss reads outside of an array, or inverts a matrix that
+                has no inverse. The learner stays as it was.
         """
         return self._loop.step(x, y)
 
@@ -241,7 +243,7 @@ class Learner:
 
         Raises:
             ShapeError, DataError: a sample is not of the declared kind; what was learned before it is kept.
-            NonFiniteError: as `step`, with the number of the step and, in `error.history`, what was recorded. The
+            StepError: as `step`, with the number of the step and, in `error.history`, what was recorded. The
                 learner is left at the last good step.
         """
         for label, value in (("record", record), ("checkpoint_every", checkpoint_every), ("steps", steps)):
@@ -266,7 +268,7 @@ class Learner:
                             self.save(checkpoint)
                 if isinstance(self.estimator.window, WholeSequence):
                     self.finish()
-        except NonFiniteError as error:
+        except StepError as error:
             error.history = recorder.history()
             raise
         if checkpoint is not None:
@@ -316,10 +318,14 @@ class Learner:
         either there is nothing to do. The state stays as it is; what follows starts a new window.
 
         Raises:
-            NonFiniteError: the update would not be finite. The learner stays as it was.
+            StepError: the update cannot be made, or would not be finite. The learner stays as it was.
         """
-        with np.errstate(all="ignore"):
-            self._loop.finish()
+        try:
+            with np.errstate(all="ignore"):
+                self._loop.finish()
+        except StepError as error:
+            error.placed(self.steps)
+            raise
 
     def reset_state(self, state: Any = None, *, finish: bool = True) -> None:
         """Start a new trajectory: from the given state, or the declared one, with no influence yet. θ is kept.
@@ -332,7 +338,7 @@ class Learner:
 
         Raises:
             ShapeError: the state is not of the declared shape.
-            NonFiniteError: as `finish`. The learner stays as it was.
+            StepError: as `finish`. The learner stays as it was.
         """
         h = self.system.initial if state is None else np.asarray(self.system.pack(state), self.system.dtype)
         if finish:

@@ -18,6 +18,7 @@ from fwdgrad.errors import (
     FwdgradError,
     NonFiniteError,
     ShapeError,
+    StepError,
     TracingError,
     UnknownNameError,
     did_you_mean,
@@ -364,6 +365,8 @@ class System:
         Raises:
             ShapeError, UnknownNameError: inputs, state or parameters are not as declared.
             NonFiniteError: the state stops being finite, with the number of the step.
+            IndexRangeError, SingularMatrixError: F or Y reads outside of an array, or inverts a matrix that has no
+                inverse; likewise.
 
         Cost: a transition and an output a step, as plain NumPy calls.
 
@@ -388,7 +391,11 @@ class System:
         leaves = list(coordinates.values())
         with np.errstate(all="ignore"):
             for k in range(count):
-                h, outputs[k] = step(h, *(row[k] for row in (*inputs, *added)), *leaves)
+                try:
+                    h, outputs[k] = step(h, *(row[k] for row in (*inputs, *added)), *leaves)
+                except StepError as error:
+                    error.placed(k, left=" of the simulation")
+                    raise
                 states[k] = h
         if not (np.all(np.isfinite(states)) and np.all(np.isfinite(outputs))):
             bad = ~(np.isfinite(states).all(1) & np.isfinite(outputs.reshape(count, -1)).all(1))

@@ -16,6 +16,7 @@ import scipy.special
 from fwdgrad.engines.passes import fewer_passes
 from fwdgrad.program.operations import Pointwise, factors
 from fwdgrad.program.program import Constant, Instruction, Program, Variable, identifier
+from fwdgrad.program.refusals import guarded
 from fwdgrad.program.roots import newton
 
 __all__ = ["compile_program", "source"]
@@ -44,13 +45,14 @@ NEW = frozenset({"where", "scatter_add", "matmul", "sum", "max", "min", "any", "
 def compile_program(program: Program) -> Callable[..., tuple[Any, ...]]:
     """A Python function that computes `program`: flat arrays in, flat tuple of arrays out.
 
-    Its source is kept in `linecache`, so that tracebacks and profilers show it.
+    Its source is kept in `linecache`, so that tracebacks and profilers show it. What NumPy refuses because of its
+    values (an index out of range, a matrix without an inverse) it raises as a `StepError`.
     """
     text, scope = source(program)
     filename = f"<fwdgrad {program.name} {id(program):x}>"
     exec(compile(text, filename, "exec"), scope)
     linecache.cache[filename] = (len(text), None, text.splitlines(True), filename)
-    return scope[identifier(program.name)]
+    return guarded(scope[identifier(program.name)], program)
 
 
 def source(program: Program) -> tuple[str, dict[str, Any]]:

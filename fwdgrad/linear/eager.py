@@ -22,6 +22,8 @@ from fwdgrad.linear.base import Leaves, Linearization, MaterialisedJacobians, Pr
 from fwdgrad.linear.product import TracedProduct
 from fwdgrad.losses import CrossEntropy
 from fwdgrad.program import Linearized
+from fwdgrad.program.refusals import named
+from fwdgrad.program.sources import frames_of, source_among
 from fwdgrad.structure import Patterns
 from fwdgrad.system import System
 from fwdgrad.tracing import TracedSystem, traced
@@ -108,8 +110,9 @@ class EagerModel:
 
     def advance(self, h: Any, x: Any, params: Leaves) -> tuple[Any, Any]:
         """(h', ŷ)."""
-        after = np.asarray(self.system.transition(h, x, params))
-        return after, np.asarray(self.system.output(after, x, params))
+        with _refused():
+            after = np.asarray(self.system.transition(h, x, params))
+            return after, np.asarray(self.system.output(after, x, params))
 
 
 def check_repeatable(system: System) -> None:
@@ -156,6 +159,9 @@ def _refused() -> Iterator[None]:
             raise
         raise TracingError(_cannot(error)) from error
     except Exception as error:
+        refusal = named(error, source_among(frames_of(error)))
+        if refusal is not error:
+            raise refusal from error
         raise TracingError(_cannot(error)) from error
 
 

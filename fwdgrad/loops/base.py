@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fwdgrad.errors import NonFiniteError
+from fwdgrad.errors import NonFiniteError, StepError
 from fwdgrad.execution import Execution, Flat
 from fwdgrad.influence import NoiseSpec
 from fwdgrad.loops.feed import Feed
@@ -37,7 +37,7 @@ class Ran(NamedTuple):
     losses: np.ndarray
     """Of the steps made, before learning from each; NaN without a target."""
     predictions: np.ndarray
-    error: NonFiniteError | None
+    error: StepError | None
     """Why there are fewer of them than samples."""
 
 
@@ -88,7 +88,7 @@ class Loop(ABC):
 
         Raises:
             ShapeError, DataError: it is not of the declared kind. Nothing has changed.
-            NonFiniteError: as `learn`.
+            StepError: as `learn`.
         """
         observed = self.reader.put(x, y, *self._row, 0)
         if observed is None:
@@ -96,7 +96,7 @@ class Loop(ABC):
         else:
             sample = Sample([a[0].copy() for a in self._row[0]], [a[0].copy() for a in self._row[1]], observed)
         with np.errstate(all="ignore"):  # what is not finite is refused by name
-            loss = self.learn(sample._replace(x=[*sample.x, *self.feed.row]))[0]
+            loss = self._placed(sample._replace(x=[*sample.x, *self.feed.row]))[0]
         if self.feed:
             self.feed.advance(
                 Chunk([a[None] for a in sample.x], [a[None] for a in sample.y], np.array([sample.observed])), 1
@@ -107,9 +107,11 @@ class Loop(ABC):
         """Consecutive samples, up to the first that is refused."""
         if not self.feed:
             return self._run(chunk)
-        ran = self._run(self.feed.extend(chunk))
-        self.feed.advance(chunk, len(ran.losses))
-        return ran
+        before = self.steps
+        try:
+            return self._run(self.feed.extend(chunk))
+        finally:  # whatever ended it, the steps that were made stay made
+            self.feed.advance(chunk, self.steps - before)
 
     def _run(self, chunk: Chunk) -> Ran:
         losses, predictions, error = [], [], None
@@ -117,8 +119,8 @@ class Loop(ABC):
             for k, observed in enumerate(chunk.observed.tolist()):
                 try:
                     sample = Sample([a[k] for a in chunk.x], [a[k] for a in chunk.y], observed)
-                    loss, prediction = self.learn(sample)
-                except NonFiniteError as refusal:
+                    loss, prediction = self._placed(sample)
+                except StepError as refusal:
                     error = refusal
                     break
                 losses.append(loss)
@@ -126,12 +128,21 @@ class Loop(ABC):
         like = self.execution.system.prediction
         return Ran(np.array(losses), np.array(predictions, like.dtype).reshape(len(losses), *like.shape), error)
 
+    def _placed(self, sample: Sample) -> tuple[float, Any]:
+        """`learn`, with the number of the step in what refuses it."""
+        try:
+            return self.learn(sample)
+        except StepError as error:
+            error.placed(self.steps)
+            raise
+
     @abstractmethod
     def learn(self, sample: Sample) -> tuple[float, Any]:
         """One sample, with what `feed` adds; the loss before learning (NaN without a target), and the prediction.
 
         Raises:
             NonFiniteError: something would stop being finite. Nothing has changed.
+            IndexRangeError, SingularMatrixError: an index is out of range, or a matrix has no inverse; likewise.
         """
 
     @abstractmethod
@@ -139,7 +150,7 @@ class Loop(ABC):
         """Learn from what is still open: the trajectory ends here.
 
         Raises:
-            NonFiniteError: as `step`.
+            StepError: as `step`.
         """
 
     @abstractmethod

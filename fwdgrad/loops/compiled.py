@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.errors import NonFiniteError
+from fwdgrad.errors import NonFiniteError, StepError
 from fwdgrad.execution import Execution, Flat
 from fwdgrad.loops.base import Loop, Ran, Sample
 from fwdgrad.noise import BLOCK, NoiseStream
@@ -134,9 +134,7 @@ class Compiled(Loop):
             raise
         return Ran(outs[0][:done].astype(float), outs[1][:done], error)
 
-    def _made(
-        self, rows: Any, outs: Any, observed: np.ndarray, kept: Any, noise: Any
-    ) -> tuple[int, NonFiniteError | None]:
+    def _made(self, rows: Any, outs: Any, observed: np.ndarray, kept: Any, noise: Any) -> tuple[int, StepError | None]:
         """Make the steps and count them: how many, and why there are no more."""
         count, start = len(observed), time.perf_counter()
         done = self._go(rows, outs, observed, 0, count)
@@ -151,7 +149,7 @@ class Compiled(Loop):
         self.steps += done
         try:
             self._refuse(rows, done, bool(observed[done]))
-        except NonFiniteError as refusal:
+        except StepError as refusal:
             return done, refusal
         raise AssertionError("a step that is refused raises")
 
@@ -183,12 +181,17 @@ class Compiled(Loop):
         """Make step k once more, where what it makes can be looked at."""
         given = rows if observed else self._without_targets(rows)
         function = self.execution.reference("learn" if observed else "transit")
-        with np.errstate(all="ignore"):
-            *carry, loss, _, health = function(*self.view, *(row[k] for row in given))
+        try:
+            with np.errstate(all="ignore"):
+                *carry, loss, _, health = function(*self.view, *(row[k] for row in given))
+        except StepError as error:
+            error.placed(self.steps)
+            raise
         self.check(health, carry, loss, observed)
         raise NonFiniteError(
-            f"a number too large for the compiled step at step {self.steps}.\nThe learner is left as it was before "
-            "that step. Scale the data, or lower the learning rate.",
+            f"the compiled step refuses step {self.steps}, which NumPy makes: a number is too large to square, or a "
+            "matrix\nhas no inverse to rounding. The learner is left as it was before that step. Scale the data, or "
+            "lower the\nlearning rate; or go on with engine='numpy'.",
             step=self.steps,
             quantity="a number too large to square",
         )

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fwdgrad.errors import ShapeError
+from fwdgrad.program.refusals import REFUSALS, while_executing
 
 if TYPE_CHECKING:
     import networkx
@@ -119,7 +120,11 @@ class Program:
         return tuple(read(values, out) for out in self.outputs)
 
     def evaluate(self, arguments: Sequence[Any]) -> dict[Variable, Any]:
-        """All intermediate values, by variable."""
+        """All intermediate values, by variable.
+
+        Raises:
+            StepError: NumPy refuses an operation because of the values it gets; the message names its line.
+        """
         if len(arguments) != len(self.inputs):
             raise TypeError(f"program {self.name!r} takes {len(self.inputs)} arguments, got {len(arguments)}")
         values: dict[Variable, Any] = {}
@@ -132,8 +137,15 @@ class Program:
                     f"got {values[variable].shape}."
                 )
         for instruction in self.instructions:
-            with recording_for(instruction.source):
-                result = instruction.operation(*(read(values, i) for i in instruction.inputs), **instruction.params)
+            operands = [read(values, i) for i in instruction.inputs]
+            try:
+                with recording_for(instruction.source):
+                    result = instruction.operation(*operands, **instruction.params)
+            except REFUSALS as error:
+                refusal = while_executing(instruction, operands, error)
+                if refusal is error:
+                    raise
+                raise refusal from error
             if instruction.operation.several:
                 values.update(zip(instruction.outputs, result, strict=True))
             else:

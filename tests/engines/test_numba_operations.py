@@ -120,14 +120,6 @@ def test_indices_that_are_data(k):
     assert compiled(indexed, *arrays) == []
 
 
-def test_an_index_out_of_range_reads_the_nearest():
-    from fwdgrad.engines.numba_engine import compile_program
-
-    program = trace(lambda t, k: (t[k],), [Abstract.of(np.zeros(3)), Abstract.of(np.asarray(0))])
-    run = compile_program(program)
-    assert [float(run(np.arange(3.0), np.asarray(k))[0]) for k in (-100, 100)] == [0.0, 2.0]
-
-
 def test_what_is_not_finite_stays_so():
     values = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e308, -1e308, 800.0, -800.0])
 

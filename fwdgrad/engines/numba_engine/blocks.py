@@ -11,7 +11,7 @@ from fwdgrad.engines.numba_engine import moves, pointwise
 from fwdgrad.engines.numba_engine.body import Body
 from fwdgrad.engines.numba_engine.building import Constants, build
 from fwdgrad.engines.numba_engine.indices import Affine, Axis, flat
-from fwdgrad.engines.numba_engine.names import LOOPS, Names
+from fwdgrad.engines.numba_engine.names import LOOPS, REFUSED, Names
 from fwdgrad.engines.numba_engine.nodes import (
     Call,
     Cumulate,
@@ -40,6 +40,9 @@ from fwdgrad.program.roots import ITERATIONS, ROUNDING
 
 __all__ = ["Block", "Shared"]
 
+REFUSING = ("inv", "solve")
+"""Helpers that say whether they failed."""
+
 
 class Shared:
     """What all blocks of one function have in common: names, constants, and the arrays they work in."""
@@ -56,15 +59,19 @@ class Block:
     Args:
         shared: see `Shared`.
         outputs: nodes, each with the memory it is wanted in; None for a number that is only asked for (`number`).
+        tests: booleans; where one is True, what the block computes does not count (`REFUSED`).
     """
 
-    def __init__(self, shared: Shared, outputs: Sequence[tuple[Node, Stored | None]]) -> None:
+    def __init__(
+        self, shared: Shared, outputs: Sequence[tuple[Node, Stored | None]], tests: Sequence[Node] = ()
+    ) -> None:
         self.shared, self.names = shared, shared.names
         self.lines: list[str] = []
         self.nests = 0
         self._numbers: dict[Node, Scalar] = {}
         self._places: dict[Node, tuple[str, Affine]] = {}
         self._once: dict[str, str] = {}
+        outputs = [*outputs, *((test, None) for test in tests)]
         self._planned = plan(outputs)
         self._wanted = self._allocated()
         for group in self._planned.groups:
@@ -73,6 +80,8 @@ class Block:
         self.number_nodes = [node for node, target in outputs if target is None]
         for node in self.number_nodes:
             self.number(node)
+        for test in tests:
+            self.lines.append(f"{REFUSED} |= {pointwise.cast(self.number(test), test.dtype)}")
         for scalar, target in texts:
             self.lines.append(f"{self._at(target)} = {pointwise.cast(scalar, target.dtype)}")
 
@@ -218,7 +227,8 @@ class Block:
     def _call(self, root: Call) -> None:
         places = [(*self._wanted[root], root.size), *((*self.place(o), o.size) for o in root.operands)]
         arrays = [self._array(*p) for p in places]
-        self.lines.append(f"runtime.{root.helper}({', '.join([*arrays, *map(str, root.extra)])})")
+        begin = f"{REFUSED} |= " if root.helper in REFUSING else ""
+        self.lines.append(f"{begin}runtime.{root.helper}({', '.join([*arrays, *map(str, root.extra)])})")
 
     def _array(self, buffer: str, base: Affine, size: int) -> str:
         """An array as an argument."""
@@ -231,7 +241,7 @@ class Block:
         """Newton's iterations, each of which computes the residual and its Jacobian in a block of its own."""
         start, *captured = root.operands
         z = self._copied(start, root)
-        nodes = build(root.body, [z, *map(self._captured, captured)], self.shared.constants)
+        nodes, tests = build(root.body, [z, *map(self._captured, captured)], self.shared.constants)
         targets = [
             self._worked(root, stem, node.shape) for stem, node in zip(("residual", "slopes"), nodes, strict=True)
         ]
@@ -239,7 +249,7 @@ class Block:
         sizes = self._worked(root, "sizes", root.shape).buffer
         largest = self.names.of((root, "largest"), f"{root.name}_largest")
         turn = self.names.of((root, "turn"), "turn")
-        block = Block(self.shared, list(zip(nodes, targets, strict=True)))
+        block = Block(self.shared, list(zip(nodes, targets, strict=True)), tests)
         self.nests += block.nests
         arguments = [unknowns, sizes, largest, *(t.buffer for t in targets), turn, str(ITERATIONS), str(ROUNDING)]
         self.lines.append(f"{largest} = runtime.largest({unknowns})")
@@ -264,14 +274,14 @@ class Block:
             inputs.append(self._row(row, step))
         for captured in loop.operands[loop.carried + loop.rows :]:
             inputs.append(self._captured(captured))
-        nodes = build(loop.body, inputs, self.shared.constants)
+        nodes, tests = build(loop.body, inputs, self.shared.constants)
         targets: list[Stored | None] = [s if isinstance(s, Stored) else None for s in state]
         for result in loop.results[loop.carried :]:
             buffer, base = self._wanted[result]
             inner = Stored(shape=result.shape[1:], dtype=result.dtype, buffer=buffer, name=result.name)
             inner.base = base + Affine.of(step) * inner.size
             targets.append(inner)
-        block = Block(self.shared, list(zip(nodes, targets, strict=True)))
+        block = Block(self.shared, list(zip(nodes, targets, strict=True)), tests)
         self.nests += block.nests
         lines = block.lines
         changed = [

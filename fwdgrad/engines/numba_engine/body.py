@@ -165,7 +165,7 @@ class Body:
         if key not in self._known:
             value = self.value(datum.node, datum.index)
             text, last = value.scalar.text, datum.size - 1
-            # counted from the end if negative; whatever it is, nothing outside of the array is read
+            # counted from the end if negative; one that is out of range reads what is nearest, and is refused elsewhere
             inside = f"min(max({text} + {datum.size} if {text} < 0 else {text}, 0), {last})"
             if not datum.node.shape:
                 name = self.block.once(f"{text}_place", inside)

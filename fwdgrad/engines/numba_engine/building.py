@@ -24,6 +24,7 @@ from fwdgrad.engines.numba_engine.nodes import (
     known,
     stored,
 )
+from fwdgrad.engines.numba_engine.ranges import negative, outside
 from fwdgrad.engines.numba_engine.sums import Sums, loop_order
 from fwdgrad.engines.numba_engine.unsupported import UnsupportedOperation
 from fwdgrad.program import Constant, Instruction, Program, Variable
@@ -67,12 +68,12 @@ class Constants:
         return Stored(buffer=name, name=name, **label)
 
 
-def build(program: Program, inputs: Sequence[Node], constants: Constants) -> tuple[Node, ...]:
-    """The program's outputs as nodes, given its inputs."""
+def build(program: Program, inputs: Sequence[Node], constants: Constants) -> tuple[tuple[Node, ...], tuple[Node, ...]]:
+    """The program's outputs as nodes, given its inputs; and single booleans that are True where it is to be refused."""
     builder = _Builder(program, inputs, constants)
     for instruction in program:
         builder.instruction(instruction)
-    return tuple(builder.read(o) for o in program.outputs)
+    return tuple(builder.read(o) for o in program.outputs), tuple(t for t in builder.tests.values() if t is not None)
 
 
 class _Builder:
@@ -81,6 +82,7 @@ class _Builder:
         self.names = program.names()
         self.constants = constants
         self.sums = Sums()
+        self.tests: dict[tuple[Node, int], Node | None] = {}
 
     def read(self, operand: Variable | Constant) -> Node:
         return self.constants.node(operand) if isinstance(operand, Constant) else self.values[operand]
@@ -88,6 +90,7 @@ class _Builder:
     def instruction(self, ins: Instruction) -> None:
         """Translate one instruction."""
         operands = tuple(self.read(i) for i in ins.inputs)
+        self._test(ins)
         if ins.operation.several:
             self._scan(ins, operands)
             return
@@ -112,6 +115,17 @@ class _Builder:
         if (made.shape, made.dtype) != (out.shape, out.dtype):
             raise UnsupportedOperation(ins.operation.name, f"it was taken to give {made.shape} {made.dtype}")
         self.values[out] = made
+
+    def _test(self, ins: Instruction) -> None:
+        """Note what has to be looked at before the results count: indices, and the exponents of integers."""
+        if ins.operation.name in ("getitem", "scatter_add"):  # constant indices have been looked at when it was traced
+            for operand, size in ins.operation.indexed_axes(ins.inputs, ins.params):
+                if isinstance(operand, Variable):
+                    node = self.values[operand]
+                    self.tests.setdefault((node, size), outside(node, size))
+        elif ins.operation.name == "power" and ins.outputs[0].dtype.kind == "i":
+            node = self.read(ins.inputs[1])
+            self.tests.setdefault((node, 0), negative(node))
 
     # ---- moves
 

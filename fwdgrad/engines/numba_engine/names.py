@@ -6,12 +6,15 @@ from typing import Any
 
 from fwdgrad.program.program import identifier
 
-__all__ = ["LOOPS", "Names"]
+__all__ = ["LOOPS", "REFUSED", "Names"]
 
 LOOPS = "ijklmpqr"
 """Names of loop variables, outermost first."""
 
-_OWN = ("functions", "math", "np", "runtime", "t", "start", "stop", "addresses", "table", *LOOPS)
+REFUSED = "refused"
+"""The variable that says whether a step is to be refused: an index was out of range, or a matrix has no inverse."""
+
+_OWN = (REFUSED, "functions", "math", "np", "runtime", "t", "start", "stop", "addresses", "table", *LOOPS)
 
 
 class Names:

@@ -252,7 +252,10 @@ def searchsorted(out, table, x):
 
 @helper
 def _eliminate(a, b, n, columns):
-    """Gauss–Jordan elimination with row exchanges: b becomes a⁻¹ b. Returns det a."""
+    """Gauss–Jordan elimination with row exchanges: b becomes a⁻¹ b. Returns det a.
+
+    Of the diagonal that it leaves in a, an entry is 0 exactly if a has no inverse.
+    """
     determinant = a.dtype.type(1)
     for k in range(n):
         pivot = k
@@ -282,14 +285,26 @@ def _eliminate(a, b, n, columns):
 
 
 @helper
+def _singular(a, n):
+    """Whether a matrix that has been eliminated had no inverse."""
+    singular = False
+    for k in range(n):
+        singular |= a[k * n + k] == 0
+    return singular
+
+
+@helper
 def inv(out, a, n):
-    """The inverse of every matrix; infinities if there is none."""
+    """The inverse of every matrix. Whether one has none."""
+    singular = False
     for start in range(0, a.size, max(n * n, 1)):
-        inverse = out[start : start + n * n]
+        inverse, reduced = out[start : start + n * n], a[start : start + n * n].astype(out.dtype)
         inverse[:] = 0
         for k in range(n):
             inverse[k * n + k] = 1
-        _eliminate(a[start : start + n * n].astype(out.dtype), inverse, n, n)
+        _eliminate(reduced, inverse, n, n)
+        singular |= _singular(reduced, n)
+    return singular
 
 
 @helper
@@ -301,11 +316,14 @@ def det(out, a, n):
 
 @helper
 def solve(out, a, b, n, columns):
-    """a⁻¹ b for every pair of matrices."""
+    """a⁻¹ b for every pair of matrices. Whether one has none."""
     out[:] = b
+    singular = False
     for k in range(a.size // max(n * n, 1)):
-        part = out[k * n * columns : (k + 1) * n * columns]
-        _eliminate(a[k * n * n : (k + 1) * n * n].astype(out.dtype), part, n, columns)
+        part, reduced = out[k * n * columns : (k + 1) * n * columns], a[k * n * n : (k + 1) * n * n].astype(out.dtype)
+        _eliminate(reduced, part, n, columns)
+        singular |= _singular(reduced, n)
+    return singular
 
 
 @helper

@@ -13,6 +13,7 @@ from fwdgrad.engines.numba_engine.modules import load
 from fwdgrad.engines.numba_engine.unsupported import UnsupportedOperation
 from fwdgrad.engines.numba_engine.writing import Argument, Written, write
 from fwdgrad.program import Program
+from fwdgrad.program.refusals import refused
 
 __all__ = ["Stream", "aligned", "compile_program", "compile_stream", "source"]
 
@@ -48,8 +49,8 @@ class Stream:
             stop: number of the step after the last one.
 
         Returns:
-            `stop`, or the number of the first step whose health is not finite; it has been executed then, and the carry
-            is of no use any more.
+            `stop`, or the number of the first step that is refused, because its health is not finite, an index is out
+            of range, or a matrix has no inverse; it has been executed then, and the carry is of no use any more.
 
         Raises:
             ValueError: an array has not the shape, dtype or memory layout that was compiled for, or there are no such
@@ -157,6 +158,8 @@ def compile_stream(program: Program, carried: int) -> Stream:
 def compile_program(program: Program) -> Callable[..., tuple[Any, ...]]:
     """A function that computes `program`: flat arrays in, flat tuple of new arrays out.
 
+    It raises a `StepError` if an index is out of range, or a matrix has no inverse.
+
     Raises:
         UnsupportedOperation: an operation cannot be compiled.
     """
@@ -168,7 +171,8 @@ def compile_program(program: Program) -> Callable[..., tuple[Any, ...]]:
             raise TypeError(f"program {program.name!r} takes {len(written.rows)} arguments, got {len(arguments)}")
         rows = [np.asarray(a, e.dtype, order="C")[None] for a, e in zip(arguments, written.rows, strict=True)]
         outs = [np.empty((1, *o.shape), o.dtype) for o in written.outs]
-        stream.run((), rows, outs, 0, 1)
+        if stream.run((), rows, outs, 0, 1) == 0:
+            raise refused(program, arguments)
         return tuple(o[0] if o.ndim > 1 else o.reshape(()) for o in outs)
 
     return call

@@ -13,6 +13,7 @@ from fwdgrad._version import __version__
 from fwdgrad.engines.numba_engine.blocks import Block, Shared
 from fwdgrad.engines.numba_engine.building import build
 from fwdgrad.engines.numba_engine.indices import Affine, Axis
+from fwdgrad.engines.numba_engine.names import REFUSED
 from fwdgrad.engines.numba_engine.nodes import Node, Stored
 from fwdgrad.program import Program
 
@@ -78,7 +79,7 @@ def write(program: Program, carried: int | None) -> Written:
         base = Affine.of(step) * prod(v.shape) if streamed else Affine()
         inputs.append(Stored(shape=v.shape, dtype=v.dtype, buffer=name, base=base, name=labels[v]))
         arguments.append(Argument(name, v.shape, v.dtype))
-    nodes = build(program, inputs, shared.constants)
+    nodes, tests = build(program, inputs, shared.constants)
     results = nodes[count:] if carried is None else nodes[count:-1]
     outputs: list[tuple[Node, Stored | None]] = list(zip(nodes[:count], inputs[:count], strict=True))
     outs = []
@@ -89,11 +90,16 @@ def write(program: Program, carried: int | None) -> Written:
         outs.append(Argument(name, node.shape, node.dtype))
     if carried is not None:
         outputs.append((nodes[-1], None))
-    block = Block(shared, outputs)
+    block = Block(shared, outputs, tests)
+    refusals = []
+    if any(f"{REFUSED} |=" in line for line in block.lines):
+        block.lines.insert(0, f"{REFUSED} = False")
+        refusals.append(REFUSED)
     if carried is not None:
         health = block.number(nodes[-1])
-        test = f"abs({health.text or health.value}) < np.inf"
-        block.lines += [f"if not {test}:", "    return t"]
+        refusals.append(f"not abs({health.text or health.value}) < np.inf")
+    if refusals:
+        block.lines += [f"if {' or '.join(refusals)}:", "    return t"]
     constants = tuple(shared.constants.arrays.items())
     work = tuple(Argument(name, (size,), dtype) for name, (dtype, size) in shared.work.items())
     specials = tuple(sorted(set(re.findall(r"\bspecial_\w+", "\n".join(block.lines)))))

@@ -1,0 +1,112 @@
+"""What NumPy refuses in the middle of a program because of its values, as errors that name the user's line.
+
+There are three such things: an index out of range, a matrix without an inverse, and a negative power of an integer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fwdgrad.errors import IndexRangeError, NonFiniteError, SingularMatrixError, StepError
+
+if TYPE_CHECKING:
+    from fwdgrad.program.program import Instruction, Program, Source
+
+__all__ = ["REFUSALS", "guarded", "named", "refused", "while_executing"]
+
+REFUSALS = (IndexError, np.linalg.LinAlgError, ValueError)
+"""What NumPy raises."""
+
+
+def named(error: Exception, source: Source | None) -> Exception:
+    """NumPy's refusal as fwdgrad's, at a line of the user's; other errors as they are."""
+    where = f"at {source}" if source else "in a step"
+    text = str(error).strip().rstrip(".").split("\n")[0]
+    if isinstance(error, StepError):
+        return error
+    if isinstance(error, IndexError):
+        return IndexRangeError(
+            f"An index is out of range, {where}: {text}.\n"
+            "Of an axis of size n, indices are 0 … n − 1, and −n … −1 from its end. Keep it inside, as in\n"
+            "table[np.clip(i, 0, n - 1)] or table[i % n], or mend what it is computed from."
+        )
+    if isinstance(error, np.linalg.LinAlgError):
+        return SingularMatrixError(
+            f"A matrix that has to be inverted has no inverse, {where}: {text}.\n"
+            "Its rows depend on each other, for these parameters and this state. Start from others, bound the\n"
+            "parameters, or add a small multiple of the identity, as in A + 1e-9 * np.eye(n)."
+        )
+    if isinstance(error, ValueError) and "negative integer powers" in str(error):
+        return NonFiniteError(
+            f"An integer is raised to a negative power, {where}, which is no integer.\n"
+            "Convert it first, as in n.astype(float) ** k.",
+            quantity="a negative power of an integer",
+        )
+    return error
+
+
+def while_executing(instruction: Instruction, values: Sequence[Any], error: Exception) -> Exception:
+    """`named`, for one instruction and the values of its operands; says which index is out of range."""
+    if isinstance(error, IndexError) and not isinstance(error, StepError):
+        indexed = instruction.operation.indexed_axes(instruction.inputs, instruction.params)
+        held = dict(zip(map(id, instruction.inputs), values, strict=True))
+        for operand, size in indexed:
+            index = np.asarray(held[id(operand)])
+            wrong = index[(index < -size) | (index >= size)]
+            if wrong.size:
+                error = IndexError(f"index {wrong[0]} of an axis of size {size}")
+                break
+    return named(error, instruction.source)
+
+
+def guarded(function: Callable[..., tuple[Any, ...]], program: Program) -> Callable[..., tuple[Any, ...]]:
+    """`function`, which computes `program` by NumPy calls, such that what NumPy refuses gets its name."""
+    if not _may_refuse(program):
+        return function
+
+    def call(*arguments: Any) -> tuple[Any, ...]:
+        try:
+            return function(*arguments)
+        except REFUSALS as error:
+            refusal = refused(program, arguments, error)
+            if refusal is error:
+                raise
+            raise refusal from error
+
+    return call
+
+
+def refused(program: Program, arguments: Sequence[Any], error: Exception | None = None) -> Exception:
+    """Why `program` is refused at these arguments: found by doing it once more, operation by operation.
+
+    Args:
+        program: what was executed.
+        arguments: its inputs.
+        error: what NumPy said; None if it was not asked.
+    """
+    try:
+        with np.errstate(all="ignore"):
+            program.evaluate(arguments)
+    except StepError as found:
+        return found
+    return error or SingularMatrixError(
+        f"A matrix that {program.name!r} has to invert has no inverse to rounding.\n"
+        "Its rows nearly depend on each other, for these parameters and this state. Start from others, bound the\n"
+        "parameters, or add a small multiple of the identity, as in A + 1e-9 * np.eye(n)."
+    )
+
+
+def _may_refuse(program: Program) -> bool:
+    for ins in program.instructions:
+        if ins.operation.name in ("getitem", "scatter_add") and len(ins.inputs) > 1:
+            return True
+        if ins.operation.name in ("inv", "solve"):
+            return True
+        if ins.operation.name == "power" and ins.outputs[0].dtype.kind in "iu":
+            return True
+        if any(_may_refuse(body) for key, body in ins.params.items() if key in ("body", "residual")):
+            return True
+    return False
