@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 import fwdgrad as fg
 
-__all__ = ["Ports", "declared", "logit", "number", "ports", "sigmoid", "weights", "whole"]
+__all__ = ["Ports", "declared", "initialised", "logit", "number", "ports", "sigmoid", "weights", "whole"]
 
 SYMBOLS = 32
 """Size of the alphabet where a builder is told nothing."""
@@ -78,6 +78,30 @@ def weights(rng: np.random.Generator, rows: int, columns: int, fan_in: int | Non
         fan_in: how many columns act at a time; all of them unless given.
     """
     return rng.normal(size=(rows, columns)) / np.sqrt(columns if fan_in is None else fan_in)
+
+
+def initialised(
+    who: str, init: str, rng: np.random.Generator, units: int, params: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Initial parameters of a network, by the name of the initialisation.
+
+    Args:
+        who: the builder, for messages.
+        init: "normal" for `params` as they are; "uniform" for numbers between −1/√units and 1/√units, biases included,
+            as recurrent layers of other libraries start (PyTorch's `GRU` and `LSTM`).
+        rng: source of the draws.
+        units: the length of h.
+        params: what the builder makes of "normal".
+
+    Raises:
+        DeclarationError: another name.
+    """
+    if init not in ("uniform", "normal"):
+        raise fg.errors.DeclarationError(f"{who}(init=…): expected 'uniform' or 'normal', got {init!r}.")
+    if init == "normal":
+        return params
+    bound = 1.0 / np.sqrt(units)
+    return {name: rng.uniform(-bound, bound, leaf.shape) for name, leaf in params.items()}
 
 
 def sigmoid(a: Any) -> Any:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 import fwdgrad as fg
 
-from ._parts import ports, sigmoid, weights, whole
+from ._parts import initialised, ports, sigmoid, weights, whole
 
 __all__ = ["gru"]
 
@@ -21,6 +21,7 @@ def gru(
     reset: str = "after",
     inputs: int | None = None,
     outputs: int | None = None,
+    init: str = "uniform",
     dtype: npt.DTypeLike = np.float64,
     seed: int = 0,
 ) -> fg.System:
@@ -45,17 +46,19 @@ def gru(
         inputs: m, to read vectors of this length instead of symbols.
         outputs: k, to predict vectors of this length from vectors (1 if not given), with squared error. With symbols,
             k = m.
+        init: "uniform": all parameters start uniformly within ±1/√units, the usual way. "normal": weights normal with
+            variance 1/fan-in, where a symbol counts as a single input; b_z starts at 1 (a unit keeps its state), other
+            biases at zero. UORO, whose noise grows with the influence, learns less steadily from there.
         dtype: float64 or float32.
-        seed: of the initial weights: normal with variance 1/fan-in, where a symbol counts as a single input. b_z
-            starts at 1 (a unit keeps most of its state), the other biases and h(0) at zero.
+        seed: of the initial parameters; h(0) is zero.
 
     Returns:
         A system with the parameters W_g (units, m), U_g (units, units) and b_g (units) for g = z, r, n, V (k, units)
         and b_y (k). A step costs O(units² + units·m).
 
     Raises:
-        DeclarationError: a size is not a positive integer, `reset` is something else, or both symbols and vectors are
-            asked for.
+        DeclarationError: a size is not a positive integer, `reset` or `init` is something else, or both symbols and
+            vectors are asked for.
 
     Example:
         A 1 is followed by 2 and by 0 in turn: half a bit a symbol, unless the past is remembered.
@@ -98,4 +101,5 @@ def gru(
         params[f"b_{gate}"] = np.full(n, bias)
     params["V"] = weights(rng, port.outputs, n)
     params["b_y"] = np.zeros(port.outputs)
+    params = initialised("gru", init, rng, n, params)
     return fg.System(F, Y, np.zeros(n, dtype), params, port.x, port.loss, name="gru")

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 import fwdgrad as fg
 
-from ._parts import logit, ports, sigmoid, weights, whole
+from ._parts import initialised, logit, ports, sigmoid, weights, whole
 
 __all__ = ["leaky_rnn"]
 
@@ -21,6 +21,7 @@ def leaky_rnn(
     inputs: int | None = None,
     outputs: int | None = None,
     horizon: float = 32.0,
+    init: str = "normal",
     dtype: npt.DTypeLike = np.float64,
     seed: int = 0,
 ) -> fg.System:
@@ -46,16 +47,17 @@ def leaky_rnn(
             k = m.
         horizon: the longest initial memory 1/α, in steps, above 1.2. The units start evenly spread from 1.2 to it, on
             a logarithmic scale.
+        init: "normal": weights normal with variance 1/fan-in, where a symbol counts as a single input, and biases zero.
+            "uniform": all but a uniformly within ±1/√units, as gated cells start; without gates it forgets soon.
         dtype: float64 or float32.
-        seed: of the initial weights: normal with variance 1/fan-in, where a symbol counts as a single input. Biases
-            and h(0) are zero.
+        seed: of the initial parameters; h(0) is zero.
 
     Returns:
         A system with the parameters a (n), b (n), R (n, m), W (n, n), V (k, n) and c (k). A step costs O(n² + nm).
 
     Raises:
-        DeclarationError: a size is not a positive integer, `horizon` is too small, or both symbols and vectors are
-            asked for.
+        DeclarationError: a size is not a positive integer, `init` is something else, `horizon` is too small, or both
+            symbols and vectors are asked for.
 
     Example:
         A 1 is followed by 2 and by 0 in turn: half a bit a symbol, unless the past is remembered.
@@ -83,14 +85,15 @@ def leaky_rnn(
     def Y(h: Any, x: Any, theta: Any) -> Any:
         return theta["V"] @ np.tanh(h) + theta["c"]
 
+    leaks = {"a": logit(1.0 / np.geomspace(SHORTEST, horizon, n))}
     params = {
-        "a": logit(1.0 / np.geomspace(SHORTEST, horizon, n)),
         "b": np.zeros(n),
         "R": weights(rng, n, port.columns, port.fan_in),
         "W": weights(rng, n, n),
         "V": weights(rng, port.outputs, n),
         "c": np.zeros(port.outputs),
     }
+    params = leaks | initialised("leaky_rnn", init, rng, n, params)
     return fg.System(F, Y, np.zeros(n, dtype), params, port.x, port.loss, name="leaky-rnn")
 
 

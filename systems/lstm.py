@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 import fwdgrad as fg
 
-from ._parts import ports, sigmoid, weights, whole
+from ._parts import initialised, ports, sigmoid, weights, whole
 
 __all__ = ["lstm"]
 
@@ -20,6 +20,7 @@ def lstm(
     *,
     inputs: int | None = None,
     outputs: int | None = None,
+    init: str = "uniform",
     dtype: npt.DTypeLike = np.float64,
     seed: int = 0,
 ) -> fg.System:
@@ -41,16 +42,19 @@ def lstm(
         inputs: m, to read vectors of this length instead of symbols.
         outputs: k, to predict vectors of this length from vectors (1 if not given), with squared error. With symbols,
             k = m.
+        init: "uniform": all parameters start uniformly within ±1/√units, the usual way. "normal": weights normal with
+            variance 1/fan-in, where a symbol counts as a single input; b_f starts at 1 (cells keep their content), other
+            biases at zero. UORO, whose noise grows with the influence, learns less steadily from there.
         dtype: float64 or float32.
-        seed: of the initial weights: normal with variance 1/fan-in, where a symbol counts as a single input. b_f
-            starts at 1 (cells keep most of their content), the other biases, c(0) and h(0) at zero.
+        seed: of the initial parameters; c(0) and h(0) are zero.
 
     Returns:
         A system with the parameters W_g (units, m), U_g (units, units) and b_g (units) for each gate g = i, f, o, g,
         V (k, units) and b_y (k). A step costs O(units² + units·m).
 
     Raises:
-        DeclarationError: a size is not a positive integer, or both symbols and vectors are asked for.
+        DeclarationError: a size is not a positive integer, `init` is something else, or both symbols and vectors are
+            asked for.
 
     Example:
         A 1 is followed by 2 and by 0 in turn: half a bit a symbol, unless the past is remembered.
@@ -88,5 +92,6 @@ def lstm(
         params[f"b_{gate}"] = np.full(n, bias)
     params["V"] = weights(rng, port.outputs, n)
     params["b_y"] = np.zeros(port.outputs)
+    params = initialised("lstm", init, rng, n, params)
     state = {"c": np.zeros(n, dtype), "h": np.zeros(n, dtype)}
     return fg.System(F, Y, state, params, port.x, port.loss, name="lstm")

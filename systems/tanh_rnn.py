@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 import fwdgrad as fg
 
-from ._parts import ports, weights, whole
+from ._parts import initialised, ports, weights, whole
 
 __all__ = ["tanh_rnn"]
 
@@ -20,6 +20,7 @@ def tanh_rnn(
     *,
     inputs: int | None = None,
     outputs: int | None = None,
+    init: str = "normal",
     dtype: npt.DTypeLike = np.float64,
     seed: int = 0,
 ) -> fg.System:
@@ -39,15 +40,17 @@ def tanh_rnn(
         inputs: m, to read vectors of this length instead of symbols.
         outputs: k, to predict vectors of this length from vectors (1 if not given), with squared error. With symbols,
             k = m.
+        init: "normal": weights normal with variance 1/fan-in, where a symbol counts as a single input, and biases zero.
+            "uniform": all parameters uniformly within ±1/√units, as gated cells start; without gates it forgets soon.
         dtype: float64 or float32.
-        seed: of the initial weights: normal with variance 1/fan-in, where a symbol counts as a single input. Biases
-            and h(0) are zero.
+        seed: of the initial parameters; h(0) is zero.
 
     Returns:
         A system with the parameters b (n), R (n, m), W (n, n), V (k, n) and c (k). A step costs O(n² + nm).
 
     Raises:
-        DeclarationError: a size is not a positive integer, or both symbols and vectors are asked for.
+        DeclarationError: a size is not a positive integer, `init` is something else, or both symbols and vectors are
+            asked for.
 
     Example:
         A 1 is followed by 2 and by 0 in turn: half a bit a symbol, unless the past is remembered.
@@ -79,4 +82,5 @@ def tanh_rnn(
         "V": weights(rng, port.outputs, n),
         "c": np.zeros(port.outputs),
     }
+    params = initialised("tanh_rnn", init, rng, n, params)
     return fg.System(F, Y, np.zeros(n, dtype), params, port.x, port.loss, name="tanh-rnn")

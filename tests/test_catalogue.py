@@ -344,16 +344,28 @@ def test_initial_weights_depend_on_the_seed_alone():
 
 
 def test_initial_weights_have_variance_one_over_fan_in():
-    system = systems.gru(units=100, inputs=400)
+    system = systems.gru(units=100, inputs=400, init="normal")
     for name, fan_in in (("W_z", 400), ("U_n", 100)):
         assert np.std(system.params[name]) * np.sqrt(fan_in) == pytest.approx(1, abs=0.03)
-    assert np.std(systems.gru(units=100, symbols=400).params["W_z"]) == pytest.approx(1, abs=0.03)
+    assert np.std(systems.gru(units=100, symbols=400, init="normal").params["W_z"]) == pytest.approx(1, abs=0.03)
+
+
+@pytest.mark.parametrize(("name", "kept"), [("gru", ()), ("lstm", ()), ("tanh-rnn", ()), ("leaky-rnn", ("a",))])
+def test_uniform_parameters_lie_within_one_over_root_units(name, kept):
+    """All of them, biases included, and they fill the range: as recurrent layers of other libraries start."""
+    n = 50
+    system = systems.build(name, units=n, symbols=20, init="uniform")
+    for k, v in system.params.items():
+        if k not in kept:
+            assert np.max(np.abs(v)) <= 1 / np.sqrt(n)
+            assert np.ptp(v) > (2 - 0.5 * (v.size < 100)) * 0.9 / np.sqrt(n)
+    default = systems.build(name, units=n, symbols=20)
+    assert (name in ("gru", "lstm")) == all(np.array_equal(default.params[k], v) for k, v in system.params.items())
 
 
 def test_gates_start_open_for_the_past():
-    assert np.all(systems.lstm(units=3).params["b_f"] == 1)
-    assert np.all(systems.gru(units=3).params["b_z"] == 1)
-    for system, open_gate in ((systems.lstm(units=3), "b_f"), (systems.gru(units=3), "b_z")):
+    for system, open_gate in ((systems.lstm(3, init="normal"), "b_f"), (systems.gru(3, init="normal"), "b_z")):
+        assert np.all(system.params[open_gate] == 1)
         others = [k for k in system.params if k.startswith("b_") and k != open_gate]
         assert len(others) >= 3
         assert all(np.all(system.params[k] == 0) for k in others)
@@ -438,6 +450,7 @@ def test_an_unknown_name_is_refused():
         *((name, {"symbols": 3, "outputs": 2}, "predicts a score for each") for name in NETWORKS),
         ("lstm", {"inputs": True}, r"inputs=…\)"),
         ("gru", {"reset": "inside"}, "reset='inside'"),
+        *((name, {"init": "xavier"}, "expected 'uniform' or 'normal', got 'xavier'") for name in NETWORKS[:4]),
         ("leaky-rnn", {"horizon": 1.0}, "horizon"),
         ("diagonal", {"horizon": 0.5}, "horizon"),
         ("diagonal", {"horizon": math.nan}, "horizon"),
