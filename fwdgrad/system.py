@@ -11,6 +11,7 @@ import autograd.numpy as anp
 import numpy as np
 from autograd.tracer import isbox
 
+from fwdgrad.causes import cause
 from fwdgrad.engines.numpy_engine import compile_program
 from fwdgrad.errors import (
     DataError,
@@ -379,7 +380,7 @@ class System:
         """
         inputs, count = self._simulated_inputs(xs, steps)
         coordinates = self.learned(params or {})
-        h = self.initial if state is None else np.asarray(self.pack(_arrays("state", state)), self.dtype)
+        h = start_state = self.initial if state is None else np.asarray(self.pack(_arrays("state", state)), self.dtype)
         added: list[Any] = []
         if self.init is not None:
             added.append([np.asarray(float(k == 0 and state is None), self.dtype) for k in range(count)])
@@ -400,12 +401,14 @@ class System:
         if not (np.all(np.isfinite(states)) and np.all(np.isfinite(outputs))):
             bad = ~(np.isfinite(states).all(1) & np.isfinite(outputs.reshape(count, -1)).all(1))
             first = int(np.argmax(bad))
+            given = [row[first] for row in (*inputs, *added)]
+            before = states[first - 1] if first else start_state
+            told = cause(self, given, lambda: step(before, *given, *leaves))
             raise NonFiniteError(
                 f"simulate: the state or the prediction is not finite at step {first}.\n"
-                "Usual causes: a step δt too long for the integrator, a system that is unstable, or a function\n"
-                "outside its domain (log or sqrt of a negative number, a division by zero).",
+                + (f"{told.found}\n{told.mend}" if told is not None else _CAUSES),
                 step=first,
-                quantity="the state",
+                quantity=told.quantity if told is not None else "the state",
             )
         shaped, start = [], 0
         for leaf in flatten(self.state):
@@ -631,6 +634,12 @@ def _inputs(x: Any) -> Any:
     raise DeclarationError(
         f"x: expected an example input (a float array, an integer, a dict of these, or None), got {x!r}."
     )
+
+
+_CAUSES = (
+    "Usual causes: a step δt too long for the integrator, a system that is unstable, or a function\n"
+    "outside its domain (log or sqrt of a negative number, a division by zero)."
+)
 
 
 def _step(dt: Any, x: Any) -> float | str | None:

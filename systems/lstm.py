@@ -43,8 +43,8 @@ def lstm(
         outputs: k, to predict vectors of this length from vectors (1 if not given), with squared error. With symbols,
             k = m.
         init: "uniform": all parameters start uniformly within ±1/√units, the usual way. "normal": weights normal with
-            variance 1/fan-in, where a symbol counts as a single input; b_f starts at 1 (cells keep their content), other
-            biases at zero. UORO, whose noise grows with the influence, learns less steadily from there.
+            variance 1/fan-in, where a symbol counts as a single input; b_f starts at 1 (cells keep their content),
+            other biases at zero. UORO, whose noise grows with the influence, learns less steadily from there.
         dtype: float64 or float32.
         seed: of the initial parameters; c(0) and h(0) are zero.
 

@@ -32,6 +32,7 @@ LAYERS = {
     "history": 2,
     "plots": 2,
     "streams": 2,
+    "causes": 2,
     # what is learned, and what follows from its structure
     "system": 3,
     "structure": 3,

@@ -1,5 +1,6 @@
 """Integrators: their order and stability, the influence through them, and stiff systems, against SciPy's solutions."""
 
+import itertools
 import warnings
 
 import numpy as np
@@ -255,9 +256,64 @@ def test_an_equation_without_a_solution_is_refused(engine):
     """At the very first step, with a singular Jacobian."""
     system = fg.System(lambda h, x, p: root(lambda z: 0 * p["a"] * z + h, h), None, np.ones(1), {"a": 1.0})
     learner = fg.Learner(system, fg.RTRL(), fg.SGD(1e-3), engine=engine)
-    with pytest.raises(NonFiniteError, match="the state is not finite at step 0"):
+    with pytest.raises(NonFiniteError, match=r"the state is not finite at step 0\.\nNewton's method does not converge"):
         learner.step()
     np.testing.assert_array_equal(learner.state, 1)
+
+
+def _explosive(h, x, p):
+    """dh/dt = a h²: from h, an implicit step of more than about 1/(4 a h) has no solution."""
+    return p["a"] * h * h
+
+
+@pytest.mark.parametrize(
+    ("engine", "estimator"),
+    [("numpy", fg.RTRL()), ("eager", fg.RTRL()), ("numpy", fg.TBPTT(4)), ("numpy", fg.BPTT())],
+    ids=lambda v: getattr(v, "name", v),
+)
+def test_where_newton_does_not_converge_the_step_says_so(engine, estimator):
+    """By the learner, in runs and single steps, with substeps; and nothing is lost."""
+    system = fg.System(_explosive, None, np.ones(1), {"a": 1.0}, x={"dt": 0.1}, dt="dt", method="sdirk2", substeps=2)
+    learner = fg.Learner(system, estimator, fg.SGD(1e-6), engine=engine)
+    steps = np.array([0.1, 0.1, 0.1, 0.1, 5.0, 0.1])
+    with pytest.raises(NonFiniteError, match=r"at step 4\.\nNewton's method does not .*'sdirk2'") as caught:
+        learner.run({"dt": steps}, np.ones((6, 1)))
+    assert caught.value.step == learner.steps == 4
+    assert "substeps" in str(caught.value)
+    assert str(caught.value).count("\n") < 5
+    before = learner.state
+    with pytest.raises(NonFiniteError, match="Newton's method does not converge for"):
+        learner.step({"dt": 5.0}, None)
+    np.testing.assert_array_equal(learner.state, before)
+    with pytest.raises(NonFiniteError, match=r"simulate: .* at step 4\.\nNewton's method"):
+        system.simulate({"dt": steps})
+    with pytest.raises(NonFiniteError, match=r"simulate: .* at step 0\.\nNewton's method"):
+        system.simulate({"dt": steps}, state=np.full(1, 100.0))
+
+
+@pytest.mark.parametrize("engine", ["numpy", "eager"])
+@pytest.mark.parametrize("method", ["euler", "heun", "rk4", "sdirk2"])
+def test_no_time_between_samples(engine, method):
+    """The state stays; what divides by the time is named, and what diverges for another reason is not."""
+    like = {"dt": 1.0, "moved": 0.0}
+
+    def made(rate):
+        system = fg.System(rate, None, np.array([1.0, 0.0]), {"a": 1.0}, x=like, dt="dt", method=method)
+        return fg.Learner(system, fg.RTRL(), fg.SGD(1e-6), engine=engine)
+
+    still = made(lambda h, x, p: -p["a"] * h + x["moved"])
+    still.step({"dt": 0.0, "moved": 1.0}, np.ones(2))
+    np.testing.assert_array_equal(still.state, [1.0, 0.0])
+    speed = made(lambda h, x, p: -p["a"] * h + x["moved"] / x["dt"])
+    speed.step({"dt": 0.5, "moved": 1.0}, np.ones(2))
+    with pytest.raises(NonFiniteError, match=r"at step 1\.\nThe time since the sample before, 'dt', is 0"):
+        speed.step({"dt": 0.0, "moved": 1.0}, np.ones(2))
+    with pytest.raises(NonFiniteError, match=r"simulate: .* at step 1\.\nThe time since the sample before"):
+        speed.system.simulate({"dt": np.array([0.5, 0.0]), "moved": np.ones(2)})
+    if method != "sdirk2":
+        root_of = made(lambda h, x, p: np.sqrt(x["moved"]) * p["a"] * h)
+        with pytest.raises(NonFiniteError, match="the state is not finite at step 0"):
+            root_of.step({"dt": 0.5, "moved": -1.0}, np.ones(2))
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fwdgrad.causes import cause
 from fwdgrad.errors import NonFiniteError, StepError
 from fwdgrad.execution import Execution, Flat
 from fwdgrad.influence import NoiseSpec
@@ -178,10 +179,22 @@ class Loop(ABC):
         self.feed.restart(start=not given)
         self.discard()
 
-    def check(self, health: Any, carry: Sequence[Any], loss: Any, observed: bool) -> None:
-        """Say what stopped being finite, if anything did, in the carry that was going to be the next one."""
+    def check(
+        self, health: Any, carry: Sequence[Any], loss: Any, observed: bool, x: Sequence[Any] | None = None
+    ) -> None:
+        """Say what stopped being finite, if anything did, in the carry that was going to be the next one.
+
+        Args:
+            health: finite if everything is.
+            carry: the next one.
+            loss: of this step.
+            observed: whether it has a target.
+            x: all that the transition from the present carry was given; None if there was none.
+        """
         if math.isfinite(health):
             return
+        if x is not None:
+            self._explain(x)
         system = self.execution.system
         made = self.execution.unpack(tuple(carry))
         found = "a number too large to square (state, parameter or influence)"
@@ -205,3 +218,15 @@ class Loop(ABC):
             step=self.steps,
             quantity=found,
         )
+
+    def _explain(self, x: Sequence[Any]) -> None:
+        """Refuse the step by its cause, if that can be told."""
+        predict = self.execution.reference("predict")
+        told = cause(self.execution.system, x, lambda: predict(*self.view, *x))
+        if told is not None:
+            raise NonFiniteError(
+                f"the state is not finite at step {self.steps}.\n{told.found}\n{told.mend}\n"
+                "The learner is left as it was before that step.",
+                step=self.steps,
+                quantity=told.quantity,
+            )

@@ -187,7 +187,7 @@ class Compiled(Loop):
         except StepError as error:
             error.placed(self.steps)
             raise
-        self.check(health, carry, loss, observed)
+        self.check(health, carry, loss, observed, [row[k] for row in rows[: len(self._x)]])
         raise NonFiniteError(
             f"the compiled step refuses step {self.steps}, which NumPy makes: a number is too large to square, or a "
             "matrix\nhas no inverse to rounding. The learner is left as it was before that step. Scale the data, or "

@@ -21,7 +21,7 @@ class Online(Loop):
             *carry, loss, prediction, health = self.execution.learn(self.carry, sample.x, sample.y, noise)
         else:
             *carry, loss, prediction, health = self.execution.transit(self.carry, sample.x, noise)
-        self.check(health, carry, loss, sample.observed)
+        self.check(health, carry, loss, sample.observed, sample.x)
         self.carry = tuple(carry)
         self.noise.advance()
         self.steps += 1

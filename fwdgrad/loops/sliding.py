@@ -37,7 +37,7 @@ class Windowed(Loop):
         h, loss, prediction, health = self.execution.forward(self.carry, sample.x, sample.y)
         loss = float(loss) if sample.observed else math.nan
         carry: Flat = (h, *self.carry[1:])
-        self.check(health + loss if sample.observed else health, carry, loss, sample.observed)
+        self.check(health + loss if sample.observed else health, carry, loss, sample.observed, sample.x)
         self._tape.append(self.carry[0], sample)
         try:
             if self._new + 1 == self._stride:

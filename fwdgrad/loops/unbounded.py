@@ -51,7 +51,7 @@ class Unbounded(Loop):
         h, loss, prediction, health = self.execution.forward(self.carry, sample.x, sample.y)
         loss = float(loss) if sample.observed else math.nan
         carry: Flat = (h, *self.carry[1:])
-        self.check(health + loss if sample.observed else health, carry, loss, sample.observed)
+        self.check(health + loss if sample.observed else health, carry, loss, sample.observed, sample.x)
         stores = len(self._tape) % self._spacing == 0
         self._tape.append(None, sample)
         if stores:

@@ -9,6 +9,8 @@ derivative.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,7 @@ from fwdgrad.program.program import Abstract, Program
 from fwdgrad.program.rules import BACKWARD, FORWARD
 from fwdgrad.program.tracer import Graph, active_graph, as_operand, refuse, trace
 
-__all__ = ["ITERATIONS", "ROOT", "newton", "root"]
+__all__ = ["ITERATIONS", "ROOT", "newton", "root", "watched"]
 
 ITERATIONS = 30
 """Newton's method gives up after so many. From a good start it takes four to six."""
@@ -34,6 +36,19 @@ UNROLLED = 8
 """Unknowns up to which the columns of the Jacobian are computed one beside the other, and not in a loop."""
 
 Residual = Callable[[Any], Any]
+
+_FAILURES: ContextVar[list[tuple[int, float]] | None] = ContextVar("failures", default=None)
+
+
+@contextmanager
+def watched() -> Iterator[list[tuple[int, float]]]:
+    """Where `newton` does not converge inside of this: the number of iterations, and the size of the last step."""
+    failures: list[tuple[int, float]] = []
+    token = _FAILURES.set(failures)
+    try:
+        yield failures
+    finally:
+        _FAILURES.reset(token)
 
 
 def root(residual: Residual, start: Any) -> Any:
@@ -101,8 +116,10 @@ def newton(function: Callable[..., tuple[Any, Any]], start: Any, *captured: Any)
     unit = float(np.finfo(z.dtype).eps)
     least = 2 * ROUNDING * unit * np.abs(z).max()
     before: Any = np.inf
+    begun, iterations, largest = bool(np.isfinite(z).all()), 0, np.nan
     with np.errstate(all="ignore"):  # what is not finite ends the iterations
-        for _ in range(ITERATIONS):
+        while iterations < ITERATIONS:
+            iterations += 1
             value, slopes = function(z, *captured)
             try:
                 step = np.linalg.solve(slopes, value)
@@ -117,6 +134,9 @@ def newton(function: Callable[..., tuple[Any, Any]], start: Any, *captured: Any)
             if settled.all() and largest <= max(unit**0.5 * length.max(), least):
                 return z
             before = size
+    failures = _FAILURES.get()
+    if failures is not None and begun:
+        failures.append((iterations, float(largest)))
     return np.full_like(z, np.nan)
 
 
