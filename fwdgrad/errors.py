@@ -1,4 +1,4 @@
-"""Every error fwdgrad raises on purpose.
+"""Every error fwdgrad raises on purpose, and every warning it gives.
 
 Each message says, in at most five lines, which object is at fault, what was expected, what came, and how to mend
 it. Every class also derives from the built-in exception a caller would guess, so that ``except ValueError`` works.
@@ -16,8 +16,10 @@ __all__ = [
     "AlphabetError",
     "CheckpointError",
     "DataError",
+    "DeadParameterWarning",
     "DeclarationError",
     "FwdgradError",
+    "FwdgradWarning",
     "IndexRangeError",
     "ModelTextError",
     "NonFiniteError",
@@ -134,6 +136,14 @@ class NonFiniteError(StepError, ArithmeticError):
 
 def _again(kind: type[StepError], message: str, step: int | None) -> StepError:
     return kind(message, step=step)
+
+
+class FwdgradWarning(UserWarning):
+    """Base class of the warnings: what goes on, but hardly as it is meant."""
+
+
+class DeadParameterWarning(FwdgradWarning):
+    """A parameter that is to be learned and does not learn: the loss has no derivative in it."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -14,6 +15,7 @@ from fwdgrad import checkpoint
 from fwdgrad.analysis import analyze
 from fwdgrad.errors import (
     CheckpointError,
+    DeadParameterWarning,
     DeclarationError,
     StepError,
     TracingError,
@@ -22,7 +24,7 @@ from fwdgrad.estimators import UORO, Estimator, estimator_named
 from fwdgrad.execution import Execution, compile_seconds, execution_for, predicted_seconds
 from fwdgrad.history import History, Progress, Recorder
 from fwdgrad.linear import NOT_TRACED, check_repeatable
-from fwdgrad.loops import loop_for, noise_for
+from fwdgrad.loops import SilentLeaves, loop_for, noise_for, told_dead, told_silent
 from fwdgrad.noise import NoiseStream
 from fwdgrad.optimizers import SGD, Optimizer
 from fwdgrad.samples import Chunk
@@ -79,6 +81,17 @@ class Learner:
         seed: int | np.random.Generator = 0,
         engine: str = "auto",
     ) -> None:
+        self._set_up(system, estimator, optimizer, seed, engine)
+        self._tell_dead()
+
+    def _set_up(
+        self,
+        system: System,
+        estimator: Estimator | str,
+        optimizer: Optimizer | None,
+        seed: int | np.random.Generator,
+        engine: str,
+    ) -> None:
         if not isinstance(system, System):
             raise DeclarationError(
                 f"Learner: expected a fwdgrad.System, got {system!r}. Declare one: fg.System(F, Y, …)."
@@ -96,6 +109,8 @@ class Learner:
         self._choose_engine = engine == "auto"
         self.engine_reason = "asked for" if engine != "auto" else "a few steps are soonest done without compiling"
         self.note: dict[str, Any] = {}
+        self._dead = self._execution.model.paths.dead
+        self._watch = SilentLeaves([k for k in system.trainable if k not in self._dead], system.coordinates)
 
     def __repr__(self) -> str:
         return (
@@ -121,6 +136,7 @@ class Learner:
         carry = self._unpacked
         learned = self.system.learned(values, {k: np.asarray(v) for k, v in carry.params.items()})
         self._loop.carry = self._execution.pack(carry._replace(params=learned))
+        self._watch = self._watch.restarted(learned)
 
     @property
     def state(self) -> Any:
@@ -162,6 +178,7 @@ class Learner:
         What the optimizer, an `InformationFilter` or `ParameterFilter`, makes of the data so far, if the loss is that
         of the data's noise. With a random influence J is too large, and these are too small: see `InformationFilter`.
         Of a `positive` or `bounded` parameter it is that of θ to first order, |dθ/du| times that of the coordinate u.
+        Of a parameter that was named in a `DeadParameterWarning` and has not moved since, the data tell nothing: NaN.
 
         Raises:
             DeclarationError: the optimizer keeps no covariance.
@@ -175,7 +192,8 @@ class Learner:
         carry = self._unpacked
         variances = informed.variances(carry.optimizer)
         slopes = {k: np.abs(self.system.coordinate[k].slope(np.asarray(carry.params[k]))) for k in variances}
-        return {k: slopes[k] * np.sqrt(np.array(v)) for k, v in variances.items()}
+        untold = {*self._dead, *self._watch.still_silent(carry.params)}
+        return {k: slopes[k] * np.sqrt(np.full_like(v, np.nan) if k in untold else v) for k, v in variances.items()}
 
     def predict(self, x: Any = None, *, return_std: bool = False) -> Any:
         """ŷ for the next sample, given its input. Changes nothing.
@@ -211,7 +229,10 @@ class Learner:
             IndexRangeError, SingularMatrixError: F, Y or the loss reads outside of an array, or inverts a matrix that
                 has no inverse. The learner stays as it was.
         """
-        return self._loop.step(x, y)
+        loss = self._loop.step(x, y)
+        if self._watch.open:
+            self._tell(self._watch.step(self._loop, x, y, loss))
+        return loss
 
     def run(
         self,
@@ -264,6 +285,8 @@ class Learner:
                         shown.update(losses)
                         if error is not None:
                             raise error
+                        if self._watch.open:
+                            self._tell(self._watch.run(self._loop, piece, losses))
                         if checkpoint is not None and checkpoint_every and self.steps % checkpoint_every == 0:
                             self.save(checkpoint)
                 if isinstance(self.estimator.window, WholeSequence):
@@ -282,8 +305,10 @@ class Learner:
             stop = min(start + self._loop.grain, length)
             if every is not None:
                 stop = min(stop, start + every - self.steps % every)
-            yield Chunk([a[start:stop] for a in chunk.x], [a[start:stop] for a in chunk.y], chunk.observed[start:stop])
-            start = stop
+            while start < stop:
+                cut = start + self._watch.until_next_look(self._loop, chunk.observed[start:stop])
+                yield Chunk([a[start:cut] for a in chunk.x], [a[start:cut] for a in chunk.y], chunk.observed[start:cut])
+                start = cut
 
     def prepare(self, steps: int) -> None:
         """Get ready for a run of so many steps: with engine="auto", compile the step if that is worth while.
@@ -320,12 +345,16 @@ class Learner:
         Raises:
             StepError: the update cannot be made, or would not be finite. The learner stays as it was.
         """
+        beside = self._watch.before_the_end(self._loop)
         try:
             with np.errstate(all="ignore"):
                 self._loop.finish()
         except StepError as error:
             error.placed(self.steps)
             raise
+        self._watch.finish()
+        if beside is not None:
+            self._tell(self._watch.after_the_end(self._loop, beside))
 
     def reset_state(self, state: Any = None, *, finish: bool = True) -> None:
         """Start a new trajectory: from the given state, or the declared one, with no influence yet. θ is kept.
@@ -344,6 +373,18 @@ class Learner:
         if finish:
             self.finish()
         self._loop.restart(np.array(h), given=state is not None)
+        self._watch.restart(np.array(h), given=state is not None)
+
+    def _tell_dead(self) -> None:
+        """Warn of parameters that have no path to the loss."""
+        if self._dead:
+            warnings.warn(told_dead(self.system, self._dead), DeadParameterWarning, stacklevel=3)
+
+    def _tell(self, silent: tuple[str, ...]) -> None:
+        """Warn of leaves that were found to have no gradient."""
+        if silent:
+            text = told_silent(self.system, silent, self._watch.samples)
+            warnings.warn(text, DeadParameterWarning, stacklevel=3)
 
     # ---- saving
 
@@ -369,6 +410,7 @@ class Learner:
                 "steps": self.steps,
                 "noise": self._loop.noise.state(),
                 "note": self.note,
+                "watch": self._watch.state(self._loop),
             },
         )
 
@@ -402,11 +444,13 @@ class Learner:
                     f"the checkpoint {path} was made with {label} {description[label]},\n"
                     f"not with the one given, {checkpoint.describe(given)}."
                 )
-        learner = cls(
+        learner = cls.__new__(cls)
+        learner._set_up(
             system,
             estimator if estimator is not None else checkpoint.rebuild(description["estimator"], "estimator"),
             optimizer if optimizer is not None else checkpoint.rebuild(description["optimizer"], "optimizer"),
-            engine=engine or description["engine"],
+            0,
+            engine or description["engine"],
         )
         theirs, ours = description["system"], _fingerprint(system, learner._execution)
         different = [k for k in ours if ours[k] != theirs.get(k) and NOT_TRACED not in (ours[k], theirs.get(k))]
@@ -420,6 +464,7 @@ class Learner:
             learner._restore(arrays, description)
         except (KeyError, ValueError, TypeError) as error:
             raise CheckpointError(f"the checkpoint {path} is incomplete or inconsistent ({error!r}).") from error
+        learner._tell_dead()
         return learner
 
     def _restore(self, arrays: dict[str, np.ndarray], description: dict[str, Any]) -> None:
@@ -433,6 +478,8 @@ class Learner:
         loop.restore({k.removeprefix("loop_"): v for k, v in arrays.items() if k.startswith("loop_")})
         loop.feed.row = [arrays[f"feed{k}"] for k in range(len(loop.feed.row))]
         self.note = description["note"]
+        if "watch" in description:
+            self._watch = SilentLeaves.restored(description["watch"], self._unpacked.params)
 
 
 def _fingerprint(system: System, execution: Execution) -> dict[str, Any]:

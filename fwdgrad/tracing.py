@@ -10,7 +10,7 @@ import numpy as np
 
 from fwdgrad.errors import ShapeError, TracingError
 from fwdgrad.program import Abstract, Program, trace
-from fwdgrad.structure import Patterns, patterns_of
+from fwdgrad.structure import Paths, Patterns, paths_to_the_loss, patterns_of
 from fwdgrad.system import System
 from fwdgrad.trees import flatten, leaf_names, unflatten
 
@@ -88,6 +88,11 @@ class TracedSystem:
         system = self.system
         shapes = {k: v.shape for k, v in system.coordinates.items()}
         return patterns_of(self.transition, self.output, len(flatten(system.given)), shapes, system.trainable)
+
+    @cached_property
+    def paths(self) -> Paths:
+        """Which learned parameters reach the loss, and in how many steps."""
+        return paths_to_the_loss(self.transition, self.output, self.loss, self.number, self.system.trainable)
 
 
 def _bounds(programs: Sequence[Program], count: int) -> list[int | None]:

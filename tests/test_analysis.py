@@ -335,6 +335,7 @@ def test_kinds_of_parameters():
     assert "nothing" in next(line for line in text.split("\n") if line.strip().startswith("unused "))
 
 
+@pytest.mark.filterwarnings("ignore::fwdgrad.errors.DeadParameterWarning")
 def test_dead_is_dead():
     """The loss never moves with a dead leaf, and does with all others."""
     system, rng = everything(), np.random.default_rng(0)
@@ -536,6 +537,7 @@ def test_the_graph():
     assert rnn.nodes[("unit", 2)]["bias"] == ("b", 2)
 
 
+@pytest.mark.filterwarnings("ignore::fwdgrad.errors.DeadParameterWarning")
 @given(st.integers(0, 10**6))
 @settings(max_examples=25, deadline=None)
 def test_any_system_can_be_analysed(seed):

@@ -27,7 +27,6 @@ from fwdgrad.structure.closure import (
     delay_length,
     kept_terms,
     reached_pattern,
-    states_behind,
     strong_components,
 )
 from fwdgrad.structure.colouring import _first_fit, colour_rows, families
@@ -848,8 +847,6 @@ def test_closures(both):
     assert closed_size(S, columns, weights) == np.sum(weights[:, None] * closed)
     assert kept_terms(S, columns) == np.einsum("ij,jk,ik->", s, b, b)
     reach = np.linalg.matrix_power(np.eye(len(s), dtype=int) + s, len(s)) > 0
-    seen_states = np.arange(len(s)) % 2 == 0
-    assert np.array_equal(states_behind(S, seen_states), reach[seen_states].any(axis=0))
     label = strong_components(S)
     assert np.array_equal(label[:, None] == label, reach & reach.T)
     assert np.all((label[:, None] >= label) | ~reach), "a component depends on a later one"

@@ -16,7 +16,7 @@ from fwdgrad.errors import DeclarationError
 from fwdgrad.estimators import Estimator
 from fwdgrad.structure import Patterns
 from fwdgrad.structure.closure import closed_size, delay_length, strong_components
-from fwdgrad.structure.units import Units, dead_leaves, product_leaves, units_of
+from fwdgrad.structure.units import Units, product_leaves, units_of
 from fwdgrad.system import System
 from fwdgrad.tracing import traced
 
@@ -142,7 +142,7 @@ def analyze(system: System, budget: Budget | None = None) -> Structure:
         readout_only=tuple(
             k for k in system.trainable if k not in patterns.influential and patterns.output.leaves[k].nnz
         ),
-        dead=dead_leaves(patterns),
+        dead=tuple(programs.paths.dead),
         product_only=tuple(
             k
             for k in product_leaves(programs.transition, programs.number)

@@ -25,6 +25,8 @@ __all__ = ["check"]
 
 Leaves = dict[str, Any]
 
+PATHS = "θ: paths to the loss"
+
 POINTS = 3
 LARGEST = 2e9
 """Operations that one row may take; beyond, it is skipped and says so."""
@@ -37,7 +39,8 @@ def check(system: System, *, steps: int = 3, seed: int = 0, rtol: float | None =
     arguments; the traced programs with the functions; forward and backward products of F and Y with finite
     differences, and with each other; the gradient of the loss; the influence of the parameters on a trajectory and
     RTRL's gradients along it; and the mean of one reduction of UORO and NoBackTrack with what was reduced, over all
-    patterns of signs (n ≤ 8) or over a table of them that has the same second moments.
+    patterns of signs (n ≤ 8) or over a table of them that has the same second moments. A learned parameter that has no
+    path to the loss is a failure too.
 
     Args:
         system: the declared system. Functions that cannot be traced are checked on the eager engine.
@@ -112,6 +115,7 @@ class _Check:
         sections: list[tuple[str, Callable[[], Iterator[CheckRow]]]] = [
             ("F, Y, loss: called twice", self._repeated),
             ("F, Y, loss: as traced", self._as_traced),
+            (PATHS, self._paths),
             ("F: derivatives", self._transition),
             ("Y: derivatives", self._output),
             ("loss: gradient in h' and θ", self._loss),
@@ -240,6 +244,14 @@ class _Check:
             loss = self.system.loss.value(prediction, p.y)
             tally.compare(traced.loss(prediction, *flatten(p.y))[0], loss, "in the loss")
         yield tally.row()
+
+    def _paths(self) -> Iterator[CheckRow]:
+        if not isinstance(self.model, TracedModel):
+            return  # what no structure shows, a learner finds by its gradients
+        dead = self.model.paths.dead
+        told = " ".join(f"{k}: {reason}." for k, reason in dead.items())
+        note = f"{told} Freeze what is not to be learned (fg.fixed)." if dead else ""
+        yield CheckRow(PATHS, len(self.system.trainable), float(len(dead)), 0.0, "FAILED" if dead else "ok", note)
 
     def _transition(self) -> Iterator[CheckRow]:
         def products(p: _Point) -> tuple[Any, Any]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from fwdgrad.errors import DeclarationError
 from fwdgrad.program import scan
-from fwdgrad.structure import Patterns
+from fwdgrad.structure import Paths, Patterns
 from fwdgrad.system import System
 
 __all__ = [
@@ -233,6 +233,10 @@ class Model(Protocol):
     @property
     def patterns(self) -> Patterns | None:
         """Where A and B can be non-zero, if the functions can be traced."""
+
+    @property
+    def paths(self) -> Paths:
+        """Which learned parameters reach the loss, as far as it can be known."""
 
     def fingerprints(self) -> dict[str, str]:
         """What identifies the functions F and Y, as far as it can be known."""

@@ -24,7 +24,7 @@ from fwdgrad.losses import CrossEntropy
 from fwdgrad.program import Linearized
 from fwdgrad.program.refusals import named
 from fwdgrad.program.sources import frames_of, source_among
-from fwdgrad.structure import Patterns
+from fwdgrad.structure import Paths, Patterns
 from fwdgrad.system import System
 from fwdgrad.tracing import TracedSystem, traced
 from fwdgrad.trees import flatten
@@ -75,6 +75,11 @@ class EagerModel:
     def patterns(self) -> Patterns | None:
         """Where A and B can be non-zero; None if the functions cannot be traced."""
         return None if self._programs is None else self._programs.patterns
+
+    @property
+    def paths(self) -> Paths:
+        """Which learned parameters reach the loss; taken to be all, in n steps, if the functions cannot be traced."""
+        return Paths({}, self.system.size) if self._programs is None else self._programs.paths
 
     def fingerprints(self) -> dict[str, str]:
         """Nothing is known about a function that is not traced."""

@@ -19,7 +19,7 @@ from fwdgrad.linear.base import (
 from fwdgrad.linear.product import TracedProduct
 from fwdgrad.program import Linearized, scan
 from fwdgrad.program import operations as ops
-from fwdgrad.structure import MOST, Owners, Patterns
+from fwdgrad.structure import MOST, Owners, Paths, Patterns
 from fwdgrad.system import System
 from fwdgrad.tracing import traced
 from fwdgrad.trees import flatten
@@ -43,6 +43,11 @@ class TracedModel:
     def patterns(self) -> Patterns:
         """Where A and B can be non-zero."""
         return self.traced.patterns
+
+    @property
+    def paths(self) -> Paths:
+        """Which learned parameters reach the loss."""
+        return self.traced.paths
 
     def fingerprints(self) -> dict[str, str]:
         """Hashes of the two programs."""

@@ -1,36 +1,7 @@
 """Ways of going through a stream: learning at every step, at the end of windows, or of the whole sequence."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-
-from fwdgrad.execution import Execution, Flat
-from fwdgrad.influence import NoiseSpec
 from fwdgrad.loops.base import Loop
-from fwdgrad.loops.compiled import Compiled
-from fwdgrad.loops.online import Online
-from fwdgrad.loops.sliding import Windowed
-from fwdgrad.loops.unbounded import Unbounded
-from fwdgrad.noise import NoiseStream
-from fwdgrad.windows import Sliding
+from fwdgrad.loops.choosing import loop_for, noise_for
+from fwdgrad.loops.silent import SilentLeaves, told_dead, told_silent
 
-__all__ = ["Loop", "loop_for", "noise_for"]
-
-
-def _kind(execution: Execution) -> type[Loop]:
-    window = execution.estimator.window
-    if not isinstance(window, Sliding):
-        return Unbounded
-    if window.length != 1:
-        return Windowed
-    return Compiled if execution.streams else Online
-
-
-def noise_for(execution: Execution) -> Sequence[NoiseSpec]:
-    """The random numbers that the loop for an execution needs."""
-    return _kind(execution).specs(execution)
-
-
-def loop_for(execution: Execution, noise: NoiseStream, carry: Flat) -> Loop:
-    """The loop that the estimator's window and the engine ask for."""
-    return _kind(execution)(execution, noise, carry)
+__all__ = ["Loop", "SilentLeaves", "loop_for", "noise_for", "told_dead", "told_silent"]

@@ -1,4 +1,4 @@
-"""What a parameter reaches in time: closed patterns, cycles, delay lines, and the states that matter for the output."""
+"""What a parameter reaches in time: closed patterns, cycles, delay lines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ __all__ = [
     "kept_terms",
     "reached_pattern",
     "state_graph",
-    "states_behind",
     "strong_components",
 ]
 
@@ -115,17 +114,6 @@ def strong_components(S: sp.csr_array) -> np.ndarray:
     place = np.empty(count, np.intp)
     place[list(nx.topological_sort(graph))] = np.arange(count)
     return place[label]
-
-
-def states_behind(S: sp.csr_array, seen: np.ndarray) -> np.ndarray:
-    """True for the states on which some state where `seen` is true depends, after any number of steps (0 included)."""
-    n = S.shape[0]
-    start = np.concatenate([np.repeat(np.arange(n), np.diff(S.indptr)), np.full(int(seen.sum()), n)])
-    end = np.concatenate([S.indices, np.flatnonzero(seen)])
-    graph = sp.csr_array((np.ones(len(start)), (start, end)), shape=(n + 1, n + 1))
-    made = np.zeros(n + 1, bool)
-    made[breadth_first_order(graph, n, return_predecessors=False)] = True
-    return made[:n]
 
 
 def state_graph(S: sp.csr_array) -> networkx.DiGraph:

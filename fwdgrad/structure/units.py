@@ -9,11 +9,10 @@ import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
 from fwdgrad.program import Program
-from fwdgrad.structure.closure import states_behind
 from fwdgrad.structure.patterns import Patterns
 from fwdgrad.structure.products import Product, uses_of
 
-__all__ = ["Units", "dead_leaves", "product_leaves", "units_of"]
+__all__ = ["Units", "product_leaves", "units_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,17 +63,6 @@ def _links(pattern: sp.csr_array) -> tuple[np.ndarray, np.ndarray]:
     same = np.repeat(np.arange(columns.shape[1]), np.diff(columns.indptr))
     chained = same[1:] == same[:-1]
     return columns.indices[:-1][chained], columns.indices[1:][chained]
-
-
-def dead_leaves(patterns: Patterns) -> tuple[str, ...]:
-    """Learned parameters with no path to the prediction: what they change never reaches Y."""
-    seen = np.bincount(patterns.output.state.indices, minlength=patterns.size) > 0
-    matters = states_behind(patterns.transition.state, seen)
-    return tuple(
-        k
-        for k in patterns.trainable
-        if not patterns.output.leaves[k].nnz and not np.diff(patterns.transition.leaves[k].indptr)[matters].any()
-    )
 
 
 def product_leaves(transition: Program, number: dict[str, int]) -> tuple[str, ...]:
