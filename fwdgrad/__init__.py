@@ -83,23 +83,32 @@ __all__ = [
     "from_text",
     "from_toml",
     "losses",
+    "plots",
     "positive",
     "reduction",
     "refine",
     "schedules",
     "streams",
+    "systems",
     "testing",
     "tied",
 ]
 
 if TYPE_CHECKING:
-    from fwdgrad import testing
+    from fwdgrad import plots, systems, testing
 else:
 
     def __getattr__(name: str) -> Any:
-        """`testing`, which only tests need, is loaded when it is asked for."""
-        if name == "testing":
+        """The catalogue, pictures and the conformance suite are loaded when they are asked for."""
+        if name in ("plots", "systems", "testing"):
             import importlib
 
-            return importlib.import_module("fwdgrad.testing")
-        raise AttributeError(f"module 'fwdgrad' has no attribute {name!r}")
+            return importlib.import_module(f"fwdgrad.{name}")
+        hint = errors.did_you_mean(name, __all__)
+        raise AttributeError(
+            f"module 'fwdgrad' has no attribute {name!r}." + (f" {hint}" if hint.startswith("Did") else "")
+        )
+
+    def __dir__() -> list[str]:
+        """What there is, what is not loaded yet included."""
+        return sorted({*globals(), *__all__})

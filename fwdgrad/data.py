@@ -1,6 +1,6 @@
 """Samples from files: CSV tables and NumPy archives, as streams that `Learner.run` takes.
 
-Time goes down the rows. A target may be missing (an empty cell, or nan); an input may not.
+Time goes down the rows. A target may be missing (a cell of `MISSING`); an input may not.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import zipfile
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -26,6 +27,15 @@ from fwdgrad.trees import flatten, leaf_names, unflatten
 __all__ = ["Columns", "read_columns"]
 
 Arrays = dict[str, np.ndarray]
+
+MISSING = frozenset(
+    ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL", "None"]
+    + ["n/a", "null", "nan", "-nan", "NaN", "-NaN"]  # noqa: RUF005 (two lines)
+)
+"""What a missing number is written as: what pandas takes for one."""
+
+_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 
 
 @dataclass(frozen=True)
@@ -95,8 +105,9 @@ def read_columns(
 ) -> Columns:
     r"""Read inputs and targets from a CSV file with a header, or from a ``.npz`` archive of arrays.
 
-    In a CSV file the separator is the comma, semicolon or tab, whichever is most frequent in the header; numbers have
-    a decimal point. Arrays of an archive have time along axis 0. The file is read into memory.
+    In a CSV file the separator is the comma, semicolon or tab, whichever is most frequent in the header. Numbers have a
+    decimal point, or all of them a decimal comma; a file where that cannot be told is refused. Dates and clock times
+    are refused, as they have no unit. Arrays of an archive have time along axis 0. The file is read into memory.
 
     Args:
         path: the file; ``.npz`` is an archive, everything else CSV.
@@ -163,9 +174,12 @@ def _read_csv(path: Path, inputs: Sequence[str] | None, targets: Sequence[str] |
             chosen = _choose(path, known, inputs, targets)
             places = {name: known.index(name) for part in chosen for name in part}
             made = {name: array("d") for name in places}
+            marks = _Marks()
             for line, row in _rows(path, rows, len(known)):
                 for name, place in places.items():
-                    made[name].append(_number(path, line, name, row[place], gaps=name not in chosen[0]))
+                    cell = _Cell(path, line, name, row[place].strip())
+                    made[name].append(marks.number(cell, gaps=name not in chosen[0]))
+            marks.check()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
@@ -189,20 +203,79 @@ def _rows(path: Path, rows: Any, width: int) -> Iterator[tuple[int, list[str]]]:
         yield rows.line_num, row
 
 
-def _number(path: Path, line: int, name: str, cell: str, *, gaps: bool) -> float:
-    def refuse(expected: str, got: str) -> NoReturn:
-        raise DataError(f"{path}, line {line}, column {name!r}: expected {expected}, got {got}.")
+class _Cell(NamedTuple):
+    """A cell, and where it stands."""
 
-    text = cell.strip()
-    try:
-        value = float(text or "nan") if "_" not in text else float("_")
-    except ValueError:
-        refuse("a number", repr(cell))
-    if math.isinf(value):
-        refuse("a finite number", repr(cell))
-    if math.isnan(value) and not gaps:
-        refuse("a number (only targets may be missing)", repr(cell) if text else "an empty cell")
-    return value
+    path: Path
+    line: int
+    name: str
+    text: str
+
+    def refuse(self, expected: str, got: str, mend: str = "") -> NoReturn:
+        end = f"\nMend: {mend}." if mend else ""
+        raise DataError(f"{self.path}, line {self.line}, column {self.name!r}: expected {expected}, got {got}.{end}")
+
+
+class _Marks:
+    """Numbers from cells, and whether the file writes them with a decimal point or a decimal comma."""
+
+    def __init__(self) -> None:
+        self._point: _Cell | None = None
+        self._comma: _Cell | None = None
+        self._sure = False
+
+    def number(self, cell: _Cell, *, gaps: bool) -> float:
+        """The number in a cell; NaN for a gap."""
+        text = cell.text
+        if text in MISSING or text.casefold() in MISSING:
+            if not gaps:
+                cell.refuse("a number (only targets may be missing)", repr(text) if text else "an empty cell")
+            return math.nan
+        if _COMMA.fullmatch(text):
+            self._comma = self._comma or cell
+            self._sure = self._sure or not _THOUSANDS.fullmatch(text)
+            text = text.replace(",", ".")
+        elif "." in text:
+            self._point = self._point or cell
+        try:
+            value = float(text) if "_" not in text else float("_")
+        except ValueError:
+            cell.refuse("a number", repr(cell.text), _mend(cell.text))
+        if not math.isfinite(value):
+            cell.refuse("a finite number", repr(cell.text))
+        return value
+
+    def check(self) -> None:
+        """Refuse commas that may not be decimal ones."""
+        if self._comma is None:
+            return
+        text = self._comma.text
+        if self._point is not None:
+            self._comma.refuse(
+                f"a decimal point, as in line {self._point.line}, {self._point.text!r}",
+                repr(text),
+                "write all numbers with a decimal point and without separators of thousands",
+            )
+        if not self._sure:
+            self._comma.refuse(
+                "a number",
+                f"{text!r}, which may be {text.replace(',', '')} or {text.replace(',', '.')}",
+                "write it with a decimal point and without separators of thousands",
+            )
+
+
+def _mend(text: str) -> str:
+    """What to do about a cell that is no number."""
+    for read in (datetime.fromisoformat, time.fromisoformat):
+        try:
+            read(text)
+        except ValueError:
+            continue
+        return (
+            "write times as numbers in the model's unit of time, such as hours since the first row; with pandas,\n"
+            "t = pd.to_datetime(table[name]); (t - t.iloc[0]) / pd.Timedelta(hours=1)"
+        )
+    return "write numbers without separators of thousands or units" if any(c.isdigit() for c in text) else ""
 
 
 # ---- archives

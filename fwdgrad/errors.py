@@ -30,6 +30,7 @@ __all__ = [
     "UnknownNameError",
     "UnsupportedOperationError",
     "did_you_mean",
+    "nearly",
 ]
 
 
@@ -154,3 +155,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if near:
         return f"Did you mean {near[0]!r}?"
     return "Known: " + (", ".join(known) if known else "none") + "."
+
+
+def nearly(name: Any, known: Iterable[str]) -> str:
+    """A closing " Did you mean 'rtrl'?", to go after a list of what is known; nothing if no word is near."""
+    hint = did_you_mean(str(name), known)
+    return f" {hint}" if hint.startswith("Did") else ""

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from fwdgrad.errors import DeclarationError
+from fwdgrad.errors import DeclarationError, nearly
 from fwdgrad.influence import (
     Averaged,
     Directional,
@@ -179,7 +179,9 @@ def NoBackTrack(scale: str = "unit", rank: int = 1, window: int = 1, signs: str 
 
 def _among(name: str, scale: str, allowed: tuple[str, ...]) -> None:
     if scale not in allowed:
-        raise DeclarationError(f"{name}(scale=…): expected one of {', '.join(allowed)}, got {scale!r}.")
+        raise DeclarationError(
+            f"{name}(scale=…): expected one of {', '.join(allowed)}, got {scale!r}." + nearly(scale, allowed)
+        )
 
 
 def KFRTRL(others: str | Influence | None = None, rank: int = 1) -> Estimator:
@@ -368,7 +370,9 @@ def estimator_named(text: str, rank: int = 1) -> Estimator:
     """
     name, colon, number = text.lower().partition(":")
     if name not in _NAMED:
-        raise DeclarationError(f"estimator {text!r} is not known. Choose one of {', '.join(_NAMED)}, or tbptt:16.")
+        raise DeclarationError(
+            f"estimator {text!r} is not known. Choose one of {', '.join(_NAMED)}, or tbptt:16." + nearly(name, _NAMED)
+        )
     make, read = _NAMED[name]
     if name in _NUMBERED and not number:
         raise DeclarationError(f"estimator {name!r} needs {_NUMBERED[name]}.")

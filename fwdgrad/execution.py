@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.engines.numpy_engine import compile_program
-from fwdgrad.errors import DeclarationError
+from fwdgrad.errors import DeclarationError, nearly
 from fwdgrad.estimators import Estimator
 from fwdgrad.linear import EagerModel, Model, Segment, TracedModel
 from fwdgrad.notice import slow
@@ -56,7 +56,7 @@ class Execution:
 
     def __init__(self, system: System, estimator: Estimator, optimizer: Optimizer, engine: str) -> None:
         if engine not in ENGINES:
-            raise DeclarationError(f"engine={engine!r}: expected one of {', '.join(ENGINES)}.")
+            raise DeclarationError(f"engine={engine!r}: expected one of {', '.join(ENGINES)}.{nearly(engine, ENGINES)}")
         self.engine = "numpy" if engine == "auto" else engine
         self.system, self.estimator = system, estimator
         self.model: Model = EagerModel(system) if self.engine == "eager" else TracedModel(system)

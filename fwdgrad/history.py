@@ -24,12 +24,14 @@ class History:
         first: number of the first step.
         every: steps per entry of `loss`.
         predictions: ŷ of each step, shape (T, *prediction shape), or None if not asked for.
+        unit: of the loss, such as "bits"; "loss" if that is not known.
     """
 
     loss: np.ndarray
     first: int
     every: int = 1
     predictions: np.ndarray | None = None
+    unit: str = "loss"
 
     @property
     def mean(self) -> np.ndarray:
@@ -79,8 +81,8 @@ class History:
 class Recorder:
     """Collects losses, averaged over every so many steps."""
 
-    def __init__(self, first: int, every: int, keep_predictions: bool) -> None:
-        self._first, self._every = first, every
+    def __init__(self, first: int, every: int, keep_predictions: bool, unit: str = "loss") -> None:
+        self._first, self._every, self._unit = first, every, unit
         self._means: list[np.ndarray] = []
         self._rest = np.zeros(0)
         self._predictions: list[np.ndarray] | None = [] if keep_predictions else None
@@ -99,7 +101,7 @@ class Recorder:
         rest = [_means(self._rest[None])] if len(self._rest) else []
         losses = np.concatenate([np.zeros(0), *self._means, *rest])
         predictions = None if self._predictions is None else np.concatenate([*self._predictions] or [np.zeros(0)])
-        return History(losses, self._first, self._every, predictions)
+        return History(losses, self._first, self._every, predictions, self._unit)
 
 
 def _means(rows: np.ndarray) -> np.ndarray:

@@ -274,7 +274,7 @@ class Learner:
             raise DeclarationError("run(checkpoint_every=…) needs a file: run(..., checkpoint='run.npz').")
         if self._choose_engine:
             self.prepare(steps if steps is not None else _length_hint(xs, ys) or 0)
-        recorder = Recorder(self.steps, record, keep_predictions)
+        recorder = Recorder(self.steps, record, keep_predictions, getattr(self.system.loss, "unit", "loss"))
         total = steps if steps is not None else _length_hint(xs, ys)
         try:
             with Progress(progress, total) as shown:

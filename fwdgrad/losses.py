@@ -61,6 +61,11 @@ class SquaredError:
         else:
             _positive("SquaredError(scale=…)", self.scale)
 
+    @property
+    def unit(self) -> str:
+        """What a loss is measured in."""
+        return f"½ squared error ({'squared units' if self.scale == 1 else 'in units of the noise'})"
+
     def _precision(self, prediction: Any) -> Any:
         """1/scale²: a number, or one for each component, in the shape and dtype of the prediction."""
         if not isinstance(self.scale, tuple):
@@ -118,6 +123,13 @@ class CrossEntropy:
                 f"CrossEntropy(base=…): expected a number above 1, or None for nats; got {self.base!r}.\n"
                 "Use base=2 for bits."
             )
+
+    @property
+    def unit(self) -> str:
+        """What a loss is measured in."""
+        if self.base is None or self.base == math.e:
+            return "nats"
+        return {2: "bits", 10: "hartleys"}.get(self.base, f"symbols to the base {self.base:g}")
 
     @property
     def _unit(self) -> float:

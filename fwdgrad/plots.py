@@ -1,6 +1,6 @@
 """Pictures of what was learned. They need matplotlib, which is loaded when the first one is drawn.
 
-Figures are made without pyplot: no global state, no window, no display.
+Figures are made without pyplot: no global state, no window, no display. Notebooks show them, without a magic.
 """
 
 from __future__ import annotations
@@ -46,6 +46,10 @@ class Losses(Protocol):
     def every(self) -> int:
         """Steps per entry."""
 
+    @property
+    def unit(self) -> str:
+        """Of the loss."""
+
 
 class Filtering(Protocol):
     """What makes a free run with standard deviations: a `fwdgrad.Learner` with a filter as optimizer."""
@@ -65,7 +69,7 @@ def plot_history(
     path: str | os.PathLike[str] | None = None,
     references: Mapping[str, float] | None = None,
     ax: Any = None,
-    unit: str = "bits per character",
+    unit: str | None = None,
 ) -> Any:
     """A learning curve on a logarithmic time axis.
 
@@ -77,7 +81,7 @@ def plot_history(
         path: file to write, in a format that its name ends in: png, pdf, svg.
         references: level of each horizontal reference line, by name; see `fwdgrad.streams.references`.
         ax: matplotlib axes to draw into; a new figure unless given.
-        unit: of the loss.
+        unit: of the loss; that of the history unless given, such as "bits" for `CrossEntropy(base=2)`.
 
     Returns:
         The matplotlib figure.
@@ -106,7 +110,7 @@ def plot_history(
     for name, level in (references or {}).items():
         ax.axhline(level, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=2)
         labels.append((level, f"{name} {_short(level)}", GREY))
-    _dress(ax, steps, [value for value, *_ in labels], np.concatenate([mean, recent]), unit)
+    _dress(ax, steps, [value for value, *_ in labels], np.concatenate([mean, recent]), unit or history.unit)
     _label(ax, labels)
     if path is not None:
         save(figure, path)
@@ -268,7 +272,10 @@ def new_figure(width: float, height: float) -> Any:
     Raises:
         DeclarationError: matplotlib is not installed.
     """
-    return _matplotlib("figure").Figure(figsize=(width, height), dpi=150, layout="constrained")
+    _matplotlib("figure")
+    from fwdgrad.inline import InlineFigure
+
+    return InlineFigure(figsize=(width, height), dpi=150, layout="constrained")
 
 
 def _axes(ax: Any) -> tuple[Any, Any]:

@@ -68,9 +68,10 @@ class System:
         method: integrator for `dt`; see `fwdgrad.integrate`.
         frozen: names of parameters that are not to be learned.
         substeps: the integrator makes this many steps, of δt/substeps each, for one sample.
-        injection: gain L of an observer, shape (n, m) for m predictions: before a transition the state h is corrected
-            by L (y − Y(h)) of the sample before, by nothing where that y is missing. A learner follows the data of
-            a chaotic system that way, and the gradient is exact for the corrected system.
+        injection: gain L of an observer, shape (n, m) for m predictions, dense or of `scipy.sparse`: before a
+            transition the state h is corrected by L (y − Y(h)) of the sample before, by nothing where that y is
+            missing. A learner follows the data of a chaotic system that way, and the gradient is exact for the
+            corrected system.
         y: an example target, for a loss of your own whose targets do not look like predictions.
         name: what to call it in reports.
 
@@ -542,6 +543,8 @@ class System:
     def _gain(self, injection: Any) -> np.ndarray:
         """The gain of an observer, shape (n, m)."""
         shape = (self.size, int(np.prod(self.prediction.shape, dtype=int)))
+        if hasattr(injection, "toarray"):  # of scipy.sparse
+            injection = injection.toarray()
         gain = None if isinstance(injection, Mapping) else _arrays("injection", injection).astype(self.dtype)
         if gain is None or gain.shape != shape:
             raise ShapeError(

@@ -279,3 +279,45 @@ def test_the_eager_engine_refuses_what_the_traced_one_does():
 def test_text_outside_the_alphabet():
     with pytest.raises(AlphabetError, match=r"'z'"):
         fg.streams.Alphabet("ab").encode("abz")
+
+
+@pytest.mark.parametrize(
+    ("make", "meant"),
+    [
+        (lambda: fg.Learner(SMALL, "nobacktrak"), "Did you mean 'nobacktrack'"),
+        (lambda: fg.Learner(SMALL, "tbtt:4"), "Did you mean 'tbptt'"),
+        (lambda: fg.Learner(SMALL, "rtrl", engine="nunpy"), "Did you mean 'numpy'"),
+        (lambda: fg.UORO(scale="prob"), "Did you mean 'probe'"),
+        (lambda: fg.InformationFilter("quasidiagonal"), "Did you mean 'quasi-diagonal'"),
+        (lambda: fg.System(lambda h, x, p: -p["a"] * h, None, np.ones(1), {"a": 1.0}, dt=0.1, method="rk5"), "'rk4'"),
+        (lambda: fg.SGD({"A": 0.1}).init({"a": np.ones(1)}), "Did you mean 'a'"),
+    ],
+)
+def test_misspelt_words(make, meant):
+    with pytest.raises(FwdgradError, match=meant) as error:
+        make()
+    assert str(error.value).count("\n") < 5
+
+
+SMALL = fg.System(lambda h, x, p: p["a"] * h, None, np.ones(1), {"a": np.ones(1)})
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ("parm b = 1.1", "param"),
+        ("inptu u = 0", "input"),
+        ("outptu x", "output"),
+        ("output x nosie 0.1", "noise"),
+        ("param b = 1 fxied", "fixed"),
+        ("methd = rk4", "method"),
+        ("substep = 3", "substeps"),
+        ("nxt y = 3", "next"),
+    ],
+)
+def test_misspelt_words_of_a_model(line, meant):
+    """None is taken for a definition that nothing uses; one that is used is (negative control)."""
+    text = "d x/dt = -a*x\nx(0) = 1\nparam a = 1\ndt = 0.1\n"
+    with pytest.raises(fg.errors.ModelTextError, match=f"line 5: .*Did you mean '{meant}'"):
+        fg.from_text(text + line)
+    assert fg.from_text(text.replace("-a*x", "-a*x*substep") + "substep = 3").dt == 0.1

@@ -570,6 +570,27 @@ def test_wrong_usage_is_status_2(argv, capsys):
     assert "usage: fwdgrad" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["learn", "tanh-rnn", "--stpes", "3"], "Did you mean '--steps'?"),
+        (["learn", "tanh-rnn", "--optimiser=adam"], "Did you mean '--optimizer'?"),
+        (["lern", "tanh-rnn"], "Did you mean 'learn'?"),
+        (["learn", "tanh-rnn", "--engine", "nunba"], "Did you mean 'numba'?"),
+        (["learn", "tanh-rnn", "--estimator", "nobacktrak"], "Did you mean 'nobacktrack'?"),
+    ],
+)
+def test_misspelt_words_of_the_command_line(words, meant, capsys):
+    """The option, command, choice or estimator that was probably meant, and nothing for what is far from all."""
+    for given, said in ((words, True), ([w.replace("--stpes", "--zzzzz") for w in words], "--stpes" not in words)):
+        try:
+            status = main(given)
+        except SystemExit as end:
+            status = end.code
+        assert status == 2
+        assert (meant in capsys.readouterr().err) == said
+
+
 # ---- files of samples
 
 
@@ -589,6 +610,10 @@ def columns(folder, text, **options):
         ('"x","y"\n"1e-3","-2.5"\n', {"x": [1e-3]}, {"y": [-2.5]}),
         ("y\n1\n\n3\n", {}, {"y": [1, np.nan, 3]}),
         ("y,xy\n1,2\n", {}, {"y": [1]}),
+        ("x,y\n1,NA\n2,n/a\n3,<NA>\n4,Null\n5,6\n", {"x": [1, 2, 3, 4, 5]}, {"y": [np.nan] * 4 + [6]}),
+        ("x;y\n1,5;2\n-,25;3,0e1\n", {"x": [1.5, -0.25]}, {"y": [2, 30]}),
+        ('x,y\n"0,125","1,125"\n', {"x": [0.125]}, {"y": [1.125]}),
+        ("x;y\n1,234;0,5\n", {"x": [1.234]}, {"y": [0.5]}),
     ],
 )
 def test_csv_files_are_read(tmp_path, text, x, y):
@@ -629,6 +654,16 @@ def test_numbers_are_read_to_the_last_bit(tmp_path):
         (b"x,y\n1,\xff\n", ["0xFF"]),
         ('x,y\n1,"2\n', ["line 2"]),
         ('x,y\n1,"2"3\n', ["line 2"]),
+        ("x,y\nNA,2\n", ["line 2", "'x'", "only targets may be missing", "'NA'"]),
+        ("x,y\n2024-03-01T12:30:00,2\n", ["line 2", "'x'", "unit of time", "pd.Timedelta"]),
+        ("x,y\n2024-03-01 12:30,2\n", ["Mend: write times as numbers"]),
+        ("x,y\n12:30,2\n", ["Mend: write times as numbers"]),
+        ("x;y\n1,234;5\n", ["line 2", "'x'", "may be 1234 or 1.234", "decimal point"]),
+        ("x;y\n1,5;2.5\n", ["line 2", "'x'", "a decimal point, as in line 2, '2.5'", "'1,5'"]),
+        ("x;y\n1.5;2\n1,5;2\n", ["line 3", "as in line 2, '1.5'"]),
+        ("x;y\n1,234,567;2\n", ["line 2", "separators of thousands"]),
+        ("x;y\n1 234;2\n", ["separators of thousands"]),
+        ("x;y\n1.234,5;2\n", ["separators of thousands"]),
     ],
 )
 def test_what_is_wrong_in_a_csv_file_is_told_with_its_place(tmp_path, text, fragments):

@@ -30,6 +30,7 @@ LAYERS = {
     "losses": 2,
     "parameters": 2,
     "history": 2,
+    "inline": 1,
     "plots": 2,
     "streams": 2,
     "causes": 2,

@@ -1,6 +1,5 @@
 """Integrators: their order and stability, the influence through them, and stiff systems, against SciPy's solutions."""
 
-import itertools
 import warnings
 
 import numpy as np

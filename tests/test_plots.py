@@ -1,5 +1,6 @@
 """Learning curves: what is drawn are the means, and the labels stay apart."""
 
+import pickle
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 import fwdgrad as fg
+from fwdgrad import plots
 from fwdgrad.plots import FEW, _spread, check_target, plot_history
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -155,3 +157,57 @@ def test_neither_pyplot_nor_a_display_is_needed(tmp_path):
         "sys.exit('matplotlib.pyplot' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+# ---- notebooks, and the unit of the loss
+
+
+def test_a_figure_shows_itself_in_a_notebook():
+    """IPython asks an object for `_repr_png_`; a plain matplotlib figure has none (negative control)."""
+    for figure in (plot_history(history()), plots.new_figure(2.0, 1.0)):
+        assert figure._repr_png_().startswith(b"\x89PNG")
+    assert type(pickle.loads(pickle.dumps(plots.new_figure(2.0, 1.0)))) is type(plots.new_figure(2.0, 1.0))
+    assert not hasattr(matplotlib.figure.Figure(), "_repr_png_")
+
+
+def test_every_picture_is_such_a_figure():
+    """Of the reports, too."""
+    system = fg.System(lambda h, x, p: p["a"] * h, None, np.ones(2), {"a": 0.5})
+    comparison = fg.compare(system, None, np.ones((8, 2)), ["rtrl"], replicas=2)
+    for figure in (fg.analyze(system).plot(), comparison.plot()):
+        assert figure._repr_png_().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("loss", "unit"),
+    [
+        (fg.losses.SquaredError(), "½ squared error (squared units)"),
+        (fg.losses.SquaredError(0.1), "½ squared error (in units of the noise)"),
+        (fg.losses.CrossEntropy(), "nats"),
+        (fg.losses.CrossEntropy(base=2), "bits"),
+        (fg.losses.CrossEntropy(base=10), "hartleys"),
+        (lambda prediction, y: np.sum((prediction - y) ** 4), "loss"),
+    ],
+)
+def test_the_axis_names_the_unit_of_the_loss(loss, unit):
+    """As the loss has it; what is asked for wins."""
+    symbols = isinstance(loss, fg.losses.CrossEntropy)
+    system = fg.System(lambda h, x, p: p["a"] * h, None, np.ones(2), {"a": 0.5}, loss=loss)
+    learner = fg.Learner(system, fg.RTRL(), fg.SGD(1e-3))
+    made = learner.run(ys=np.zeros(4, int) if symbols else np.zeros((4, 2)))
+    assert plot_history(made).axes[0].get_ylabel() == made.unit == unit
+    assert plot_history(made, unit="euros").axes[0].get_ylabel() == "euros"
+
+
+def test_catalogue_and_pictures_are_attributes():
+    """Without an import of their own, and loaded only when asked for."""
+    code = (
+        "import sys, fwdgrad as fg; assert 'fwdgrad.systems' not in sys.modules; assert 'plots' in dir(fg);"
+        "assert fg.systems.build('gru', units=2, symbols=2).size == 2; assert callable(fg.plots.plot_history);"
+        "assert 'matplotlib' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match=r"no attribute 'sytems'. Did you mean 'systems'\?"):
+        fg.sytems  # noqa: B018
+    with pytest.raises(AttributeError, match=r"no attribute 'zzz'\.$"):
+        fg.zzz  # noqa: B018

@@ -6,6 +6,7 @@ import autograd
 import autograd.numpy as anp
 import numpy as np
 import pytest
+import scipy.sparse
 
 import fwdgrad as fg
 from fwdgrad import systems
@@ -190,6 +191,24 @@ def test_injection_corrects_by_the_sample_before(estimator, engine):
     for ours, by_hand in zip(*learned, strict=True):
         np.testing.assert_allclose(ours, by_hand, rtol=1e-11)
     assert not np.allclose(learned[0][0], W, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [scipy.sparse.csr_array, scipy.sparse.coo_matrix, scipy.sparse.csc_array])
+def test_a_sparse_gain_is_the_dense_one(kind):
+    gain = np.array([[0.5], [0.0]])
+
+    def followed(injection):
+        system = fg.System(
+            lambda h, x, p: p["a"] * h, lambda h, x, p: h[:1], np.ones(2), {"a": 0.5}, injection=injection
+        )
+        learner = fg.Learner(system, fg.RTRL(), fg.SGD(0.01))
+        learner.run(ys=np.arange(1.0, 6.0)[:, None])
+        return learner
+
+    np.testing.assert_array_equal(followed(kind(gain)).state, followed(gain).state)
+    assert followed(kind(gain)).system.replace(dt=0.1).injection.shape == (2, 1)
+    with pytest.raises(fg.errors.ShapeError, match=r"shape \(2, 1\).*got \(1, 2\)"):
+        followed(kind(gain.T))
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import re
+from typing import NoReturn
 
 from fwdgrad._version import __version__
 from fwdgrad.cli import refine
+from fwdgrad.errors import nearly
 from fwdgrad.execution import ENGINES
 
 __all__ = ["parser"]
@@ -62,9 +65,31 @@ time and memory of each, with intervals, as a table and a picture.
 """
 
 
+class Parser(argparse.ArgumentParser):
+    """An `argparse.ArgumentParser` that says which option, command or choice was probably meant."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with the message, and what was probably meant."""
+        _, _, words = message.partition("unrecognized arguments: ")
+        wrong = [word.partition("=")[0] for word in words.split() if word.startswith("-")]
+        known = self._options()
+        if chosen := re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message):
+            wrong, known = [chosen[1]], [word.strip("' ") for word in chosen[2].split(",")]
+        near = dict.fromkeys(hint.strip() for word in wrong if (hint := nearly(word, known)))
+        super().error(" ".join([message, *near]))
+
+    def _options(self) -> list[str]:
+        """All options, those of the commands included."""
+        known = list(self._option_string_actions)
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                known += [option for command in action.choices.values() for option in command._options()]
+        return known
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    made = argparse.ArgumentParser(prog="fwdgrad", description="Train dynamical systems online, forward in time.")
+    made = Parser(prog="fwdgrad", description="Train dynamical systems online, forward in time.")
     made.add_argument("--version", action="version", version=f"fwdgrad {__version__}")
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
     debug = argparse.ArgumentParser(add_help=False)

@@ -39,7 +39,7 @@ from fwdgrad.declare.model import (
 )
 from fwdgrad.declare.parse import constant, name_problem, parse
 from fwdgrad.declare.places import Line
-from fwdgrad.errors import DataError, DeclarationError, did_you_mean
+from fwdgrad.errors import DataError, DeclarationError, did_you_mean, nearly
 from fwdgrad.integrate import METHODS
 
 __all__ = ["bound", "from_text", "number_setting", "read_source", "read_text"]
@@ -55,6 +55,15 @@ LONGEST_LINE = 20_000
 
 RESERVED = frozenset(("param", "input", "output", "next", "fixed", "tied", "noise", "dt", "method", "substeps", "inf"))
 """Words of the grammar."""
+
+BEGINNINGS = ("param", "input", "output", "next")
+"""Those that a line may begin with, before a name."""
+
+SETTINGS = ("dt", "method", "substeps")
+"""Names on the left that are no definitions."""
+
+OPERATORS = "+-*/%,(["
+"""After one of these, a name is part of an expression."""
 
 _NAME = r"([^\W\d]\w*)"
 _LEFT: tuple[tuple[str, re.Pattern[str]], ...] = (
@@ -149,6 +158,7 @@ def read_text(source: str | os.PathLike[str]) -> tuple[Model, dict[str, Any]]:
         raise lines[MOST_LINES].error(f"the model has more than {MOST_LINES:,} lines; use arrays")
     for line in lines:
         reader.read(line)
+    reader.end()
     reader.model.finish()
     return reader.model, reader.settings
 
@@ -225,9 +235,12 @@ class _Reader:
     def __init__(self, source: str) -> None:
         self.model = Model(source)
         self.settings: dict[str, Any] = {}
+        self.definitions: dict[str, Line] = {}
+        self.texts: list[str] = []
 
     def read(self, line: Line) -> None:
         """One line."""
+        self.texts.append(line.text)
         rest, unit = _split(line.text, ":")
         if unit is not None and (not unit or len(unit) > 60 or not unit.isprintable()):
             raise line.error("the unit after the colon is a label of at most 60 characters")
@@ -236,7 +249,10 @@ class _Reader:
         if bare:
             left, right = f"output {bare[1]}", f"{bare[1]}{bare[2] or ''}"
         if not left or not right:
-            raise line.error("an equation is expected: something = something")
+            words = left.split()
+            near = nearly(words[0], BEGINNINGS) if words and words[0] not in BEGINNINGS else ""
+            near = near or next((hint for word in words[2:3] if (hint := nearly(word, ("noise",)))), "")
+            raise line.error("an equation is expected: something = something." + near)
         kind, name = self._left(left, line)
         getattr(self, f"_{kind}")(name, right, unit or "", line)
 
@@ -248,7 +264,7 @@ class _Reader:
             shown = repr(left if len(left) <= 60 else left[:57] + "...")
             raise line.error(
                 f"{shown} cannot stand on the left; write d NAME/dt, next NAME, NAME(0), NAME, "
-                "param NAME, input NAME or output NAME"
+                "param NAME, input NAME or output NAME." + nearly(left.partition(" ")[0], BEGINNINGS)
             )
         name = found[1]
         problem = None if kind == "setting" else name_problem(name)
@@ -269,7 +285,15 @@ class _Reader:
     def _start(self, name: str, right: str, unit: str, line: Line) -> None:
         self.model.begin(name, Equation(parse(right, line), line, unit))
 
+    def end(self) -> None:
+        """Refuse definitions that nothing uses and that look like a misspelt setting."""
+        for name, line in self.definitions.items():
+            near = nearly(name, SETTINGS)
+            if near and sum(bool(re.search(rf"\b{name}\b", text)) for text in self.texts) == 1:
+                raise line.error(f"nothing uses {name!r}, which looks like a setting." + near)
+
     def _definition(self, name: str, right: str, unit: str, line: Line) -> None:
+        self.definitions[name] = line
         self.model.define(name, Equation(parse(right, line), line, unit))
 
     def _input(self, name: str, right: str, unit: str, line: Line) -> None:
@@ -277,7 +301,7 @@ class _Reader:
         self.model.input(name, InputEntry(example, line, unit))
 
     def _param(self, name: str, right: str, unit: str, line: Line) -> None:
-        value, word = _last_word(right, ("fixed", "tied"))
+        value, word = _last_word(right, ("fixed", "tied"), line)
         found = _BOUNDS.fullmatch(value)
         if word == "tied":
             if found:
@@ -333,7 +357,10 @@ def bound(text: str, line: Line) -> float:
     return float(value)
 
 
-def _last_word(text: str, words: tuple[str, ...]) -> tuple[str, str | None]:
+def _last_word(text: str, words: tuple[str, ...], line: Line) -> tuple[str, str | None]:
     """Text without its last word, and that word, if it is one of these."""
     before, _, last = text.rpartition(" ")
-    return (before.strip(), last) if last in words and before.strip() else (text, None)
+    before = before.strip()
+    if last.isalpha() and last not in words and before and before[-1] not in OPERATORS and nearly(last, words):
+        raise line.error(f"{last!r} cannot stand at the end." + nearly(last, words))
+    return (before, last) if last in words and before else (text, None)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fwdgrad.errors import DeclarationError
+from fwdgrad.errors import DeclarationError, nearly
 from fwdgrad.influence.base import Layout, Leaves, NoiseSpec, Row, squared_norm
 
 __all__ = ["Directional", "DirectionalState"]
@@ -46,6 +46,7 @@ class Directional:
         if self.directions not in ("normal", "signs"):
             raise DeclarationError(
                 f"Directional(directions=…): expected one of ('normal', 'signs'), got {self.directions!r}."
+                + nearly(self.directions, ("normal", "signs"))
             )
 
     def init(self, layout: Layout, start: tuple[Any, ...] = ()) -> DirectionalState:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fwdgrad.errors import DeclarationError
+from fwdgrad.errors import DeclarationError, nearly
 from fwdgrad.influence.base import EUCLIDEAN, Layout, Leaves, NoiseSpec, Row, drop_zero, metric_of, squared_norm
 
 __all__ = ["RankOne", "RankOneState"]
@@ -64,7 +64,9 @@ class RankOne:
             ("signs", self.signs, ("signs", "normal")),
         ):
             if value not in allowed:
-                raise DeclarationError(f"RankOne({label}=…): expected one of {allowed}, got {value!r}.")
+                raise DeclarationError(
+                    f"RankOne({label}=…): expected one of {allowed}, got {value!r}." + nearly(value, allowed)
+                )
         if not (isinstance(self.memory, (int, float)) and 0 <= self.memory < 1):
             raise DeclarationError(f"RankOne(memory=…): expected a number in [0, 1), got {self.memory!r}.")
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fwdgrad.errors import DataError, DeclarationError, ShapeError
+from fwdgrad.errors import DataError, DeclarationError, ShapeError, nearly
 from fwdgrad.limits.options import integer
 from fwdgrad.limits.reference import tangent, variational
 from fwdgrad.limits.timed import OfTime, Timed, grid
@@ -84,7 +84,9 @@ def diffusion(
         0.6 0.6
     """
     if scale not in SCALES:
-        raise DeclarationError(f"diffusion(scale=…): expected one of {', '.join(SCALES)}, got {scale!r}.")
+        raise DeclarationError(
+            f"diffusion(scale=…): expected one of {', '.join(SCALES)}, got {scale!r}." + nearly(scale, SCALES)
+        )
     if scale == "common" and system.size > MOST:
         raise DeclarationError(
             f"diffusion(scale='common'): a mean over 2ⁿ signs; expected n ≤ {MOST}, got {system.size}."

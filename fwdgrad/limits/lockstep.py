@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.engines.numpy_engine import compile_program
-from fwdgrad.errors import DeclarationError, NonFiniteError
+from fwdgrad.errors import DeclarationError, NonFiniteError, nearly
 from fwdgrad.notice import slow
 from fwdgrad.program import Abstract, trace
 
@@ -92,7 +92,7 @@ class Lockstep:
 
 def _engine(engine: str) -> str:
     if engine not in ENGINES:
-        raise DeclarationError(f"engine={engine!r}: expected one of {', '.join(ENGINES)}.")
+        raise DeclarationError(f"engine={engine!r}: expected one of {', '.join(ENGINES)}.{nearly(engine, ENGINES)}")
     installed = importlib.util.find_spec("numba") is not None
     if engine == "numba" and not installed:
         raise DeclarationError("engine='numba' needs numba. Install it: pip install 'fwdgrad[fast]'.")

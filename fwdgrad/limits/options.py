@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.compare.study import name_of
-from fwdgrad.errors import DeclarationError
+from fwdgrad.errors import DeclarationError, nearly
 from fwdgrad.estimators import Estimator, estimator_named
 from fwdgrad.influence import Exact, Masked, NoInfluence, RankOne
 from fwdgrad.limits.unscaled import Unscaled
@@ -113,7 +113,9 @@ def prepared(who: str, estimator: Estimator, noise: str, rescale: bool = True) -
         DeclarationError: there is no such noise, or the influence is not of rank one and has no such option.
     """
     if noise not in NOISES:
-        raise DeclarationError(f"{who}(noise=…): expected one of {', '.join(NOISES)}, got {noise!r}.")
+        raise DeclarationError(
+            f"{who}(noise=…): expected one of {', '.join(NOISES)}, got {noise!r}." + nearly(noise, NOISES)
+        )
     influence = estimator.influence
     if isinstance(influence, (Exact, Masked, NoInfluence)):
         return estimator  # nothing in it is random

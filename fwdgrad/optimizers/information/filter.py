@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fwdgrad.errors import UnknownNameError, did_you_mean
+from fwdgrad.errors import UnknownNameError, did_you_mean, nearly
 from fwdgrad.optimizers.base import (
     Arrays,
     cast,
@@ -235,7 +235,7 @@ def _matrix(matrix: Any) -> Matrix:
             "InformationFilter(matrix)",
             f"one of {', '.join(MATRICES)}, or one of the classes Full(), Diagonal(), …",
             describe(matrix),
-            'give e.g. "quasi-diagonal"',
+            'give e.g. "quasi-diagonal"' + (f".{nearly(matrix, MATRICES)}" if isinstance(matrix, str) else ""),
         )
     return matrix
 
