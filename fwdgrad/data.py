@@ -28,10 +28,10 @@ __all__ = ["Columns", "read_columns"]
 
 Arrays = dict[str, np.ndarray]
 
-MISSING = frozenset(
-    ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL", "None"]
-    + ["n/a", "null", "nan", "-nan", "NaN", "-NaN"]  # noqa: RUF005 (two lines)
-)
+MISSING = frozenset((
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL", "None",
+    "n/a", "null", "nan", "-nan", "NaN", "-NaN",
+))  # fmt: skip
 """What a missing number is written as: what pandas takes for one."""
 
 _COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
