@@ -129,7 +129,7 @@ class CrossEntropy:
         """What a loss is measured in."""
         if self.base is None or self.base == math.e:
             return "nats"
-        return {2: "bits", 10: "hartleys"}.get(self.base, f"symbols to the base {self.base:g}")
+        return {2.0: "bits", 10.0: "hartleys"}.get(self.base, f"symbols to the base {self.base:g}")
 
     @property
     def _unit(self) -> float:

@@ -92,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
     made = Parser(prog="fwdgrad", description="Train dynamical systems online, forward in time.")
     made.add_argument("--version", action="version", version=f"fwdgrad {__version__}")
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    debug = argparse.ArgumentParser(add_help=False)
+    debug = Parser(add_help=False)
     debug.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands.add_parser("systems", parents=[debug], help="list the systems of the catalogue")
     analyze = commands.add_parser(
