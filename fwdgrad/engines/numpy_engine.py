@@ -7,6 +7,7 @@ let go after their last use.
 from __future__ import annotations
 
 import linecache
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -65,7 +66,7 @@ def source(program: Program) -> tuple[str, dict[str, Any]]:
         "scatter": scatter,
         "scatter_add": scatter_add,
     }
-    lines = _function(fewer_passes(program), identifier(program.name), scope, indent="")
+    lines = _function(fewer_passes(program), identifier(program.name), scope, {}, indent="")
     return "\n".join(lines) + "\n", scope
 
 
@@ -83,7 +84,8 @@ def scatter_add(values: Any, index: Any, shape: tuple[int, ...]) -> Any:
     return out
 
 
-def _function(program: Program, name: str, scope: dict[str, Any], indent: str) -> list[str]:
+def _function(program: Program, name: str, scope: dict[str, Any], constants: dict[int, str], indent: str) -> list[str]:
+    """The lines of a function; arrays that it refers to go into `scope`, and their names, by identity, `constants`."""
     names = program.names()
     prefix = f"{name}_" if indent else ""
 
@@ -93,10 +95,9 @@ def _function(program: Program, name: str, scope: dict[str, Any], indent: str) -
         if operand.weak:
             value = repr(operand.value)
             return value if np.isfinite(operand.value) else f"float('{value}')"
-        key = f"{prefix}constant_{len(scope)}"
-        known = next((k for k, v in scope.items() if v is operand.value), None)
-        scope.setdefault(known or key, operand.value)
-        return known or key
+        key = constants.setdefault(id(operand.value), f"{prefix}constant_{len(scope)}")
+        scope.setdefault(key, operand.value)
+        return key
 
     last: dict[Variable, int] = {}
     for number, ins in enumerate(program.instructions):
@@ -106,30 +107,31 @@ def _function(program: Program, name: str, scope: dict[str, Any], indent: str) -
     kept = {*program.outputs, *program.inputs}
     taken = _taken(program, last, _reusable(program, kept))
     handed_on = set(taken.values())
+    over: dict[int, list[Variable]] = {number: [v] for number, v in taken.items()}
+    for variable, number in last.items():
+        if _large(variable) and variable not in kept and variable not in handed_on:
+            over.setdefault(number, []).insert(0, variable)
     lines = [f"{indent}def {name}({', '.join(names[v] for v in program.inputs)}):"]
     inner = indent + "    "
     for number, ins in enumerate(program.instructions):
         arguments = [show(i) for i in ins.inputs]
-        reused = taken.get(number)
         body = f"body_{number}"
         if "body" in ins.params:
-            lines += _function(ins.params["body"], body, scope, inner)
+            lines += _function(ins.params["body"], body, scope, constants, inner)
         if ins.operation.several:
             lines += _loop(names, ins, arguments, body, inner)
         elif "body" in ins.params:
             lines.append(inner + _assignment(names, ins, [body, *arguments], None))
         else:
-            lines.append(inner + _assignment(names, ins, arguments, reused))
-        over = [v for v, k in last.items() if k == number and v not in kept and v not in handed_on and _large(v)]
-        over += [] if reused is None else [reused]
-        if over:
-            lines.append(f"{inner}del {', '.join(names[v] for v in over)}")
+            lines.append(inner + _assignment(names, ins, arguments, taken.get(number)))
+        if number in over:
+            lines.append(f"{inner}del {', '.join(names[v] for v in over[number])}")
     lines.append(f"{inner}return ({''.join(show(o) + ', ' for o in program.outputs)})")
     return lines
 
 
 def _large(variable: Variable) -> bool:
-    return int(np.prod(variable.shape, dtype=int)) > LARGE
+    return math.prod(variable.shape) > LARGE
 
 
 def _reusable(program: Program, kept: set[Any]) -> set[Any]:
