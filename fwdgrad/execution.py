@@ -18,7 +18,7 @@ from fwdgrad.notice import slow
 from fwdgrad.optimizers import Optimizer
 from fwdgrad.program import Abstract, Program, trace
 from fwdgrad.step import Carry, Steps
-from fwdgrad.structure.costs import multiply_adds
+from fwdgrad.structure.costs import calls, length, multiply_adds
 from fwdgrad.system import System
 from fwdgrad.trees import flatten, leaf_names, unflatten
 from fwdgrad.windows import Sliding
@@ -193,12 +193,12 @@ class Execution:
             raise DeclarationError(
                 f"engine='numba' needs numba ({error}). Install it: pip install 'fwdgrad[fast]'; or use engine='numpy'."
             ) from error
-        count = len(self.program("learn").instructions)
+        count = length(self.program("learn"))
         if count > LONGEST:
             warnings.warn(
                 f"engine='numba' does not compile this step of {count} operations, more than {LONGEST}: that takes "
                 "many minutes.\n"
-                "It runs on the NumPy engine. Fewer substeps, or arrays instead of numbers, make it shorter.",
+                "It runs on the NumPy engine. Arrays instead of single numbers make it shorter.",
                 stacklevel=4,
             )
             return "numpy"
@@ -294,12 +294,12 @@ def predicted_seconds(execution: Execution) -> float:
     program = _every_step(execution)
     passes = 1 if program.name == "learn" else 4  # forward, and back through the window
     work = multiply_adds(program, list(range(len(program.outputs))))
-    return passes * (1e-6 * len(program.instructions) + 5e-10 * work)
+    return passes * (1e-6 * calls(program) + 5e-10 * work)
 
 
 def compile_seconds(execution: Execution) -> float:
     """What compiling a step takes numba, roughly: it grows with the square of the number of operations."""
-    return 2e-5 * len(_every_step(execution).instructions) ** 2
+    return 2e-5 * length(_every_step(execution)) ** 2
 
 
 def _every_step(execution: Execution) -> Program:

@@ -27,15 +27,11 @@ from fwdgrad.errors import (
 from fwdgrad.integrate import step_map
 from fwdgrad.losses import Loss, as_loss
 from fwdgrad.parameters import Free, Parameter, Tied
-from fwdgrad.program import Abstract, trace
+from fwdgrad.program import Abstract, repeat, trace
 from fwdgrad.program.tracer import as_operand
 from fwdgrad.trees import flatten, unflatten
 
 __all__ = ["Simulation", "System"]
-
-
-MOST_SUBSTEPS = 128
-"""More would make a step's program too long to be traced and compiled in reasonable time."""
 
 
 class Simulation(NamedTuple):
@@ -228,9 +224,11 @@ class System:
         if self.dt is None:
             after = flat(h)
         else:
-            after, dt = h, (x[self.dt] if isinstance(self.dt, str) else self.dt) / self.substeps
-            for _ in range(self.substeps):
-                after = self._integrate(flat, after, dt)
+            dt = (x[self.dt] if isinstance(self.dt, str) else self.dt) / self.substeps
+            if self.substeps == 1:
+                after = self._integrate(flat, h, dt)
+            else:
+                after = repeat(lambda now: self._integrate(flat, now, dt), h, self.substeps)
         if self.init is None:
             return after
         return np.where(given["start"] > 0.5, self._pack(self.init(theta), "state"), after)
@@ -668,11 +666,6 @@ def _substeps(substeps: Any, dt: Any) -> int:
         raise DeclarationError(f"substeps: expected an integer of at least 1, got {substeps!r}.")
     if dt is None and substeps != 1:
         raise DeclarationError(f"substeps={substeps}: a map (dt=None) has no steps to divide. Give dt.")
-    if substeps > MOST_SUBSTEPS:
-        raise DeclarationError(
-            f"substeps: expected at most {MOST_SUBSTEPS}, since every one is written out in the step; got {substeps}.\n"
-            "Take a smaller dt, and give the samples in between no target (None or NaN)."
-        )
     return int(substeps)
 
 

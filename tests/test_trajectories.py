@@ -325,8 +325,8 @@ def test_substeps_are_steps_without_samples_in_between(engine):
     assert learned[0] == pytest.approx(learned[1], rel=1e-12)
 
 
-@pytest.mark.parametrize("substeps", [0, 1.5, True, 1000])
-def test_substeps_are_a_small_whole_number(substeps):
+@pytest.mark.parametrize("substeps", [0, 1.5, True, -3])
+def test_substeps_are_a_whole_number(substeps):
     with pytest.raises(DeclarationError, match="substeps"):
         fg.System(decay, None, np.ones(1), {"k": 0.7}, {"u": np.zeros(1)}, dt=0.1, substeps=substeps)
     with pytest.raises(DeclarationError, match="is not integrated"):

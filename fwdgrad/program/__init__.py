@@ -2,7 +2,8 @@
 
 from fwdgrad.program.array import Tracer, is_tracer
 from fwdgrad.program.derivatives import Linearized
-from fwdgrad.program.loops import scan
+from fwdgrad.program.loop_derivatives import opened
+from fwdgrad.program.loops import repeat, scan
 from fwdgrad.program.program import Abstract, Constant, Instruction, Program, Source, Variable
 from fwdgrad.program.roots import root
 from fwdgrad.program.tracer import trace
@@ -17,6 +18,8 @@ __all__ = [
     "Tracer",
     "Variable",
     "is_tracer",
+    "opened",
+    "repeat",
     "root",
     "scan",
     "trace",

@@ -9,7 +9,7 @@ derivatives they have in common.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,20 +20,23 @@ from fwdgrad.program.operations import Pointwise
 from fwdgrad.program.program import Constant, Instruction, Program, Variable, read, recording_for
 from fwdgrad.program.rules import BACKWARD, FORWARD, PARTIALS, autograd_rule, unbroadcast
 
-__all__ = ["Linearized"]
+__all__ = ["LOOPS", "Linearized"]
+
+LOOPS: dict[str, Callable[..., Any]] = {}
+"""Operation with several results → (instruction, operands, results) ↦ its products, `jvp` and `vjp`."""
 
 
 class Linearized:
     """A program evaluated at a point, with its Jacobian there as two products.
 
     Args:
-        program: any program without loops.
+        program: any program.
         arguments: one array, or tracer, per input.
 
     Cost: `jvp` and `vjp` each cost a small multiple of the program itself, and `vjp` keeps every intermediate value.
 
     Raises:
-        UnsupportedOperationError: by the products, for operations that have no derivative (`scan` among them).
+        UnsupportedOperationError: by the products, for operations that have no derivative.
 
     Example:
         >>> import numpy as np
@@ -50,6 +53,7 @@ class Linearized:
     def __init__(self, program: Program, arguments: Sequence[Any]) -> None:
         self.program = program
         self._values = program.evaluate(arguments)
+        self._loops: dict[Instruction, Any] = {}
 
     @property
     def value(self) -> tuple[Any, ...]:
@@ -73,6 +77,11 @@ class Linearized:
             if not any(isinstance(i, Variable) and i in moving for i in instruction.inputs):
                 continue
             directions = [moving.get(i) if isinstance(i, Variable) else None for i in instruction.inputs]
+            if instruction.operation.several:
+                with recording_for(instruction.source):
+                    made = zip(instruction.outputs, self._loop(instruction).jvp(directions), strict=False)
+                    moving.update((o, fit(t, o)) for o, t in made if t is not None)
+                continue
             values = [read(self._values, i) for i in instruction.inputs]
             out = instruction.outputs[0]
             with recording_for(instruction.source):
@@ -83,6 +92,16 @@ class Linearized:
             moving[o] if isinstance(o, Variable) and o in moving else np.zeros(o.shape, o.dtype)
             for o in self.program.outputs
         )
+
+    def _loop(self, instruction: Instruction) -> Any:
+        """The products of a loop."""
+        if instruction not in self._loops:
+            if instruction.operation.name not in LOOPS:
+                raise _no_rule(instruction)
+            operands = [read(self._values, i) for i in instruction.inputs]
+            results = [self._values[o] for o in instruction.outputs]
+            self._loops[instruction] = LOOPS[instruction.operation.name](instruction, operands, results)
+        return self._loops[instruction]
 
     def at(self, operand: Variable | Constant) -> Any:
         """The value of an intermediate variable of the program, or of a constant."""
@@ -115,6 +134,14 @@ class Linearized:
                 accumulate(output, _checked(cotangent, output))
         for instruction in reversed(self.program.instructions):
             if not any(o in gradients for o in instruction.outputs):
+                continue
+            if instruction.operation.several:
+                ends = [gradients.get(o) if o in wanted else gradients.pop(o, None) for o in instruction.outputs]
+                numbers = [k for k, i in enumerate(instruction.inputs) if isinstance(i, Variable) and i in active]
+                numbers = [k for k in numbers if np.issubdtype(instruction.inputs[k].dtype, np.floating)]
+                with recording_for(instruction.source):
+                    for number, part in self._loop(instruction).vjp(ends, numbers).items():
+                        accumulate(instruction.inputs[number], part)
                 continue
             out = instruction.outputs[0]
             gradient = gradients.get(out) if out in wanted else gradients.pop(out, None)
@@ -178,7 +205,7 @@ def backward(instruction: Instruction, values: list[Any], out: Any, gradient: An
 def _no_rule(instruction: Instruction) -> UnsupportedOperationError:
     return UnsupportedOperationError(
         f"{instruction.operation.name} has no derivative, at {instruction.source}.\n"
-        "Differentiate the body of a loop instead, or write the function with operations that have a derivative."
+        "Write the function with operations that have a derivative."
     )
 
 

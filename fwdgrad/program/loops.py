@@ -7,15 +7,16 @@ becomes one instruction. What the body computes from outer values alone is recor
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from fwdgrad.program.operations import Operand, Operation
-from fwdgrad.program.program import Abstract, Program
+from fwdgrad.program.program import Abstract, Instruction, Program, Variable
 from fwdgrad.program.tracer import Graph, Tracer, active_graph, as_operand, refuse
 
-__all__ = ["SCAN", "scan"]
+__all__ = ["SCAN", "repeat", "scan"]
 
 Body = Callable[[tuple[Any, ...], tuple[Any, ...]], tuple[Sequence[Any], Sequence[Any]]]
 
@@ -38,7 +39,7 @@ def scan(
     Raises:
         TracingError: the rows do not fit each other, or the body changes the carry's shape or dtype.
 
-    A traced loop has no derivative rule: trace the derivative of the body into a loop of its own.
+    The derivatives of a traced loop are loops of the same length (`fwdgrad.program.loop_derivatives`).
 
     Example:
         >>> import numpy as np
@@ -62,6 +63,30 @@ def scan(
     params = {"body": program, "carried": len(carry), "rows": len(rows), "reverse": reverse}
     results = SCAN(*carry, *rows, *captured, **params)
     return tuple(results[: len(carry)]), tuple(results[len(carry) :])
+
+
+def repeat(body: Callable[[Any], Any], start: Any, count: int) -> Any:
+    """``start = body(start)``, `count` times: a loop when traced, and its derivatives too.
+
+    Args:
+        body: takes an array and returns one of the same shape and dtype.
+        start: the first one.
+        count: at least 1.
+
+    Raises:
+        TracingError: when traced, the body changes the shape or dtype.
+
+    Example:
+        >>> from fwdgrad.program.loops import repeat
+        >>> repeat(lambda h: h / 2, 1.0, 3)
+        0.125
+    """
+    if active_graph() is None:  # on arrays, and on those of autograd
+        for _ in range(count):
+            start = body(start)
+        return start
+    (end,), _ = scan(lambda carry, _: ([body(carry[0])], []), [start], [np.arange(count)])
+    return end
 
 
 def _array(value: Any) -> Any:
@@ -125,6 +150,25 @@ class Scan(Operation):
 
     def emit(self, arguments: Sequence[str], inputs: Sequence[Operand], params: dict[str, Any]) -> str:
         raise NotImplementedError("engines write loops themselves")
+
+    def trimmed(self, instruction: Instruction, needed: set[Variable]) -> Instruction:
+        """Stacked results that nothing needs are not made. Always a copy, since a recorded loop may still grow."""
+        params, carried = instruction.params, instruction.params["carried"]
+        kept = [k for k, o in enumerate(instruction.outputs) if k < carried or o in needed]
+        if len(kept) == len(instruction.outputs):
+            return replace(instruction)
+        first = carried + params["rows"]
+        body = params["body"].only(kept)
+        live = body.live_inputs()
+        places = [*range(first), *(k for k in live if k >= first)]
+        inputs = tuple(body.inputs[k] for k in places)
+        bounds = {place: body.index_bounds[k] for place, k in enumerate(places) if k in body.index_bounds}
+        return replace(
+            instruction,
+            inputs=tuple(instruction.inputs[k] for k in places),
+            params=params | {"body": replace(body, inputs=inputs, index_bounds=bounds)},
+            outputs=tuple(instruction.outputs[k] for k in kept),
+        )
 
     def indexed_axes(self, inputs: Sequence[Operand], params: dict[str, Any]) -> Iterator[tuple[Operand, int]]:
         for number, size in params["body"].index_bounds.items():

@@ -14,7 +14,7 @@ import re
 import threading
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -158,6 +158,18 @@ class Program:
         for instruction in self.instructions:
             used.update(i for i in instruction.inputs if isinstance(i, Variable))
         return tuple(k for k, v in enumerate(self.inputs) if v in used)
+
+    def only(self, numbers: Sequence[int]) -> Program:
+        """The same with some of the outputs, and nothing that they do not need. Inputs stay."""
+        ends = tuple(self.outputs[k] for k in numbers)
+        needed = {o for o in ends if isinstance(o, Variable)}
+        kept: list[Instruction] = []
+        for instruction in reversed(self.instructions):
+            if not needed.isdisjoint(instruction.outputs):
+                made = instruction.operation.trimmed(instruction, needed)
+                kept.append(made)
+                needed.update(i for i in made.inputs if isinstance(i, Variable))
+        return replace(self, instructions=tuple(reversed(kept)), outputs=ends)
 
     def names(self) -> dict[Variable, str]:
         """A readable identifier for every variable: inputs keep their names, results are called after their operation.

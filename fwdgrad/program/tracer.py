@@ -55,6 +55,10 @@ class Graph:
         self.inputs: list[Variable] = []
         self.foreign: dict[Variable, Tracer] = {}
         """Values of outer graphs that were used here."""
+        self.loops: dict[Instruction, Any] = {}
+        """Loops that have been opened for their derivatives."""
+        self.ordered = True
+        """Whether every instruction stands behind what it uses."""
         self.closed = False
 
     def __enter__(self) -> Graph:
@@ -94,13 +98,22 @@ class Graph:
             self.foreign[value.variable] = value
         return value.variable
 
+    def value(self, operand: Variable | Constant) -> Any:
+        """What was given as the operand of an instruction of this graph; the inverse of `operand`."""
+        if isinstance(operand, Constant):
+            return operand.value
+        return self.foreign[operand] if operand in self.foreign else Tracer(self, operand)
+
     def finish(self, name: str, outputs: Sequence[Any]) -> Program:
         """Close the graph: the program that computes `outputs`, and nothing that they do not need."""
         ends = tuple(self.operand(o if isinstance(o, Tracer) else np.asarray(o)) for o in outputs)
         needed: set[Variable] = {e for e in ends if isinstance(e, Variable)}
         kept: list[Instruction] = []
+        if not self.ordered:
+            self.instructions, self.ordered = _in_order(self.instructions, self.definitions), True
         for instruction in reversed(self.instructions):
             if any(o in needed for o in instruction.outputs):
+                instruction = instruction.operation.trimmed(instruction, needed)
                 kept.append(instruction)
                 needed.update(i for i in instruction.inputs if isinstance(i, Variable))
         kept.reverse()
@@ -115,6 +128,23 @@ class Graph:
         program.inputs = (*program.inputs, *outer)
         program.index_bounds = index_bounds(program.inputs, program.instructions)
         return program, [self.foreign[v] for v in outer]
+
+
+def _in_order(instructions: list[Instruction], definitions: dict[Variable, Instruction]) -> list[Instruction]:
+    """The same, each behind what it uses, and otherwise in the order they were in."""
+    placed: dict[Instruction, None] = {}
+
+    def place(instruction: Instruction) -> None:
+        for operand in instruction.inputs:
+            maker = definitions.get(operand) if isinstance(operand, Variable) else None
+            if maker is not None and maker not in placed:
+                place(maker)
+        placed[instruction] = None
+
+    for instruction in instructions:
+        if instruction not in placed:
+            place(instruction)
+    return list(placed)
 
 
 def _content(value: Any) -> Any:

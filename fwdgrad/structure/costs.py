@@ -8,7 +8,7 @@ from typing import Any
 
 from fwdgrad.program import Instruction, Program
 
-__all__ = ["multiply_adds"]
+__all__ = ["calls", "length", "multiply_adds"]
 
 _FREE = {"reshape", "transpose", "getitem", "broadcast_to", "stop_gradient", "concatenate"}
 """Operations that move numbers and compute none."""
@@ -33,6 +33,28 @@ def multiply_adds(program: Program, outputs: Sequence[int] | None = None) -> int
     return total
 
 
+def length(program: Program) -> int:
+    """Operations that the program is made of: those in loops count once."""
+    return sum(1 + sum(map(length, _bodies(instruction))) for instruction in program)
+
+
+def calls(program: Program) -> int:
+    """Operations that one execution calls: those in loops count at every turn."""
+    return sum(1 + _turns(instruction) * sum(map(calls, _bodies(instruction))) for instruction in program)
+
+
+def _bodies(instruction: Instruction) -> list[Program]:
+    """The programs that are executed by an instruction."""
+    return [instruction.params["body"]] if "body" in instruction.params else []
+
+
+def _turns(instruction: Instruction) -> int:
+    """How often it executes them."""
+    if instruction.operation.name == "scan":
+        return instruction.inputs[instruction.params["carried"]].shape[0]
+    return _ITERATIONS if instruction.operation.name == "root" else 1
+
+
 def _cost(instruction: Instruction) -> int:
     name = instruction.operation.name
     size = max(math.prod(v.shape) for v in (*instruction.inputs, *instruction.outputs))
@@ -55,8 +77,7 @@ def _cost(instruction: Instruction) -> int:
     if name in ("cholesky_update", "solve_triangular"):
         return math.prod(instruction.inputs[1].shape) * instruction.inputs[0].shape[-1]
     if name == "scan":
-        length = instruction.inputs[instruction.params["carried"]].shape[0]
-        return length * multiply_adds(instruction.params["body"])
+        return _turns(instruction) * multiply_adds(instruction.params["body"])
     if name == "root":
-        return _ITERATIONS * (multiply_adds(instruction.params["body"]) + instruction.inputs[0].shape[0] ** 3)
+        return _turns(instruction) * (multiply_adds(instruction.params["body"]) + instruction.inputs[0].shape[0] ** 3)
     return size

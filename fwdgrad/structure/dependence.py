@@ -132,6 +132,13 @@ class Dependence:
         """S."""
         return self.rows.width
 
+    def same(self, other: Dependence) -> bool:
+        """Whether entries depend on the same sources here and there."""
+        if self is other:
+            return True
+        mine, theirs = self.rows.gather(self.index), other.rows.gather(other.index)
+        return np.array_equal(mine.pointer, theirs.pointer) and np.array_equal(mine.sources, theirs.sources)
+
     def split(self, edges: np.ndarray) -> list[sp.csr_array]:
         """The boolean matrix (N, S) itself, cut between columns: one CSR matrix for each interval between `edges`."""
         full = self.rows.gather(self.index)

@@ -83,6 +83,8 @@ def follow(trails: list[Trail], instruction: Instruction, steady: np.ndarray) ->
         return [follow_pointwise(trails, instruction, steady)], None
     if operation.name == "root":
         return _root(trails, instruction, steady)
+    if operation.name == "scan":
+        return _scan(trails, instruction, steady)
     if operation.name in _FLAT:
         return [_without_derivative(trails, out.shape, steady) for out in instruction.outputs], None
     made = []
@@ -386,6 +388,47 @@ def _root(trails: list[Trail], ins: Instruction, steady: np.ndarray) -> tuple[li
     rows = Rows(reached.indptr.astype(np.int64), reached.indices.astype(np.int64), sources)
     depends = Dependence(np.arange(n), rows)
     return [Trail((n,), depends, depends)], without[0] if without else None
+
+
+# ---------------------------------------------------------------- loops
+
+
+def _scan(trails: list[Trail], ins: Instruction, steady: np.ndarray) -> tuple[list[Trail], str | None]:
+    """Turn after turn, until one changes nothing and all that come after it are like it."""
+    body, carried, rows = ins.params["body"], ins.params["carried"], ins.params["rows"]
+    state, table, captured = trails[:carried], trails[carried : carried + rows], trails[carried + rows :]
+    length = ins.inputs[carried].shape[0]
+    alike = all(t.depends.empty for t in table)
+    order = range(length - 1, -1, -1) if ins.params["reverse"] else range(length)
+    made: dict[int, list[Trail]] = {}
+    unknown: str | None = None
+    for turn in order:
+        now = [_turned(t, turn) for t in table]
+        ends, without = _followed(body, [*state, *now, *captured], steady)
+        unknown = unknown or (without[0] if without else None)
+        made[turn] = ends[carried:]
+        settled = alike and all(a.same(b) for a, b in zip(state, ends[:carried], strict=True))
+        state = ends[:carried]
+        if settled:
+            made.update((k, made[turn]) for k in order if k not in made)
+            break
+    stacked_ = [
+        _stacked_rows([made[k][place] for k in range(length)], o.shape) for place, o in enumerate(ins.outputs[carried:])
+    ]
+    return [*state, *stacked_], unknown
+
+
+def _turned(table: Trail, turn: int) -> Trail:
+    """A row of a table, of which no more is known than on what it depends."""
+    size = math.prod(table.shape[1:])
+    row = table.take(np.arange(turn * size, (turn + 1) * size), table.shape[1:])
+    return replace(row, zero=None)
+
+
+def _stacked_rows(rows: list[Trail], shape: tuple[int, ...]) -> Trail:
+    """Arrays one after the other."""
+    zero = np.concatenate([~t.nonzero for t in rows]) if any(t.zero is not None for t in rows) else None
+    return Trail(shape, stacked([t.depends for t in rows]), stacked([t.varies for t in rows]), zero)
 
 
 def _widened(trail: Trail, sources: int) -> Trail:

@@ -43,6 +43,11 @@ class Trail:
         zero = None if self.zero is None else self.zero[entries]
         return self.mapped(shape, lambda d: d.take(entries), some(zero))
 
+    def same(self, other: Trail) -> bool:
+        """Whether the same is known of another array of this shape."""
+        pairs = [(self.depends, other.depends), (self.varies, other.varies)]
+        return np.array_equal(self.nonzero, other.nonzero) and all(a.same(b) for a, b in pairs)
+
     def mapped(self, shape: tuple[int, ...], change: Change, zero: np.ndarray | None) -> Trail:
         """An array whose dependences are `change` of those of this one, done once if both are the same."""
         depends = change(self.depends)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fwdgrad.engines.numpy_engine import compile_program
-from fwdgrad.errors import TracingError, UnsupportedOperationError
+from fwdgrad.errors import TracingError
 from fwdgrad.program import Abstract, Linearized, Program, scan, trace
 
 A, X, H = np.linspace(-0.5, 0.5, 9).reshape(3, 3), np.arange(12.0).reshape(4, 3), np.array([0.1, 0.2, 0.3])
@@ -239,18 +239,6 @@ def test_a_carry_keeps_its_shape_and_dtype(body):
 def test_rows_fit_each_other(rows):
     with pytest.raises(TracingError, match="scan is called with rows of shapes"):
         scan(lambda c, r: (c, []), [H], rows)
-
-
-def test_a_loop_has_no_derivative():
-    program = trace(recurrent, [Abstract.of(v) for v in (A, X, H)])
-    linearized = Linearized(program, (A, X, H))
-    equal(linearized.value, recurrent(A, X, H))
-    with pytest.raises(UnsupportedOperationError, match=r"scan has no derivative, at .*test_loops\.py"):
-        linearized.jvp({0: A})
-    for number in range(3):  # whichever of its results is asked for
-        cotangents = [np.ones(o.shape) if k == number else None for k, o in enumerate(program.outputs)]
-        with pytest.raises(UnsupportedOperationError, match="scan has no derivative"):
-            linearized.vjp(cotangents, [1])
 
 
 def test_listing_shows_the_body():

@@ -8,7 +8,7 @@ import scipy.optimize
 from program_checks import difference_jacobian, unit_vectors
 
 from fwdgrad.engines.numpy_engine import compile_program
-from fwdgrad.errors import TracingError, UnsupportedOperationError
+from fwdgrad.errors import TracingError
 from fwdgrad.program import Abstract, Linearized, root, scan, trace
 from fwdgrad.program import roots as roots_module
 from fwdgrad.program.rules import PARTIALS
@@ -117,9 +117,7 @@ def test_single_precision():
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
 def test_derivatives_are_those_of_the_solution(function):
-    """Forward and backward products against differences of the plain function; `scan` has none."""
-    if function is in_a_loop:
-        pytest.skip("loops have no derivative rule")
+    """Forward and backward products against differences of the plain function."""
     arrays = point(3)
     linearized = Linearized(trace(function, abstract(*arrays)), arrays)
     expected = difference_jacobian(function, arrays)
@@ -253,7 +251,7 @@ def test_what_does_not_converge_is_nan(residual):
 
 
 def test_a_wrong_jacobian_does_not_go_unseen(monkeypatch):
-    """Newton's method with the rule of tanh wrong by a factor does not arrive."""
+    """Newton's method with the rule of tanh wrong by a factor does not arrive; without a trace it needs no rule."""
     b = np.array([0.3, -2.0])
 
     def function(b):
@@ -261,7 +259,9 @@ def test_a_wrong_jacobian_does_not_go_unseen(monkeypatch):
 
     assert all(np.isfinite(v).all() for v in everywhere(function, b))
     monkeypatch.setitem(PARTIALS, "tanh", lambda g, out, k, x: 0.5 * g * (1.0 - out * out))
-    assert all(np.isnan(v).all() for v in everywhere(function, b))
+    plain, *others = everywhere(function, b)
+    assert np.isfinite(plain).all()
+    assert all(np.isnan(v).all() for v in others)
 
 
 @pytest.mark.parametrize("scale", [1e-200, 1e-20, 1e-8, 1.0, 1e12, 1e200])
@@ -402,12 +402,23 @@ def test_a_residual_of_another_shape_is_refused(residual):
         trace(lambda b: [root(lambda z: residual(z), b)], abstract(np.ones(2)))
 
 
-def test_a_residual_without_a_derivative_is_refused():
-    def looping(b):
-        return [root(lambda z: scan(lambda c, r: ([c[0] * r[0]], []), [z], [b])[0][0] - b, b)]
+def test_a_residual_may_have_a_loop():
+    """Its Jacobian is a loop beside it, and the equations themselves stay as they were."""
 
-    with pytest.raises(UnsupportedOperationError, match="scan has no derivative"):
-        trace(looping, abstract(np.ones(2)))
+    def function(b):
+        def residual(z):
+            return scan(lambda c, r: ([np.tanh(c[0]) * r[0]], []), [z], [np.ones((3, 2)) * 0.3])[0][0] + z - b
+
+        return (root(residual, b),)
+
+    b = np.array([0.3, 0.7])
+    (expected,) = function(b)
+    for value in everywhere(function, b):
+        np.testing.assert_allclose(value, expected, rtol=1e-12)
+    lin = Linearized(trace(function, abstract(b)), [b])
+    slopes = difference_jacobian(function, [b])
+    np.testing.assert_allclose(np.array([lin.jvp({0: e})[0] for e in np.eye(2)]).T, slopes, rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(np.array([lin.vjp([e], [0])[0] for e in np.eye(2)]), slopes, rtol=1e-7, atol=1e-9)
 
 
 def test_errors_of_the_residual_are_its_own():

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.program.program import Abstract, Constant, Variable
+from fwdgrad.program.program import Abstract, Constant, Instruction, Variable
 
 __all__ = ["Operand", "Operation", "sample_dtype"]
 
@@ -47,6 +47,10 @@ class Operation:
     def indexed_axes(self, inputs: Sequence[Operand], params: dict[str, Any]) -> Iterator[tuple[Operand, int]]:
         """Operands used as an index, with the size of the axis each one indexes."""
         return iter(())
+
+    def trimmed(self, instruction: Instruction, needed: set[Variable]) -> Instruction:
+        """The instruction without what is made in it and not needed."""
+        return instruction
 
     def __repr__(self) -> str:
         return self.name
