@@ -35,6 +35,7 @@ input heat = repeat(0, CELLS)
 input seen = repeat(0, CELLS)
 output T noise NOISE
 dt = 1
+first = next
 """
 ESTIMATORS = {"SnAp-1": fg.SnAp(1), "NoBackTrack": fg.NoBackTrack()}
 RATES = {"SnAp-1": (0.02, 300), "NoBackTrack": (0.005, 1000)}

@@ -18,6 +18,7 @@ __all__ = [
     "DataError",
     "DeadParameterWarning",
     "DeclarationError",
+    "FirstSampleWarning",
     "FwdgradError",
     "FwdgradWarning",
     "IndexRangeError",
@@ -145,6 +146,10 @@ class FwdgradWarning(UserWarning):
 
 class DeadParameterWarning(FwdgradWarning):
     """A parameter that is to be learned and does not learn: the loss has no derivative in it."""
+
+
+class FirstSampleWarning(FwdgradWarning):
+    """An initial state is learned, and it is not said whether the first sample is seen in it or a transition later."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -359,7 +359,8 @@ class Learner:
     def reset_state(self, state: Any = None, *, finish: bool = True) -> None:
         """Start a new trajectory: from the given state, or the declared one, with no influence yet. θ is kept.
 
-        A learned initial state is made anew with the next sample, with its derivatives, unless a state is given.
+        A learned initial state is made anew with the next sample, with its derivatives, unless a state is given. What
+        that sample is observed in, the initial state or the state a transition later, the system says: `System.first`.
 
         Args:
             state: in the containers it was declared with.
@@ -453,6 +454,7 @@ class Learner:
             engine or description["engine"],
         )
         theirs, ours = description["system"], _fingerprint(system, learner._execution)
+        theirs = {"first": ours["first"]} | theirs  # not in older files, where x and F tell
         different = [k for k in ours if ours[k] != theirs.get(k) and NOT_TRACED not in (ours[k], theirs.get(k))]
         if different:
             lines = [_difference(k, theirs.get(k), ours[k]) for k in different[:3]]
@@ -496,6 +498,7 @@ def _fingerprint(system: System, execution: Execution) -> dict[str, Any]:
         "y": shapes(system.y),
         "loss": checkpoint.describe(system.loss),
         "dt": system.dt,
+        "first": system.first,
         "method": f"{system.method}, {system.substeps} substeps" if system.substeps > 1 else system.method,
         **execution.model.fingerprints(),
     }

@@ -26,7 +26,7 @@ from fwdgrad.influence.reduction import Complex, dense, reduce, roots_of_unity
 from fwdgrad.linear import TracedModel
 from fwdgrad.program import Abstract, Linearized, trace
 from fwdgrad.samples import SampleReader
-from fwdgrad.system import System
+from fwdgrad.system import OWN, System
 from fwdgrad.trees import flatten, unflatten
 
 __all__ = ["OnlineHessian"]
@@ -86,7 +86,7 @@ class OnlineHessian:
             raise DeclarationError(
                 f"OnlineHessian(copies={copies}): copies of what is exact are all the same. Use one."
             )
-        if system.fed:
+        if system.init is not None or system.injection is not None:
             raise DeclarationError(
                 "OnlineHessian: the state starts from parameters, or is corrected by what was seen.\n"
                 "Declare the system without a learned initial state and without injection."
@@ -108,6 +108,7 @@ class OnlineHessian:
         """Start again from the declared state and parameters, with ∂h/∂θ = 0."""
         self._coordinates = dict(self.system.coordinates)
         self._h = self.system.initial
+        self._start = [np.asarray(OWN, self.system.dtype)] if self.system.marked else []
         self._kept = self._form.init(self.system.size, self._derivatives.count)
         self._seen: tuple[_Point, Any] | None = None
         self._t = 0
@@ -128,13 +129,14 @@ class OnlineHessian:
         flat_x, flat_y, observed = self._reader.sample(x, y, self._t)
         coordinates = self._coordinates if params is None else self.system.learned(params)
         with np.errstate(all="ignore"):
-            point = self._derivatives.at(self._h, flat_x, flat_y, coordinates, observed)
+            point = self._derivatives.at(self._h, [*flat_x, *self._start], flat_y, coordinates, observed)
             self._check("the state", point.after)
             self._check("the loss", point.loss if observed else 0.0)
             after = self._form.advance(self._kept, point, self._form.noise(self._rng, point))
             self._check("what is carried of the derivatives", after)
         self._seen = point, self._kept
         self._coordinates, self._kept, self._h = coordinates, after, point.after
+        self._start = [np.zeros_like(mark) for mark in self._start]
         self._t += 1
         return float(point.loss) if observed else np.nan
 
@@ -216,7 +218,7 @@ class _Derivatives:
 
     def __init__(self, system: System) -> None:
         self.model = TracedModel(system)
-        x, y, names = flatten(system.x), flatten(system.y), list(system.coordinates)
+        x, y, names = flatten(system.given), flatten(system.y), list(system.coordinates)
         self._shapes = {k: system.coordinates[k].shape for k in system.trainable}
         self.count = sum(int(np.prod(s, dtype=int)) for s in self._shapes.values())
         first = 1 + len(x) + len(y)
@@ -226,7 +228,7 @@ class _Derivatives:
         directions = [example[k] for k in moving]
 
         def step(h: Any, *rest: Any) -> Any:
-            given, target = unflatten(system.x, rest[: len(x)]), unflatten(system.y, rest[len(x) : first - 1])
+            given, target = unflatten(system.given, rest[: len(x)]), unflatten(system.y, rest[len(x) : first - 1])
             coordinates = dict(zip(names, rest[first - 1 :], strict=True))
             after = system.transition(h, given, coordinates)
             return after, system.loss.value(system.output(after, given, coordinates), target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from fwdgrad.engines.numpy_engine import compile_program
 from fwdgrad.errors import (
     DataError,
     DeclarationError,
+    FirstSampleWarning,
     FwdgradError,
     NonFiniteError,
     ShapeError,
@@ -32,6 +34,14 @@ from fwdgrad.program.tracer import as_operand
 from fwdgrad.trees import flatten, unflatten
 
 __all__ = ["Simulation", "System"]
+
+
+FIRST = ("initial", "next")
+"""What the first sample of a trajectory is observed in: the initial state, or the state a transition later."""
+
+OWN, GIVEN = 1.0, -1.0
+"""The "start" among what a transition is given: a trajectory starts, from the system's own initial state or from one
+that the user gave. It is 0 for every later sample."""
 
 
 class Simulation(NamedTuple):
@@ -70,10 +80,14 @@ class System:
             corrected system.
         y: an example target, for a loss of your own whose targets do not look like predictions.
         name: what to call it in reports.
+        first: what the first sample of a trajectory is observed in. "initial": in the initial state itself; it makes no
+            transition, h' = h(0), as the row at the start time of a table is. "next" (the default): a transition
+            later, h' = F(h(0), x, θ), as the first input of a network is. One rule for known, learned and given
+            initial states. With `dt` the name of an input leave it out: the first sample then says itself how long
+            after the start it is, 0 included.
 
-    A learned initial state h(0) = init(θ) is what the first sample of a trajectory is observed in: that sample makes no
-    transition, h' = init(θ) and ŷ = Y(h', x, θ). All later ones do. Its derivative ∂init/∂θ is where ∂h/∂θ starts
-    from. `Learner.reset_state` starts another trajectory.
+    A learned initial state is h(0) = init(θ). Its derivative ∂init/∂θ is where ∂h/∂θ starts from. `Learner.reset_state`
+    starts another trajectory.
 
     Attributes:
         size: n, the number of numbers in the state.
@@ -82,8 +96,10 @@ class System:
         coordinates: what is learned, arrays by name: the parameters, but log θ for a `positive` one (see `bounded`),
             and nothing for a `tied` one. `natural` and `learned` translate.
         trainable: names of the parameters that are learned.
+        first: "initial" or "next".
         given: example of all that a transition is given besides h and θ: x, or, if the system is `fed`, a dict of x
-            and of what the learner's loop adds for a learned initial state ("start") and for injection ("seen").
+            and of what the learner's loop adds: "start", where the start of a trajectory has to be known (`marked`),
+            and "seen" for injection.
 
     Raises:
         DeclarationError, ShapeError, UnknownNameError: the declaration contradicts itself; F and Y are called once,
@@ -114,6 +130,7 @@ class System:
         injection: Any = None,
         y: Any = None,
         name: str | None = None,
+        first: str | None = None,
     ) -> None:
         for label, function in (("F", F), ("Y", Y)):
             if not callable(function) and not (label == "Y" and function is None):
@@ -164,6 +181,10 @@ class System:
         x = _inputs(x)
         self.x = unflatten(x, [v if v.dtype == np.int64 else v.astype(self.dtype) for v in flatten(x)])
         self.dt = _step(dt, self.x)
+        self.first = self._observed_first(first, learned=init is not None)
+        asked = init is not None and self.first == "next" and not isinstance(self.dt, str)
+        self._first = "next" if asked else first  # `replace` does not ask again
+        self.marked = False
         self.init: Callable[[Any], Any] | None = None
         self.injection: np.ndarray | None = None
         self.given: Any = self.x
@@ -175,9 +196,10 @@ class System:
         self.init = init
         if injection is not None:
             self.injection = self._gain(injection)
-        self.fed = init is not None or injection is not None
+        self.marked = init is not None or self.first == "initial"
+        self.fed = self.marked or injection is not None
         if self.fed:
-            start = {"start": np.zeros((), self.dtype)} if init is not None else {}
+            start = {"start": np.zeros((), self.dtype)} if self.marked else {}
             seen = {"seen": {"x": self.x, "y": self.y}} if injection is not None else {}
             self.given = {"x": self.x, **start, **seen}
 
@@ -219,19 +241,23 @@ class System:
         def flat(vector: Any) -> Any:
             return self._pack(self.F(self.unpack(vector), x, theta), "F")
 
+        begun = h
+        if self.init is not None:
+            begun = np.where(given["start"] > OWN / 2, self._pack(self.init(theta), "state"), h)
+        before = begun if self.first == "next" else h
         if self.injection is not None:
-            h = self._corrected(h, given["seen"], coordinates)
+            before = self._corrected(before, given["seen"], coordinates)
         if self.dt is None:
-            after = flat(h)
+            after = flat(before)
         else:
             dt = (x[self.dt] if isinstance(self.dt, str) else self.dt) / self.substeps
             if self.substeps == 1:
-                after = self._integrate(flat, h, dt)
+                after = self._integrate(flat, before, dt)
             else:
-                after = repeat(lambda now: self._integrate(flat, now, dt), h, self.substeps)
-        if self.init is None:
+                after = repeat(lambda now: self._integrate(flat, now, dt), before, self.substeps)
+        if not self.marked or self.first == "next":
             return after
-        return np.where(given["start"] > 0.5, self._pack(self.init(theta), "state"), after)
+        return np.where(np.abs(given["start"]) > OWN / 2, begun, after)
 
     def output(self, h: Any, given: Any, coordinates: Mapping[str, Any]) -> Any:
         """ŷ = Y(h', x, θ) for a flat h'; without Y the state as declared, or the flat vector if it is a dict."""
@@ -338,6 +364,7 @@ class System:
             "substeps": self.substeps,
             "injection": self.injection,
             "name": self.name,
+            "first": self._first,
         }
 
     # ---- simulation
@@ -349,6 +376,7 @@ class System:
         steps: int | None = None,
         params: Mapping[str, Any] | None = None,
         state: Any = None,
+        first: str | None = None,
     ) -> Simulation:
         """A free run: transitions and predictions without data, and without injection.
 
@@ -356,11 +384,12 @@ class System:
             xs: inputs, arrays with time along axis 0 in the containers of `x`; None for an autonomous system.
             steps: how many samples, for an autonomous system.
             params: θ, or some of it, in place of the declared values; `Learner.params` will do.
-            state: to start from; the declared one unless given. A learned initial state is what the first sample is
-                observed in, unless a state is given.
+            state: to start from; the declared one unless given.
+            first: what the first sample is observed in, see `System`; what the system says unless given. To go on from
+                a state that a sample was seen in, say "next": `simulate(xs, state=learner.state, first="next")`.
 
         Returns:
-            The state after every sample, in the containers of `state`, and the prediction for it; time is axis 0.
+            The state at every sample, in the containers of `state`, and the prediction for it; time is axis 0.
 
         Raises:
             ShapeError, UnknownNameError: inputs, state or parameters are not as declared.
@@ -376,13 +405,19 @@ class System:
             >>> states, outputs = system.simulate(steps=10)
             >>> print(round(float(states[-1, 0]), 4), round(np.exp(-0.5), 4))
             0.6065 0.6065
+            >>> print(round(float(system.simulate(steps=11, first="initial").states[-1, 0]), 4))
+            0.6065
         """
         inputs, count = self._simulated_inputs(xs, steps)
         coordinates = self.learned(params or {})
-        h = start_state = self.initial if state is None else np.asarray(self.pack(_arrays("state", state)), self.dtype)
+        rule = self.first if first is None else _checked_first(first, self.dt)
+        if rule == "initial" and self.first == "next":
+            return self.replace(first=rule).simulate(xs, steps=steps, params=params, state=state)
+        h = start_state = self._begun(state, coordinates)
         added: list[Any] = []
-        if self.init is not None:
-            added.append([np.asarray(float(k == 0 and state is None), self.dtype) for k in range(count)])
+        if self.marked:
+            mark = GIVEN if rule == "initial" else 0.0
+            added.append([np.asarray(0.0 if k else mark, self.dtype) for k in range(count)])
         if self.injection is not None:
             gone = np.full(self.prediction.shape, np.nan, self.prediction.dtype)
             added += [inputs[k] for k in range(len(inputs))] + [[gone] * count]
@@ -399,14 +434,14 @@ class System:
                 states[k] = h
         if not (np.all(np.isfinite(states)) and np.all(np.isfinite(outputs))):
             bad = ~(np.isfinite(states).all(1) & np.isfinite(outputs.reshape(count, -1)).all(1))
-            first = int(np.argmax(bad))
-            given = [row[first] for row in (*inputs, *added)]
-            before = states[first - 1] if first else start_state
+            wrong = int(np.argmax(bad))
+            given = [row[wrong] for row in (*inputs, *added)]
+            before = states[wrong - 1] if wrong else start_state
             told = cause(self, given, lambda: step(before, *given, *leaves))
             raise NonFiniteError(
-                f"simulate: the state or the prediction is not finite at step {first}.\n"
+                f"simulate: the state or the prediction is not finite at step {wrong}.\n"
                 + (f"{told.found}\n{told.mend}" if told is not None else _CAUSES),
-                step=first,
+                step=wrong,
                 quantity=told.quantity if told is not None else "the state",
             )
         shaped, start = [], 0
@@ -414,6 +449,15 @@ class System:
             shaped.append(states[:, start : start + leaf.size].reshape(count, *leaf.shape))
             start += leaf.size
         return Simulation(unflatten(self.state, shaped), outputs.astype(self.prediction.dtype))
+
+    def _begun(self, state: Any, coordinates: Mapping[str, Any]) -> np.ndarray:
+        """h(0): the state that is given, or the declared one for these parameters."""
+        if state is not None:
+            return np.asarray(self.pack(_arrays("state", state)), self.dtype)
+        if self.init is None:
+            return self.initial
+        with np.errstate(all="ignore"):
+            return np.asarray(self._pack(self.init(self.natural(coordinates)), "state"))
 
     def _simulated_inputs(self, xs: Any, steps: int | None) -> tuple[list[np.ndarray], int]:
         if self.x is None:
@@ -462,6 +506,20 @@ class System:
         return np.asarray(self.pack(self.state))
 
     # ---- checking
+
+    def _observed_first(self, first: Any, learned: bool) -> str:
+        """The rule for the first sample, from what is declared of it."""
+        if first is not None:
+            return _checked_first(first, self.dt)
+        if learned and not isinstance(self.dt, str):
+            warnings.warn(
+                f"{self.name}: the initial state is learned, and it is not said what the first sample of a trajectory "
+                'is observed in. As with a known initial state, that is the state a transition later: first="next".\n'
+                'For the initial state itself, the first row of a table that begins at the start, say first="initial".',
+                FirstSampleWarning,
+                stacklevel=4,
+            )
+        return "next"
 
     def _pack(self, value: Any, who: str) -> Any:
         expected = self.state
@@ -659,6 +717,20 @@ def _step(dt: Any, x: Any) -> float | str | None:
             f"dt: expected a positive step, or None if F is the map itself (discrete time); got {dt!r}."
         )
     return float(dt)
+
+
+def _checked_first(first: Any, dt: Any) -> str:
+    if first not in FIRST:
+        raise DeclarationError(
+            f"first: expected 'initial' (the first sample of a trajectory is observed in the initial state) or 'next'\n"
+            f"(in the state a transition later); got {first!r}."
+        )
+    if first == "initial" and isinstance(dt, str):
+        raise DeclarationError(
+            f"first='initial', with dt={dt!r}: every sample says how long it is since the one before, the first one\n"
+            f"since the start. Give the first one 0 where it is at the start, and leave first out."
+        )
+    return str(first)
 
 
 def _substeps(substeps: Any, dt: Any) -> int:

@@ -120,11 +120,11 @@ def declared(equations: str, name: str, dt: float, method: str, dtype: npt.DType
     Args:
         equations: see `fwdgrad.from_text`.
         name: what to call it.
-        dt: time between two samples.
+        dt: time between two samples, and from the start to the first one.
         method: the integrator.
         dtype: float64 or float32.
     """
-    return fg.from_text(equations, dt=dt, method=method, name=name).astype(dtype)
+    return fg.from_text(equations, dt=dt, method=method, name=name, first="next").astype(dtype)
 
 
 def number(who: str, name: str, value: Any) -> float:

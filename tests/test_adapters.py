@@ -226,9 +226,8 @@ def test_a_learned_initial_state():
         return -params["k"] * x * np.cos(t)
 
     for function, timed in ((decay, False), (swinging, True)):
-        system = from_control(
-            function, state=lambda theta: theta["x0"] * np.ones(1), params={"k": 1.0, "x0": 2.0}, dt=STEP
-        )
+        options = {"params": {"k": 1.0, "x0": 2.0}, "dt": STEP, "first": "initial"}
+        system = from_control(function, state=lambda theta: theta["x0"] * np.ones(1), **options)
         states, influence = follow(system, 11)
         last = states[-1]["x"] if timed else states[-1]
         exponent = -(np.sin(0.1) if timed else 0.1)

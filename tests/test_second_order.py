@@ -300,7 +300,7 @@ def test_refusals():
 
 
 def test_what_the_loop_would_have_to_add_is_refused():
-    start = fg.System(lambda h, x, p: p["a"] * h, None, lambda p: p["h0"], {"a": 0.5, "h0": np.ones(2)})
+    start = fg.System(lambda h, x, p: p["a"] * h, None, lambda p: p["h0"], {"a": 0.5, "h0": np.ones(2)}, first="next")
     with pytest.raises(DeclarationError, match="without a learned initial state"):
         OnlineHessian(start)
 

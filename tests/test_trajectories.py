@@ -27,7 +27,7 @@ def init(p):
 
 
 def learned_start(**options):
-    return fg.System(F, None, init, PARAMS, np.zeros(2), **options)
+    return fg.System(F, None, init, PARAMS, np.zeros(2), first="initial", **options)
 
 
 def samples(length, seed=0):
@@ -118,7 +118,10 @@ def test_a_given_state_is_not_learned():
     learner.reset_state(np.array([0.2, 0.1]))
     xs, _ = samples(2)
     learner.step(xs[0])
-    np.testing.assert_allclose(learner.state, np.tanh(W @ [0.2, 0.1] + PARAMS["b"] + xs[0]))
+    np.testing.assert_array_equal(learner.state, [0.2, 0.1])
+    np.testing.assert_array_equal(learner.influence_matrix(), 0.0)
+    learner.step(xs[1])
+    np.testing.assert_allclose(learner.state, np.tanh(W @ [0.2, 0.1] + PARAMS["b"] + xs[1]))
     np.testing.assert_array_equal(learner.influence_matrix()[:, 6:], 0.0)
     learner.reset_state()
     learner.step(xs[1])
@@ -138,7 +141,7 @@ def test_an_initial_state_is_learned_from_several_passes(engine):
     xs, _ = samples(5, 3)
     ys = np.vstack([truth.state, truth.simulate(xs[1:]).outputs])
     params = {"W": fg.fixed(W), "b": fg.fixed(PARAMS["b"]), "h0": np.zeros(2)}
-    system = fg.System(F, None, lambda p: p["h0"], params, np.zeros(2))
+    system = fg.System(F, None, lambda p: p["h0"], params, np.zeros(2), first="initial")
     learner = fg.Learner(system, fg.RTRL(), fg.SGD(0.2), engine=engine)
     for _ in range(60):
         learner.reset_state()

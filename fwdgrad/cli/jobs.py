@@ -65,6 +65,17 @@ class Job:
         """Once through."""
         return len(self)
 
+    @property
+    def first(self) -> str:
+        """What the first sample is observed in."""
+        dt = self.system.dt
+        if isinstance(dt, str):
+            lead = float(self.xs[dt][0])
+            return f"seen {lead:g} after the initial state" if lead else "seen in the initial state"
+        if self.system.first == "initial":
+            return "seen in the initial state"
+        return "seen one step after the initial state" + (f", {dt:g} later" if dt else "")
+
 
 class TextJob(Job):
     """Next-character prediction."""
@@ -146,7 +157,7 @@ class ModelJob(DataJob):
         if settings["targets"] is not None:
             raise DeclarationError("--targets: the columns of a model are named with --observe OUTPUT=COLUMN,….")
         like: Any = builder(_units(settings), {})
-        steps = model.dt if model.model.continuous and isinstance(like.dt, str) else None
+        steps = model.clock.dt if model.model.continuous and isinstance(like.dt, str) else None
         own = [name for name in like.x or {} if name != like.dt or (steps is not None and time is None)]
         self.inputs = chosen(settings["inputs"], own, "--inputs")
         if missing := [name for name in own if name not in self.inputs]:
@@ -157,8 +168,9 @@ class ModelJob(DataJob):
         self.columns = read_columns(path, [*dict.fromkeys(wanted)], [*dict.fromkeys(observed.values())])
         self.source, self.identity = str(path), self.columns.digest()
         times = None if time is None else _times(self.columns, time)
-        self.system = model.system(*model.timing(times, self.source))
-        self.xs = self._given(times)
+        timing = model.clock.timing(times, self.source)
+        self.system = model.system(timing)
+        self.xs = self._given(times, timing.lead)
         self.ys = np.full((len(self.columns), self.system.prediction.size), np.nan)
         for name, column in observed.items():
             values = self.columns.targets[column].reshape(len(self.columns), -1)
@@ -166,14 +178,14 @@ class ModelJob(DataJob):
                 raise DataError(f"{path}: {column!r} has {values.shape[1]} numbers a sample, not as many as {name!r}.")
             self.ys[:, outputs[name]] = values
 
-    def _given(self, times: np.ndarray | None) -> dict[str, np.ndarray] | None:
+    def _given(self, times: np.ndarray | None, lead: float) -> dict[str, np.ndarray] | None:
         """The inputs, with the time since the sample before where that is one."""
         if self.system.x is None:
             return None
         made = {}
         for name, like in self.system.x.items():
             if name not in self.inputs and times is not None:
-                made[name] = np.diff(times, prepend=times[0])
+                made[name] = np.diff(times, prepend=times[0] - lead)
                 continue
             values = self.columns.inputs[self.inputs[name]]
             if values[0].size != like.size:

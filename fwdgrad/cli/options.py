@@ -27,7 +27,8 @@ Learn a system's parameters online, in one pass forward through the data.
 SYSTEM is a name that `fwdgrad systems` lists; or FILE.py:NAME, where NAME is a System or a function that returns one
 (a function with arguments called units, symbols, inputs, outputs or seed is given those); or a model, as equations in
 FILE.toml or FILE.txt. A model is learned in passes through the data, each a trajectory from its initial values. Rows
-are dt apart; without dt in the model, --time says how far. An initial value that is learned belongs to the first row.
+are dt apart; without dt in the model, --time says how far. Initial values, known or learned, belong to the first row,
+unless the model says `first = next` or when it begins, t(0); the line "first sample" of the output tells.
 """
 
 RESUME = """\

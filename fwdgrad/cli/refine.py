@@ -191,7 +191,7 @@ def _data(system: System, x_of_t: OfTime | None, horizon: float, truth: float) -
     if x_of_t is not None:
         rows = [flatten(x_of_t(dt * k)) for k in range(steps)]
         xs = unflatten(system.x, [np.stack(column) for column in zip(*rows, strict=True)])
-    outputs = exact.simulate(xs, steps=steps, params=params).outputs
+    outputs = exact.simulate(xs, steps=steps, params=params, first="next").outputs
     from scipy.interpolate import CubicSpline  # takes long to load
 
     # smooth, as the solver of the gradient flow halves its step at every kink

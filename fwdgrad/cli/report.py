@@ -49,6 +49,7 @@ def heading(learner: Learner, job: Job, seed: int, steps: int) -> str:
     rows = [
         ("system", f"{system.name}: state {system.size}, parameters {count}"),
         (things, f"{through}{len(job)} in {job.source}"),
+        *([] if isinstance(job, TextJob) else [("first sample", job.first)]),
         ("estimator", ", ".join([estimator.name, *extras])),
         ("optimizer", f"{learner.optimizer!r}"),
         ("engine", f"{learner.engine}, seed {seed}"),

@@ -47,7 +47,8 @@ def from_scipy(
         t0: the time of the initial state.
         outputs: what is observed, ``outputs(t, y, *args)``; all of y by default.
         method: integrator; see `fwdgrad.integrate`.
-        declaration: further arguments of `System`, such as loss, frozen, substeps and injection.
+        declaration: further arguments of `System`, such as loss, frozen, substeps, injection, and first="initial" for
+            samples that begin at t0, as those of ``t_eval`` do.
 
     Returns:
         A system whose parameters are named as the function names them. Its state is y, or {"y": y, "t": t} if `fun` or
@@ -189,6 +190,7 @@ def _declared(
     state = begin if callable(start) else {label: np.asarray(start, float), TIME: t0}
     declaration |= {"params": params, "x": x, "dt": dt}
     timed = System(F, Y, state, **declaration)
+    declaration["first"] = None if isinstance(dt, str) else timed.first  # a warning is said once
     if _uses_time(timed, F, Y, label):
         return timed
     return System(

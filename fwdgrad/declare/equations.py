@@ -27,7 +27,8 @@ class EquationSystem(System):
     r"""A system declared by equations, as `from_text`, `from_toml` and `from_sympy` return it.
 
     State, parameters and inputs are dicts by the names in the equations; a prediction is a vector with the outputs one
-    after the other. All else is `System`.
+    after the other. Where they are rates and `dt` is a number, the first sample of a trajectory is at the start
+    (`first="initial"`), because x(0) is the state at t = 0. All else is `System`.
 
     Args:
         equations: what F, Y and the initial state are computed with.
@@ -58,6 +59,9 @@ class EquationSystem(System):
         super().__init__(**arguments)
         self._equations = equations
         self.model = equations.shown
+
+    def _observed_first(self, first: Any, learned: bool) -> str:
+        return "initial" if first is None and isinstance(self.dt, float) else super()._observed_first(first, learned)
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -120,7 +124,8 @@ class EquationSystem(System):
     def replace(self, **changes: Any) -> Any:
         """The same declaration with other arguments of `System`; with another F or Y a plain `System`."""
         if not changes.keys().isdisjoint(("F", "Y")):
-            return super().replace(**changes)
+            timed = isinstance(changes.get("dt", self.dt), str)
+            return super().replace(**({"first": None if timed else self.first} | changes))
         if "injection" in changes:
             changes["injection"] = self._equations.gain(changes["injection"])
         return EquationSystem(self._equations, **(self._declared(self.dtype) | changes))

@@ -94,6 +94,7 @@ def from_sympy(
     injection: Any = None,
     loss: Any = None,
     name: str | None = None,
+    first: str | None = None,
 ) -> EquationSystem:
     """A system from SymPy expressions.
 
@@ -118,6 +119,8 @@ def from_sympy(
         injection: the gain of an observer; see `System`.
         loss: squared error unless given.
         name: what to call it in reports.
+        first: what the first sample of a trajectory is observed in, see `System`; "initial" for rates with a number dt
+            and "next" otherwise, unless given.
 
     Cost: a few milliseconds an expression, once.
 
@@ -155,6 +158,7 @@ def from_sympy(
         injection=injection,
         loss=loss,
         name=name or "system",
+        first=first,
     )
 
 

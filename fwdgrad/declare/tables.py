@@ -23,7 +23,7 @@ from fwdgrad.declare.model import (
 )
 from fwdgrad.declare.parse import constant, name_problem, parse
 from fwdgrad.declare.places import Line
-from fwdgrad.declare.text import bound, number_setting, read_source
+from fwdgrad.declare.text import bound, first_setting, number_setting, read_source
 from fwdgrad.errors import did_you_mean
 from fwdgrad.integrate import METHODS
 
@@ -44,6 +44,7 @@ def from_toml(
     injection: Any = None,
     loss: Any = None,
     name: str | None = None,
+    first: str | None = None,
 ) -> EquationSystem:
     r"""A system from TOML tables; the equations in them are those of `from_text`, as strings.
 
@@ -55,7 +56,7 @@ def from_toml(
     ``[inputs]``        by name, an example value; or a table: ``value``, ``unit``
     ``[outputs]``       by name, an expression; or a table: ``value``, ``noise``, ``unit``
     ``[definitions]``   by name, an expression; or a table: ``value``, ``unit``
-    ``[settings]``      ``dt`` (a number, or the name of an input), ``method``, ``substeps``, ``injection``
+    ``[settings]``      ``dt`` (a number, or the name of an input), ``method``, ``substeps``, ``first``, ``injection``
     ==================  ===============================================================================================
 
     Args:
@@ -66,6 +67,7 @@ def from_toml(
         injection: the gain of an observer; see `System`.
         loss: squared error, in units of the noise if outputs have noise, unless given.
         name: what to call it in reports.
+        first: in place of that in the text; "initial" for rates with a number dt and "next" otherwise, unless given.
 
     Raises:
         ModelTextError: the text is no TOML, or something in it cannot be taken; the message says where and why.
@@ -73,7 +75,7 @@ def from_toml(
         DataError: the file cannot be read.
 
     Example:
-        >>> import fwdgrad as fg
+        >>> import numpy as np, fwdgrad as fg
         >>> system = fg.from_toml(
         ...     '''
         ...     [state]
@@ -86,12 +88,12 @@ def from_toml(
         ...     dt = 0.1
         ...     '''
         ... )
-        >>> fg.Learner(system).predict({"inflow": 1.0})
-        array([0.1])
+        >>> system.simulate({"inflow": np.ones(3)}).states["level"]
+        array([0.   , 0.1  , 0.197])
     """
     model, settings = read_toml(source)
-    given = {"dt": dt, "method": method, "substeps": substeps, "injection": injection, "loss": loss, "name": name}
-    return system_of(Equations(model), settings, **given)
+    given = {"dt": dt, "method": method, "substeps": substeps, "injection": injection}
+    return system_of(Equations(model), settings, **given, loss=loss, name=name, first=first)
 
 
 def read_toml(source: str | os.PathLike[str]) -> tuple[Model, dict[str, Any]]:
@@ -259,13 +261,15 @@ class _Reader:
         self.model.define(name, Equation(_expression(entry["value"], place, "value"), place, _unit(entry, place)))
 
     def _settings(self, name: str, entry: Any, place: Line) -> None:
-        known = ("dt", "method", "substeps", "injection")
+        known = ("dt", "method", "substeps", "first", "injection")
         if name not in known:
             raise place.error(f"there is no setting {name!r}. {did_you_mean(name, known)}")
         if name == "method":
             if entry not in METHODS if isinstance(entry, str) else True:
                 raise place.error(f"there is no integrator {entry!r}. {did_you_mean(str(entry), METHODS)}")
             self.settings[name] = entry
+        elif name == "first":
+            self.settings[name] = first_setting(entry, place)
         elif name == "injection":
             self.settings[name] = _value(entry, place, name)
         elif name == "dt" and isinstance(entry, str):

@@ -41,8 +41,9 @@ from fwdgrad.declare.parse import constant, name_problem, parse
 from fwdgrad.declare.places import Line
 from fwdgrad.errors import DataError, DeclarationError, did_you_mean, nearly
 from fwdgrad.integrate import METHODS
+from fwdgrad.system import FIRST
 
-__all__ = ["bound", "from_text", "number_setting", "read_source", "read_text"]
+__all__ = ["bound", "first_setting", "from_text", "number_setting", "read_source", "read_text"]
 
 LONGEST = 1_000_000
 """Characters of a model."""
@@ -53,14 +54,14 @@ MOST_LINES = 10_000
 LONGEST_LINE = 20_000
 """Characters of a line, and of those that it goes on in."""
 
-RESERVED = frozenset(("param", "input", "output", "next", "fixed", "tied", "noise", "dt", "method", "substeps", "inf"))
+SETTINGS = ("dt", "method", "substeps", "first")
+"""Names on the left that are no definitions."""
+
+RESERVED = frozenset(("param", "input", "output", "next", "fixed", "tied", "noise", "inf", *SETTINGS))
 """Words of the grammar."""
 
 BEGINNINGS = ("param", "input", "output", "next")
 """Those that a line may begin with, before a name."""
-
-SETTINGS = ("dt", "method", "substeps")
-"""Names on the left that are no definitions."""
 
 OPERATORS = "+-*/%,(["
 """After one of these, a name is part of an expression."""
@@ -73,7 +74,7 @@ _LEFT: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("param", re.compile(rf"param\s+{_NAME}")),
     ("input", re.compile(rf"input\s+{_NAME}")),
     ("output", re.compile(rf"output\s+{_NAME}")),
-    ("setting", re.compile(r"(dt|method|substeps)")),
+    ("setting", re.compile(rf"({'|'.join(SETTINGS)})")),
     ("definition", re.compile(_NAME)),
 )
 _BARE_OUTPUT = re.compile(rf"output\s+{_NAME}(\s+noise\s.*)?")
@@ -89,6 +90,7 @@ def from_text(
     injection: Any = None,
     loss: Any = None,
     name: str | None = None,
+    first: str | None = None,
 ) -> EquationSystem:
     """A system from equation text, an equation a line; see the page "Declaring a system by its equations".
 
@@ -102,6 +104,7 @@ def from_text(
     ``input u = 0``                                an input, with an example value
     ``output z = expression noise 0.1 : unit``     an output, with the standard deviation of its observation noise
     ``dt = 0.01``, ``method = rk4``, ``substeps``  arguments of `System`; ``dt`` may be the name of an input
+    ``first = initial`` or ``next``                what the first sample is observed in: x(0), or the state a step later
     =============================================  ==================================================================
 
     The text is read, never run: expressions may use numbers, declared names, ``t`` (time), ``pi``, ``+ - * / % **``,
@@ -115,6 +118,7 @@ def from_text(
         injection: the gain of an observer; see `System`.
         loss: squared error, in units of the noise if outputs have noise, unless given.
         name: what to call it in reports.
+        first: in place of that in the text; "initial" for rates with a number dt and "next" otherwise, unless given.
 
     Raises:
         ModelTextError: a line cannot be taken; the message has its number, what it says, and why.
@@ -141,12 +145,12 @@ def from_text(
         RTRL
     """
     model, settings = read_text(source)
-    given = {"dt": dt, "method": method, "substeps": substeps, "injection": injection, "loss": loss, "name": name}
-    return system_of(Equations(model), settings, **given)
+    given = {"dt": dt, "method": method, "substeps": substeps, "injection": injection}
+    return system_of(Equations(model), settings, **given, loss=loss, name=name, first=first)
 
 
 def read_text(source: str | os.PathLike[str]) -> tuple[Model, dict[str, Any]]:
-    """The model in a text, checked, and its settings: dt, method and substeps as far as it has them.
+    """The model in a text, checked, and its settings, as far as it has them.
 
     Raises:
         DeclarationError, DataError: as `from_text`.
@@ -197,6 +201,13 @@ def number_setting(key: str, value: float, place: Line) -> int | float:
     if not value > 0:
         raise place.error(f"dt: expected a positive step, got {value:g}")
     return float(value)
+
+
+def first_setting(value: Any, place: Line) -> str:
+    """What the first sample is observed in, among the settings."""
+    if value not in FIRST:
+        raise place.error(f"first: expected initial, the first sample is observed in x(0), or next; got {value!r}")
+    return str(value)
 
 
 def _lines(text: str, source: str) -> Iterator[Line]:
@@ -338,6 +349,9 @@ class _Reader:
             if right not in METHODS:
                 raise line.error(f"there is no integrator {right!r}. {did_you_mean(right, METHODS)}")
             self.settings[name] = right
+            return
+        if name == "first":
+            self.settings[name] = first_setting(right, line)
             return
         expression = parse(right, line)
         if name == "dt" and isinstance(expression, Name):

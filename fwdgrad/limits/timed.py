@@ -91,9 +91,10 @@ class Timed:
             dt=None,
             method="euler",
             substeps=1,
+            first="next",
         )
         self.euler = self.map.replace(F=self._step("euler", [0]))
-        self.rate = system.replace(Y=None, y=None, loss=None, dt=None, method="euler", substeps=1)
+        self.rate = system.replace(Y=None, y=None, loss=None, dt=None, method="euler", substeps=1, first="next")
 
     def precise(self) -> Timed:
         """The same in double precision, for solvers that choose their steps by differences."""
@@ -209,7 +210,7 @@ def _check(system: Any, who: str) -> None:
             f"{who}: expected a system that is declared by its rate dh/dt, with a number dt; got {given}.\n"
             "A map has no limit of small steps. Write F as a rate, and System(..., dt=0.1)."
         )
-    if system.fed:
+    if system.init is not None or system.injection is not None:
         what = "a learned initial state" if system.init is not None else "injection"
         raise DeclarationError(
             f"{who}: {what} is given sample by sample, which has no limit of small steps.\n"

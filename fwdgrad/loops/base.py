@@ -16,6 +16,7 @@ from fwdgrad.influence import NoiseSpec
 from fwdgrad.loops.feed import Feed
 from fwdgrad.noise import NoiseStream
 from fwdgrad.samples import Chunk, SampleReader
+from fwdgrad.system import GIVEN, OWN
 from fwdgrad.trees import flatten
 
 __all__ = ["Loop", "Ran", "Sample"]
@@ -176,7 +177,7 @@ class Loop(ABC):
         execution = self.execution
         fresh = execution.unpack(execution.initial(self.noise.start()))
         self.carry = execution.pack(execution.unpack(self.carry)._replace(h=h, influence=fresh.influence))
-        self.feed.restart(start=not given)
+        self.feed.restart(GIVEN if given else OWN)
         self.discard()
 
     def check(

@@ -7,33 +7,33 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.samples import Chunk
-from fwdgrad.system import System
+from fwdgrad.system import OWN, System
 from fwdgrad.trees import flatten
 
 __all__ = ["Feed"]
 
 
 class Feed:
-    """The inputs that a learned initial state and injection ask for; none for any other system.
+    """The inputs that `System.first`, a learned initial state and injection ask for; none for any other system.
 
     Attributes:
-        row: what the next sample is to be given: the "start" flag, and the input and target of the sample before.
+        row: what the next sample is to be given: how it starts, and the input and target of the sample before.
     """
 
     def __init__(self, system: System) -> None:
-        self._starts, self._sees = system.init is not None, system.injection is not None
+        self._starts, self._sees = system.marked, system.injection is not None
         x, y = (flatten(system.x), flatten(system.y)) if self._sees else ([], [])
         self._nothing = [*x, *(np.full_like(leaf, np.nan) for leaf in y)]
         self._dtype = system.dtype
         self.row: list[Any] = []
-        self.restart(start=True)
+        self.restart(OWN)
 
     def __bool__(self) -> bool:
         return bool(self.row)
 
-    def restart(self, start: bool) -> None:
-        """A new trajectory: nothing has been seen, and the initial state is to be made if `start`."""
-        flag = [np.asarray(float(start), self._dtype)] if self._starts else []
+    def restart(self, start: float) -> None:
+        """A new trajectory, from the system's OWN initial state or a GIVEN one: nothing has been seen."""
+        flag = [np.asarray(start, self._dtype)] if self._starts else []
         self.row = [*flag, *self._nothing]
 
     def extend(self, chunk: Chunk) -> Chunk:

@@ -24,6 +24,7 @@ def lotka_volterra():
         dt=0.05,
         method="rk4",
         substeps=2,
+        first="initial",
     )
     text = fg.from_text(
         """
@@ -100,6 +101,7 @@ def pendulum():
         x={"u": 0.0},
         dt=0.02,
         method="heun",
+        first="initial",
     )
     text = fg.from_text(
         """

@@ -47,7 +47,7 @@ POINT = {x: 0.7, y: 0.3, k: 1.3, t: 0.4}
 def declared(expression, **options):
     """x' = expression, y' = −y, with the time beginning where `POINT` says."""
     state = {x: POINT[x], y: POINT[y], **({t: POINT[t]} if expression.doit().has(t) else {})}
-    options = {"params": {k: POINT[k]}, "dt": 0.1} | options
+    options = {"params": {k: POINT[k]}, "dt": 0.1, "first": "next"} | options
     return fg.from_sympy(rates={x: expression, y: -y + k}, state=state, **options)
 
 
@@ -104,7 +104,7 @@ def test_state_parameters_and_outputs_keep_their_order():
     assert list(system.params) == names
     assert list(system.state) == ["x", "y"]
     assert system.output_names == ("b", "a")
-    assert np.array_equal(system.simulate(steps=1).outputs, [[2.2, 1 + 0.1 * 45]])
+    assert np.array_equal(system.simulate(steps=2).outputs, [[2, 1], [2.2, 1 + 0.1 * 45]])
 
 
 def simulated(system):
@@ -116,7 +116,7 @@ def test_matrices_of_symbols_of_expressions_and_matrix_symbols_are_the_same_syst
     rng = np.random.default_rng(0)
     weights, start = rng.normal(size=(n, n)), rng.normal(size=n)
     X, W = sp.Matrix(sp.symbols(f"x:{n}")), sp.Matrix(n, n, sp.symbols(f"w:{n}:{n}"))
-    plain = fg.System(lambda h, _, p: -h + np.tanh(p["W"] @ h), None, start, {"W": weights}, dt=0.1)
+    plain = fg.System(lambda h, _, p: -h + np.tanh(p["W"] @ h), None, start, {"W": weights}, dt=0.1, first="initial")
     right = -X + (W * X).applyfunc(sp.tanh)
     rows = fg.from_sympy(
         rates={X.as_immutable(): right}, state={X.as_immutable(): start}, params={W.as_immutable(): weights}, dt=0.1

@@ -147,7 +147,7 @@ dt = 0.1
 def test_rates_inputs_and_outputs_by_default():
     system = fg.from_text(PLAIN)
     states, outputs = system.simulate({"u": np.array([0.0, 1.0])})
-    assert np.allclose(states["x"], [1.9, 1.9 * 0.95 + 0.1])
+    assert np.allclose(states["x"], [2, 2 * 0.95 + 0.1])
     assert np.array_equal(outputs[:, 0], states["x"])
     assert system.output_names == ("x",)
 
@@ -172,7 +172,7 @@ def test_spelling_is_free_where_nothing_is_lost():
     system = fg.from_text(
         "dx / dt=-k*x#comment\n\n\t x ( 0 )= 2 : m\r\nparam  k=0.5 in(0,inf)\rdt=0.1\ny=(k\n + 1)\noutput  y"
     )
-    assert system.simulate(steps=1).outputs == pytest.approx(1.5)
+    assert system.simulate(steps=2).outputs[1] == pytest.approx(1.5)
     assert system.units == {"x": "m"}
 
 
@@ -228,7 +228,7 @@ def test_time_is_a_state_variable_if_it_is_used():
     system = fg.from_text("d x/dt = k*t\nx(0) = 0\nparam k = 2\ndt = 0.5\nmethod = heun")
     assert list(system.state) == ["x", "t"]
     states, outputs = system.simulate(steps=4)
-    assert np.allclose(states["t"], [0.5, 1, 1.5, 2])
+    assert np.allclose(states["t"], [0, 0.5, 1, 1.5])
     assert np.allclose(outputs[:, 0], states["t"] ** 2)  # exact for Heun
     assert system.output_names == ("x",)
     assert list(fg.from_text(PLAIN).state) == ["x"]
@@ -262,7 +262,7 @@ def test_a_learned_start_is_seen_by_the_first_sample():
     assert np.allclose(learner.influence_matrix(), [[0.0, 6.0]])
     given = fg.from_text(text.replace("a**2", "3**2"))
     assert given.init is None
-    assert np.allclose(given.simulate(steps=1).outputs[:, 0], [8.1])
+    assert np.array_equal(given.simulate(steps=2).outputs, system.simulate(steps=2).outputs)
 
 
 @pytest.mark.parametrize("declared", ["input h = 0.1\ndt = h", "dt = h", None])
@@ -303,7 +303,7 @@ def test_a_rod_of_1000_cells_is_a_few_operations():
         if cell < 999:
             flow += k[cell] * (h[cell + 1] - h[cell])
         expected[cell] += 0.001 * flow / 0.1**2
-    assert np.allclose(system.simulate(steps=1).states["T"][0], expected, rtol=1e-12, atol=1e-14)
+    assert np.allclose(system.simulate(steps=2).states["T"][1], expected, rtol=1e-12, atol=1e-14)
     pattern = fg.analyze(system).patterns.transition
     assert pattern.state.nnz == 3 * 1000 - 2
     assert pattern.leaves["k"].nnz == 2 * 999
@@ -311,7 +311,7 @@ def test_a_rod_of_1000_cells_is_a_few_operations():
 
 def test_a_single_rate_holds_for_every_entry():
     system = fg.from_text("d v/dt = k\nv(0) = [1, 2]\nparam k = 1\ndt = 0.5")
-    assert np.array_equal(system.simulate(steps=1).outputs, [[1.5, 2.5]])
+    assert np.array_equal(system.simulate(steps=2).outputs, [[1, 2], [1.5, 2.5]])
     assert system.output_names == ("v[0]", "v[1]")
 
 
