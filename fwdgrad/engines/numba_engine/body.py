@@ -106,6 +106,8 @@ class Body:
         return self._local(node, at, f"{text} if {' and '.join(tests) or True} else {zero}", depth)
 
     def _load(self, node: Node, offset: Affine, at: Index) -> Value:
+        if not node.size:  # of a loop that makes no turn, ahead of which nothing may be read
+            return Value(Scalar("", node.dtype, node.dtype.type(0).item()), 0)
         buffer, base = self.block.place(node)
         text, depth = self.index(base + offset)
         return self._local(node, at, f"{buffer}[{text}]", depth)
@@ -164,7 +166,7 @@ class Body:
         key = (datum,)
         if key not in self._known:
             value = self.value(datum.node, datum.index)
-            text, last = value.scalar.text, datum.size - 1
+            text, last = pointwise.cast(value.scalar, value.scalar.dtype), datum.size - 1
             # counted from the end if negative; one that is out of range reads what is nearest, and is refused elsewhere
             inside = f"min(max({text} + {datum.size} if {text} < 0 else {text}, 0), {last})"
             if not datum.node.shape:
