@@ -12,12 +12,10 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
-import autograd.numpy as anp
 import numpy as np
-from autograd.core import make_jvp, make_vjp
-from autograd.numpy.numpy_boxes import ArrayBox
 
 from fwdgrad.errors import FwdgradError, TracingError
+from fwdgrad.linear.autodiff import make_jvp, make_vjp
 from fwdgrad.linear.base import Leaves, Linearization, MaterialisedJacobians, ProductTerm, known, restricted
 from fwdgrad.linear.product import TracedProduct
 from fwdgrad.losses import CrossEntropy
@@ -33,21 +31,6 @@ __all__ = ["NOT_TRACED", "EagerModel", "check_repeatable"]
 
 NOT_TRACED = "not traced"
 """The fingerprint of a function that is run as it is."""
-
-
-def _dispatch(self: Any, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-    """Plain NumPy functions on autograd's arrays: call autograd's function of the same name."""
-    twin = getattr(anp, function.__name__, None) if function.__module__ in ("numpy", "numpy.linalg") else None
-    if function.__module__ == "numpy.linalg":
-        twin = getattr(anp.linalg, function.__name__, None)
-    if twin is None:
-        return NotImplemented
-    return twin(*args, **kwargs)
-
-
-# autograd's arrays take part in NumPy's ufuncs, but not in its functions (np.concatenate(...)), unless told how
-if not hasattr(ArrayBox, "__array_function__"):
-    ArrayBox.__array_function__ = _dispatch
 
 
 class EagerModel:
