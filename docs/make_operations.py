@@ -37,7 +37,8 @@ def lotka_volterra(h, x, theta):  # an equation, written element by element
 ```
 
 What cannot be traced is refused with an error that names the operation, the line and a way out. With
-`engine="eager"` a function runs as it is, step by step, and none of this applies; it is slower.
+`engine="eager"` a function runs as it is, step by step, and may do anything that autograd follows; it is slower.
+The operations of the table have the same derivatives there.
 
 ## What to write instead
 
@@ -65,15 +66,27 @@ inside a function become constants too, so hand them in as inputs.
 Results have NumPy's dtypes: a Python number takes the precision of the array it meets, a NumPy number or array does
 not, so `h * np.float64(2)` is double precision even if `h` is single.
 
-## Where the derivative is a matter of convention
+## Where a function has no derivative
 
-- Where two arguments of `np.maximum` are equal, or several entries share the largest value of `np.max`, they share the
-  derivative equally; `np.clip` at a bound, `np.minimum` and `np.min` likewise.
-- |x|, norms, `np.hypot` and `np.std` have derivative 0 where they are 0.
-- `np.where` differentiates the alternative that is taken. If the other one is not finite there, its derivative is
-  multiplied by 0, which gives NaN: put the condition inside as well, as in
-  `np.where(h > 0, np.sqrt(np.where(h > 0, h, 1.0)), 0.0)`.
-- Rounding, signs, comparisons, sorting places and conversions to integers have derivative 0.
+One convention holds on every engine, forward and backward; the table below has the numbers, operation by operation.
+
+- At a kink, the derivative is the mean of those on its sides. So |x| has 0 at 0; where two arguments of `np.maximum`
+  are equal, or several entries share the largest value of `np.max`, they share the derivative equally; `np.clip` at a
+  bound, `np.minimum` and `np.min` likewise.
+- At the tip of a cone, where the sides are directions, it is their mean, too: norms, `np.hypot` and `np.std` have 0
+  where they are 0.
+- At a jump, it is that of the pieces, not of the jump: rounding, signs, comparisons, sorting places and conversions to
+  integers have 0, x % y has 1 with respect to x.
+- A function that looks a place up has the derivative of what is there: `np.sort` leaves equal entries in their order,
+  `np.interp` takes the piece on the right of a knot, `np.where` and `np.select` the alternative that is chosen.
+- Where the derivative is infinite on a side, as that of √x at 0, it is ∞. A step is refused, by a `NonFiniteError`, if
+  that makes anything infinite or NaN, and so is one in which a value is (a logarithm at 0, a division by 0).
+
+`np.where` multiplies the derivative of the other alternative by 0. If that is not finite, 0 · ∞ gives NaN: put the
+condition inside as well, as in `np.where(h > 0, np.sqrt(np.where(h > 0, h, 1.0)), 0.0)`.
+
+A step that reads outside of an array or inverts a matrix that has no inverse is refused by an `IndexRangeError` or a
+`SingularMatrixError`, whether or not the result is used.
 
 ## Table of operations
 

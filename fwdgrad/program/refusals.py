@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["REFUSALS", "guarded", "named", "refused", "while_executing"]
 
-REFUSALS = (IndexError, np.linalg.LinAlgError, ValueError)
+REFUSALS = (IndexError, np.linalg.LinAlgError, ValueError, ArithmeticError)
 """What NumPy raises."""
 
 
@@ -27,7 +27,7 @@ def named(error: Exception, source: Source | None) -> Exception:
     text = str(error).strip().rstrip(".").split("\n")[0]
     if isinstance(error, StepError):
         return error
-    if isinstance(error, IndexError):
+    if isinstance(error, IndexError) and "out of" in text:
         return IndexRangeError(
             f"An index is out of range, {where}: {text}.\n"
             "Of an axis of size n, indices are 0 … n − 1, and −n … −1 from its end. Keep it inside, as in\n"
@@ -38,6 +38,12 @@ def named(error: Exception, source: Source | None) -> Exception:
             f"A matrix that has to be inverted has no inverse, {where}: {text}.\n"
             "Its rows depend on each other, for these parameters and this state. Start from others, bound the\n"
             "parameters, or add a small multiple of the identity, as in A + 1e-9 * np.eye(n)."
+        )
+    if isinstance(error, ArithmeticError):
+        return NonFiniteError(
+            f"A number stops being finite, {where}: {text}.\n"
+            "Usual causes: a division by zero, a state that diverges, or weights that sum to zero.",
+            quantity="a number",
         )
     if isinstance(error, ValueError) and "negative integer powers" in str(error):
         return NonFiniteError(
@@ -57,7 +63,7 @@ def while_executing(instruction: Instruction, values: Sequence[Any], error: Exce
             index = np.asarray(held[id(operand)])
             wrong = index[(index < -size) | (index >= size)]
             if wrong.size:
-                error = IndexError(f"index {wrong[0]} of an axis of size {size}")
+                error = IndexError(f"index {wrong[0]} is out of bounds for an axis of size {size}")
                 break
     return named(error, instruction.source)
 

@@ -83,6 +83,13 @@ def _where(g: Any, out: Any, number: int, condition: Any, x: Any, y: Any) -> Any
     return _WHERE(condition, 0.0, g) if number == 2 else None
 
 
+def _arctan2(g: Any, out: Any, number: int, y: Any, x: Any) -> Any:
+    """x/r² and −y/r²; 0 at the origin, where every direction has another limit."""
+    r = np.hypot(x, y)
+    r = _WHERE(r == 0, 1.0, r)
+    return g * (-(y / r) / r) if number else g * ((x / r) / r)
+
+
 def _hypot(g: Any, out: Any, number: int, x: Any, y: Any) -> Any:
     return g * ((y if number else x) / _WHERE(out == 0, 1.0, out))
 
@@ -118,6 +125,7 @@ PARTIALS: dict[str, Callable[..., Any]] = {
     "absolute": lambda g, out, k, x: g * np.sign(x),
     "reciprocal": lambda g, out, k, x: -g * out * out,
     "hypot": _hypot,
+    "arctan2": _arctan2,
     "mod": lambda g, out, k, x, y: -g * np.floor(x / y) if k else g,
     "maximum": _chosen,
     "minimum": _chosen,
@@ -293,9 +301,25 @@ def _solve_backward(values: list[Any], out: Any, g: Any, number: int, params: di
 FORWARD["solve"], BACKWARD["solve"] = _solve_forward, _solve_backward
 FORWARD["inv"] = lambda values, out, d, params: -ops.matmul(ops.matmul(out, d[0]), out)
 BACKWARD["inv"] = lambda values, out, g, number, params: -ops.matmul(ops.matmul(_swap(out), g), _swap(out))
-FORWARD["det"] = lambda values, out, d, params: out * np.sum(_swap(ops.inv(values[0])) * d[0], axis=(-1, -2))
+MINORS = 8
+"""Determinants of matrices of up to so many rows are differentiated without an inverse."""
+
+
+def _cofactors(a: Any, out: Any) -> Any:
+    """∂det/∂a: signed minors, which singular matrices have too; of large matrices det · a⁻ᵀ, which they have not."""
+    n = _shape(a)[-1]
+    if n > MINORS:
+        return ops.reshape(out, shape=(*_shape(out), 1, 1)) * _swap(ops.inv(a))
+    if n < 2:
+        return np.ones(_shape(a), out.dtype)
+    rest = np.array([[k for k in range(n) if k != i] for i in range(n)])
+    minors = ops.det(a[..., rest[:, None, :, None], rest[None, :, None, :]])
+    return minors * ((-1.0) ** np.add.outer(np.arange(n), np.arange(n))).astype(out.dtype)
+
+
+FORWARD["det"] = lambda values, out, d, params: np.sum(_cofactors(values[0], out) * d[0], axis=(-1, -2))
 BACKWARD["det"] = lambda values, out, g, number, params: (
-    ops.reshape(g * out, shape=(*_shape(out), 1, 1)) * _swap(ops.inv(values[0]))
+    ops.reshape(g, shape=(*_shape(out), 1, 1)) * _cofactors(values[0], out)
 )
 
 

@@ -15,7 +15,7 @@ from fwdgrad.program.tracer import as_operand
 _ABSENT: Any = object()
 
 
-@lowers(np.where, note="np.where(condition) alone is refused: its size depends on values")
+@lowers(np.where, note="the derivative of the alternative that is taken; np.where(condition) alone is refused")
 def _where(condition: Any, x: Any = _ABSENT, y: Any = _ABSENT) -> Any:
     if x is _ABSENT or y is _ABSENT:
         refuse(
@@ -36,7 +36,7 @@ def _clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max:
     return a if high is None else np.minimum(a, high)
 
 
-@lowers(np.select)
+@lowers(np.select, note="the derivative of the alternative that is taken")
 def _select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0) -> Any:
     choices = [as_operand(c) for c in choicelist]
     result = as_operand(default)
@@ -61,7 +61,7 @@ def _argsort(a: Any, axis: Any = -1, kind: Any = None, *, stable: Any = None) ->
     return np.swapaxes(ops.argsort(np.swapaxes(a, axis, -1)), axis, -1)
 
 
-@lowers(np.sort, note="`order` is refused")
+@lowers(np.sort, note="equal entries keep their order, and each takes its derivative along; `order` is refused")
 def _sort(a: Any, axis: Any = -1, kind: Any = None, *, stable: Any = None) -> Any:
     a = as_array(a)
     if axis is None:

@@ -98,7 +98,10 @@ def _integers(e: Any) -> Any:
     return e
 
 
-@lowers(np.take, note="the array is traced: NumPy does not pass on a traced index into a constant array")
+_OUTSIDE = "an index out of range refuses the step"
+
+
+@lowers(np.take, note=f"the array is traced: NumPy does not pass on a traced index into a constant array; {_OUTSIDE}")
 def _take(a: Any, indices: Any, axis: Any = None, mode: str = "raise") -> Any:
     a, indices = as_array(a), as_array(indices)
     if axis is None:
@@ -109,7 +112,7 @@ def _take(a: Any, indices: Any, axis: Any = None, mode: str = "raise") -> Any:
     return lower_getitem(a, (*(slice(None),) * axis, indices))
 
 
-@lowers(np.take_along_axis)
+@lowers(np.take_along_axis, note=_OUTSIDE)
 def _take_along_axis(arr: Any, indices: Any, axis: Any = -1) -> Any:
     arr, indices = as_array(arr), as_array(indices)
     if axis is None:

@@ -190,22 +190,25 @@ def _explicit(subscripts: str, ndims: list[int]) -> tuple[list[str], str]:
 # ---------------------------------------------------------------- linear algebra
 
 
-@lowers(np.linalg.inv, note="of one or a stack of matrices")
+_REFUSED = "one that has no inverse refuses the step"
+
+
+@lowers(np.linalg.inv, note=f"of one or a stack of matrices; {_REFUSED}")
 def _inv(a: Any) -> Any:
     return ops.inv(as_array(a))
 
 
-@lowers(np.linalg.det, note="of one or a stack of matrices; its derivative needs the inverse")
+@lowers(np.linalg.det, note="of one or a stack of matrices; of more than 8 rows, the derivative needs the inverse")
 def _det(a: Any) -> Any:
     return ops.det(as_array(a))
 
 
-@lowers(np.linalg.solve, note="of one or a stack of matrices")
+@lowers(np.linalg.solve, note=f"of one or a stack of matrices; {_REFUSED}")
 def _solve(a: Any, b: Any) -> Any:
     return ops.solve(as_array(a), as_array(b))
 
 
-@lowers(np.linalg.matrix_power)
+@lowers(np.linalg.matrix_power, note="a negative power needs an inverse, as np.linalg.inv does")
 def _matrix_power(a: Any, n: int) -> Any:
     a = as_array(a)
     if a.ndim < 2 or a.shape[-1] != a.shape[-2]:

@@ -84,14 +84,20 @@ def _linspace(start: Any, stop: Any, num: Any = 50, endpoint: bool = True, *, ax
     return np.moveaxis(points, 0, axis)
 
 
-@lowers(np.interp, note="`left`, `right` and `period` are refused; at a knot, the derivative of the piece on its right")
+@lowers(
+    np.interp,
+    note="`left`, `right` and `period` are refused; derivative 0 outside, at a knot that of the piece on its right, at "
+    "the last knot of that on its left",
+)
 def _interp(x: Any, xp: Any, fp: Any) -> Any:
     x, xp, fp = (ops.astype(as_array(v), dtype=np.dtype(float)) for v in (x, xp, fp))
     if xp.ndim != 1 or xp.shape != fp.shape or xp.shape[0] < 2:
         refuse(f"np.interp between points of shapes {xp.shape} and {fp.shape}", "Give two or more points, as vectors.")
     k = np.clip(ops.searchsorted(xp, x) - 1, 0, xp.shape[0] - 2)
     x0, f0 = lower_getitem(xp, k), lower_getitem(fp, k)
-    weight = (x - x0) / (lower_getitem(xp, k + 1) - x0)
+    width = lower_getitem(xp, k + 1) - x0
+    jump = width == 0  # two knots at one place, first or last: there is no piece between them
+    weight = np.where(jump, np.where(x >= x0, 1.0, 0.0), (x - x0) / np.where(jump, 1.0, width))
     weight = np.where(weight < 0.0, 0.0, np.where(weight > 1.0, 1.0, weight))
     return f0 + weight * (lower_getitem(fp, k + 1) - f0)
 

@@ -22,9 +22,15 @@ _NOTES = {
     "fmin": _TIES,
     "absolute": "derivative 0 at 0",
     "hypot": "derivative 0 at (0, 0)",
-    "power": "x⁰ has derivative 0; with respect to the exponent, 0 at x = 0 and NaN at x < 0",
+    "arctan2": "derivative 0 at (0, 0)",
+    "power": "at x = 0: x⁰ has derivative 0, xᵏ with 0 < k < 1 has ∞; with respect to the exponent, 0 at x = 0 and NaN "
+    "at x < 0; a negative power of an integer refuses the step",
     "sqrt": "derivative ∞ at 0",
-    "mod": "x % y; derivative −⌊x/y⌋ with respect to y",
+    "cbrt": "derivative ∞ at 0",
+    "arcsin": "derivative ∞ at −1 and 1",
+    "arccos": "derivative −∞ at −1 and 1",
+    "arccosh": "derivative ∞ at 1",
+    "mod": "x % y; derivative 1 with respect to x, at jumps too, and −⌊x/y⌋ with respect to y",
     "jn": _ORDER,
     "iv": _ORDER,
 }
