@@ -245,6 +245,7 @@ class Learner:
         keep_predictions: bool = False,
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: int | None = None,
+        finish: bool = True,
     ) -> History:
         """Many samples, in order.
 
@@ -258,6 +259,8 @@ class Learner:
             keep_predictions: also keep every prediction.
             checkpoint: file to save to, after every `checkpoint_every` steps and at the end.
             checkpoint_every: how often to save.
+            finish: whether the sequence ends with these samples, for estimators that learn at its end (`BPTT`). False if
+                they are a part of it: what was not learned yet stays open, in checkpoints too.
 
         Returns:
             The recorded losses.
@@ -289,7 +292,7 @@ class Learner:
                             self._tell(self._watch.run(self._loop, piece, losses))
                         if checkpoint is not None and checkpoint_every and self.steps % checkpoint_every == 0:
                             self.save(checkpoint)
-                if isinstance(self.estimator.window, WholeSequence):
+                if finish and isinstance(self.estimator.window, WholeSequence):
                     self.finish()
         except StepError as error:
             error.history = recorder.history()

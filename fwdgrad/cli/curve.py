@@ -25,10 +25,16 @@ class Curve:
         self._count = np.zeros(0, np.int64)
 
     def add(self, losses: np.ndarray) -> None:
-        """The losses of the next steps; NaN where there was no target."""
+        """The losses of the next steps; NaN where there was no target. It does not matter how many at a time."""
+        while len(losses):
+            if self.steps == MOST * self.every:
+                self._merge()
+            some = MOST * self.every - self.steps
+            self._add(losses[:some])
+            losses = losses[some:]
+
+    def _add(self, losses: np.ndarray) -> None:
         end = self.steps + len(losses)
-        while end > MOST * self.every:
-            self._merge()
         bins = np.arange(self.steps, end) // self.every
         more = -(-end // self.every) - len(self._sum)
         self._sum = np.append(self._sum, np.zeros(more))

@@ -16,7 +16,7 @@ from fwdgrad.learner import Learner
 __all__ = ["run"]
 
 LONG, SHORT = 0.2, 0.05
-"""Seconds: a block that takes longer is halved the next time, a shorter one doubled."""
+"""Seconds: a block that takes longer is halved the next time, a shorter one doubled. Nothing else depends on blocks."""
 
 
 def run(
@@ -31,6 +31,9 @@ def run(
     quiet: bool = False,
 ) -> bool:
     """Learn up to step number `steps`, going through the data again after its end, as the job says.
+
+    What learns at the end of a sequence learns at the end of each pass through the data, and at the last step: never at
+    the end of a block, whose length depends on how fast the machine is, nor where a checkpoint is written.
 
     Args:
         learner: where it is; sample number learner.steps, modulo the length of the data, comes next.
@@ -50,14 +53,16 @@ def run(
         while learner.steps < steps and not interruption.asked:
             start = time.perf_counter()
             first = learner.steps
-            ends = [first + size, steps, first - first % len(job) + len(job)]
+            pass_ends = first - first % len(job) + len(job)
+            ends = [first + size, steps, pass_ends]
             if every is not None:
                 ends.append(first - first % every + every)
             count = min(ends) - first
             xs, ys = job.slice(first % len(job), count)
             if job.again and first and first % len(job) == 0:
                 learner.reset_state()
-            history = learner.run(xs, ys, steps=count, keep_predictions=keep is not None)
+            last = first + count in (steps, pass_ends)
+            history = learner.run(xs, ys, steps=count, keep_predictions=keep is not None, finish=last)
             curve.add(history.loss)
             if keep is not None:
                 keep(first, history)
