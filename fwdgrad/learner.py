@@ -259,8 +259,8 @@ class Learner:
             keep_predictions: also keep every prediction.
             checkpoint: file to save to, after every `checkpoint_every` steps and at the end.
             checkpoint_every: how often to save.
-            finish: whether the sequence ends with these samples, for estimators that learn at its end (`BPTT`). False if
-                they are a part of it: what was not learned yet stays open, in checkpoints too.
+            finish: whether the sequence ends with these samples, for estimators that learn at its end (`BPTT`). False
+                if they are a part of it: what was not learned yet stays open, in checkpoints too.
 
         Returns:
             The recorded losses.

@@ -64,7 +64,7 @@ def test_what_is_learned_does_not_depend_on_the_clock_or_on_saving(folder, monke
 
 def test_a_sequence_ends_with_a_pass_and_with_the_run(folder, monkeypatch):
     clock(monkeypatch, 1.0)
-    arrays, _ = learned(JOBS["system"], "--estimator", "bptt", "--optimizer", "sgd")
+    learned(JOBS["system"], "--estimator", "bptt", "--optimizer", "sgd")
     table = np.load("d.npz")
     namespace = {}
     exec(SYSTEM, namespace)
