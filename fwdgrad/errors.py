@@ -21,6 +21,7 @@ __all__ = [
     "FirstSampleWarning",
     "FwdgradError",
     "FwdgradWarning",
+    "HiddenStateError",
     "IndexRangeError",
     "ModelTextError",
     "NonFiniteError",
@@ -72,6 +73,10 @@ class UnknownNameError(FwdgradError, KeyError):
 
 class TracingError(FwdgradError, TypeError):
     """A user function does something that cannot be recorded as a straight-line program."""
+
+
+class HiddenStateError(TracingError):
+    """A user function remembers something between calls, or uses something outside of it that has changed."""
 
 
 class UnsupportedOperationError(TracingError):

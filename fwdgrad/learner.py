@@ -23,7 +23,7 @@ from fwdgrad.errors import (
 from fwdgrad.estimators import UORO, Estimator, estimator_named
 from fwdgrad.execution import Execution, compile_seconds, execution_for, predicted_seconds
 from fwdgrad.history import History, Progress, Recorder
-from fwdgrad.linear import NOT_TRACED, check_repeatable
+from fwdgrad.linear import NOT_TRACED
 from fwdgrad.loops import SilentLeaves, loop_for, noise_for, told_dead, told_silent
 from fwdgrad.noise import NoiseStream
 from fwdgrad.optimizers import SGD, Optimizer
@@ -37,6 +37,9 @@ __all__ = ["Learner"]
 
 WORTH_COMPILING = 5.0
 """Seconds on the NumPy engine, predicted, from which a run is compiled."""
+
+LOOK = 1024
+"""Steps between two looks at what the functions use from outside, at most."""
 
 FEW = 200
 """Steps that are not worth asking for what they cost."""
@@ -96,19 +99,19 @@ class Learner:
             raise DeclarationError(
                 f"Learner: expected a fwdgrad.System, got {system!r}. Declare one: fg.System(F, Y, …)."
             )
+        system.confirm()
         self.system = system
         self.estimator = _checked_estimator(estimator, system)
         self.optimizer = _checked_optimizer(optimizer)
         self._execution = execution_for(system, self.estimator, self.optimizer, engine)
         self.engine = self._execution.engine
-        if self.engine == "eager":  # tracing finds this out by itself
-            check_repeatable(system)
         generator = seed if isinstance(seed, np.random.Generator) else np.random.default_rng(_checked_seed(seed))
         noise = NoiseStream(generator, noise_for(self._execution), system.dtype)
         self._loop = loop_for(self._execution, noise, self._execution.initial(noise.start()))
         self._choose_engine = engine == "auto"
         self.engine_reason = "asked for" if engine != "auto" else "a few steps are soonest done without compiling"
         self.note: dict[str, Any] = {}
+        self._due = 0
         self._dead = self._execution.model.paths.dead
         self._watch = SilentLeaves([k for k in system.trainable if k not in self._dead], system.coordinates)
 
@@ -229,10 +232,21 @@ class Learner:
             IndexRangeError, SingularMatrixError: F, Y or the loss reads outside of an array, or inverts a matrix that
                 has no inverse. The learner stays as it was.
         """
+        if self._loop.steps >= self._due:
+            self._look()
         loss = self._loop.step(x, y)
         if self._watch.open:
             self._tell(self._watch.step(self._loop, x, y, loss))
         return loss
+
+    def _look(self) -> None:
+        """Make sure that nothing outside has changed that F, Y and the loss use: often at first, then every so often.
+
+        Raises:
+            HiddenStateError: it has.
+        """
+        self.system.outside.unchanged()
+        self._due = self.steps + min(max(self.steps, 1), LOOK)
 
     def run(
         self,
@@ -277,12 +291,15 @@ class Learner:
             raise DeclarationError("run(checkpoint_every=…) needs a file: run(..., checkpoint='run.npz').")
         if self._choose_engine:
             self.prepare(steps if steps is not None else _length_hint(xs, ys) or 0)
+        self._look()
         recorder = Recorder(self.steps, record, keep_predictions, getattr(self.system.loss, "unit", "loss"))
         total = steps if steps is not None else _length_hint(xs, ys)
         try:
             with Progress(progress, total) as shown:
                 for chunk in self._loop.reader.chunks(xs, ys, steps, self.steps):
                     for piece in self._pieces(chunk, checkpoint_every):
+                        if self.steps >= self._due:
+                            self._look()
                         losses, predictions, error = self._loop.run(piece)
                         recorder.extend(losses, predictions)
                         shown.update(losses)

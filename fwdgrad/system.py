@@ -19,6 +19,7 @@ from fwdgrad.errors import (
     DeclarationError,
     FirstSampleWarning,
     FwdgradError,
+    HiddenStateError,
     NonFiniteError,
     ShapeError,
     StepError,
@@ -27,9 +28,10 @@ from fwdgrad.errors import (
     did_you_mean,
 )
 from fwdgrad.integrate import step_map
-from fwdgrad.losses import Loss, as_loss
+from fwdgrad.losses import Custom, Loss, as_loss
+from fwdgrad.outside import Outside
 from fwdgrad.parameters import Free, Parameter, Tied
-from fwdgrad.program import Abstract, repeat, trace
+from fwdgrad.program import Abstract, repeat, trace_pure
 from fwdgrad.program.tracer import as_operand
 from fwdgrad.trees import flatten, unflatten
 
@@ -202,6 +204,7 @@ class System:
             start = {"start": np.zeros((), self.dtype)} if self.marked else {}
             seen = {"seen": {"x": self.x, "y": self.y}} if injection is not None else {}
             self.given = {"x": self.x, **start, **seen}
+        self.outside = Outside(self._functions())
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{v.dtype}{list(v.shape)}" for v in flatten(self.x)) or "none"
@@ -396,6 +399,7 @@ class System:
             NonFiniteError: the state stops being finite, with the number of the step.
             IndexRangeError, SingularMatrixError: F or Y reads outside of an array, or inverts a matrix that has no
                 inverse; likewise.
+            HiddenStateError: as `confirm`.
 
         Cost: a transition and an output a step, as plain NumPy calls.
 
@@ -409,7 +413,8 @@ class System:
             0.6065
         """
         inputs, count = self._simulated_inputs(xs, steps)
-        coordinates = self.learned(params or {})
+        step, coordinates = self._step_function, self.learned(params or {})
+        self.outside.unchanged()
         rule = self.first if first is None else _checked_first(first, self.dt)
         if rule == "initial" and self.first == "next":
             return self.replace(first=rule).simulate(xs, steps=steps, params=params, state=state)
@@ -421,7 +426,6 @@ class System:
         if self.injection is not None:
             gone = np.full(self.prediction.shape, np.nan, self.prediction.dtype)
             added += [inputs[k] for k in range(len(inputs))] + [[gone] * count]
-        step = self._step_function
         states, outputs = np.empty((count, self.size), self.dtype), np.empty((count, *self.prediction.shape))
         leaves = list(coordinates.values())
         with np.errstate(all="ignore"):
@@ -494,9 +498,12 @@ class System:
             after = self.transition(h, given, theta)
             return after, self.output(after, given, theta)
 
+        self.confirm()
         example = [self.initial, *flatten(self.given), *self.coordinates.values()]
         try:
-            return compile_program(trace(step, [Abstract.of(a) for a in example], name="simulate"))
+            return compile_program(trace_pure(step, [Abstract.of(a) for a in example], name="simulate"))
+        except HiddenStateError:
+            raise
         except TracingError:
             return step
 
@@ -506,6 +513,45 @@ class System:
         return np.asarray(self.pack(self.state))
 
     # ---- checking
+
+    def confirm(self) -> None:
+        """Whether F, Y, the loss and the initial state are functions of their arguments, which all else relies on.
+
+        They are called at two points around the declared example, each after itself and after the other one; the first
+        time that is asked.
+
+        Raises:
+            HiddenStateError: one returns something else when it is called again, changes something outside that it
+                remembers, or uses something outside that is not what it was when the system was declared.
+        """
+        self.outside.confirm(self._calls)
+
+    def _functions(self) -> dict[str, Any]:
+        """The user's functions, by the names that messages call them."""
+        loss = self.loss.function if isinstance(self.loss, Custom) else self.loss
+        named: dict[str, Any] = {"F": self.F, "Y": self.Y, "the loss": loss, "state": self.init}
+        named |= {f"params[{k!r}]": tied.function for k, tied in self._tied.items()}
+        return {k: function for k, function in named.items() if function is not None}
+
+    def _calls(self, spread: float) -> list[dict[str, Callable[[], Any]]]:
+        """Calls of transition, output and loss at two points, as far as that from the declared example."""
+        rng = np.random.default_rng(0)
+        return [self._calls_near(rng, spread) for _ in range(2)]
+
+    def _calls_near(self, rng: np.random.Generator, spread: float) -> dict[str, Callable[[], Any]]:
+        h, given, theta, y = (
+            unflatten(tree, [_near(leaf, rng, spread) for leaf in flatten(tree)])
+            for tree in (self.initial, self.given, self.coordinates, self.y)
+        )
+        after = np.array(self.transition(h, given, theta))
+        prediction = np.array(self.output(after, given, theta))
+        calls: dict[str, Callable[[], Any]] = {
+            "F": lambda: self.transition(h, given, theta),
+            "Y": lambda: self.output(after, given, theta),
+            "the loss": lambda: self.loss.value(prediction, y),
+        }
+        init = self.init
+        return calls if init is None else calls | {"state": lambda: self._pack(init(self.natural(theta)), "state")}
 
     def _observed_first(self, first: Any, learned: bool) -> str:
         """The rule for the first sample, from what is declared of it."""
@@ -647,6 +693,14 @@ def _copy(value: Any) -> Any:
     made = np.array(value)
     made.setflags(write=False)
     return made
+
+
+def _near(value: np.ndarray, rng: np.random.Generator, spread: float) -> np.ndarray:
+    """Numbers around others; symbols stay."""
+    if not np.issubdtype(value.dtype, np.floating):
+        return value
+    factor = 1.0 + spread * rng.uniform(-1, 1, value.shape)
+    return np.asarray(value * factor + 0.1 * spread * rng.uniform(0, 1, value.shape)).astype(value.dtype)
 
 
 def _result(value: Any) -> Any:

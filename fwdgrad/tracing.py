@@ -10,7 +10,7 @@ import numpy as np
 
 from fwdgrad.engines.numpy_engine import compile_program
 from fwdgrad.errors import ShapeError, TracingError
-from fwdgrad.program import Abstract, Program, trace
+from fwdgrad.program import Abstract, Program, trace_pure
 from fwdgrad.structure import Paths, Patterns, paths_to_the_loss, patterns_of
 from fwdgrad.system import System
 from fwdgrad.trees import flatten, leaf_names, unflatten
@@ -20,13 +20,18 @@ __all__ = ["TracedSystem", "traced"]
 Leaves = dict[str, Any]
 
 
-@lru_cache(maxsize=8)
 def traced(system: System) -> TracedSystem:
     """The programs of a system, traced once and kept while it is in use.
 
     Raises:
-        TracingError: see `TracedSystem`.
+        TracingError, HiddenStateError: see `TracedSystem`.
     """
+    system.confirm()
+    return _kept(system)
+
+
+@lru_cache(maxsize=8)
+def _kept(system: System) -> TracedSystem:
     return TracedSystem(system)
 
 
@@ -41,9 +46,11 @@ class TracedSystem:
 
     Raises:
         TracingError: a function is not a fixed sequence of known operations, or depends on more than its arguments.
+        HiddenStateError: it remembers something, see `System.confirm`.
     """
 
     def __init__(self, system: System) -> None:
+        system.confirm()
         self.system = system
         names = tuple(system.coordinates)
         inputs, targets = flatten(system.given), flatten(system.y)
@@ -62,9 +69,9 @@ class TracedSystem:
         def output(*arguments: Any) -> Any:
             return system.output(*split(arguments))
 
-        self.transition: Program = trace(lambda *a: [transition(*a)], abstract, names=labels, name="F")
-        self.output: Program = trace(lambda *a: [output(*a)], abstract, names=labels, name="Y")
-        self.loss: Program = trace(
+        self.transition: Program = trace_pure(lambda *a: [transition(*a)], abstract, names=labels, name="F")
+        self.output: Program = trace_pure(lambda *a: [output(*a)], abstract, names=labels, name="Y")
+        self.loss: Program = trace_pure(
             lambda yhat, *y: [_scalar(system.loss.value(yhat, unflatten(system.y, y)))],
             [Abstract.of(system.prediction), *(Abstract.of(t) for t in targets)],
             names=["prediction", *leaf_names(system.y, "y")],
@@ -93,7 +100,10 @@ class TracedSystem:
     @cached_property
     def paths(self) -> Paths:
         """Which learned parameters reach the loss, and in how many steps."""
-        return paths_to_the_loss(self.transition, self.output, self.loss, self.number, self.system.trainable)
+        system = self.system
+        derived = system.loss.gradient(system.prediction, system.y) is None
+        loss = self.loss if derived else None
+        return paths_to_the_loss(self.transition, self.output, loss, self.number, system.trainable)
 
 
 def _bounds(programs: Sequence[Program], count: int) -> list[int | None]:

@@ -5,7 +5,7 @@ Programs and compiled functions take and return flat tuples; users and algorithm
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 __all__ = ["flatten", "leaf_names", "map_leaves", "unflatten"]
@@ -24,20 +24,20 @@ def flatten(tree: Any) -> list[Any]:
 
 def unflatten(like: Any, leaves: Sequence[Any]) -> Any:
     """`leaves` in the containers of `like`, the inverse of `flatten`."""
-    rest = iter(leaves)
+    return _built(like, iter(leaves))
 
-    def build(node: Any) -> Any:
-        if node is None:
-            return None
-        if isinstance(node, dict):
-            return {key: build(value) for key, value in node.items()}
-        if isinstance(node, tuple) and hasattr(node, "_fields"):
-            return type(node)(*(build(value) for value in node))
-        if isinstance(node, (tuple, list)):
-            return type(node)(build(value) for value in node)
-        return next(rest)
 
-    return build(like)
+def _built(node: Any, rest: Iterator[Any]) -> Any:
+    # no function inside `unflatten`: one that calls itself would hold the leaves until the next garbage collection
+    if node is None:
+        return None
+    if isinstance(node, dict):
+        return {key: _built(value, rest) for key, value in node.items()}
+    if isinstance(node, tuple) and hasattr(node, "_fields"):
+        return type(node)(*(_built(value, rest) for value in node))
+    if isinstance(node, (tuple, list)):
+        return type(node)(_built(value, rest) for value in node)
+    return next(rest)
 
 
 def leaf_names(tree: Any, name: str) -> list[str]:

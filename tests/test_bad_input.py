@@ -255,7 +255,7 @@ def test_functions_that_cannot_be_traced():
 
 def test_functions_that_depend_on_something_else():
     rng = np.random.default_rng(0)
-    with pytest.raises(TracingError, match="besides its arguments"):
+    with pytest.raises(TracingError, match="a call changes rng"):
         fg.Learner(declare(F=lambda h, x, t: t["W"] @ h + rng.normal(size=n)), fg.UORO())
 
 
@@ -264,7 +264,7 @@ def test_the_eager_engine_refuses_what_the_traced_one_does():
         return fg.Learner(declare(**changes), fg.UORO(), engine="eager")
 
     rng = np.random.default_rng(0)
-    with pytest.raises(TracingError, match="returns something else when it is called again"):
+    with pytest.raises(TracingError, match="a call changes rng"):
         eager(F=lambda h, x, t: t["W"] @ h + rng.normal(size=n))
     with pytest.raises(TracingError, match="autograd cannot differentiate"):
         eager(F=lambda h, x, t: np.linalg.svd(t["W"])[1] + h).step(np.ones(n), np.ones(2))

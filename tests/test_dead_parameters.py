@@ -99,6 +99,26 @@ def test_why_a_leaf_is_dead(found, reason):
     assert reason in told["b"]
 
 
+class OfItsOwn:
+    """A loss whose gradient is not that of its value: it pulls at what the value does not see."""
+
+    def target(self, prediction: Any) -> Any:
+        return np.zeros(np.shape(prediction))
+
+    def value(self, prediction: Any, y: Any) -> Any:
+        return (prediction[0] - y[0]) ** 2
+
+    def gradient(self, prediction: Any, y: Any) -> Any:
+        return prediction - y
+
+    def fisher(self, prediction: Any) -> Any:
+        return None
+
+
+def test_a_gradient_of_the_loss_s_own_may_see_everything():
+    assert dead(lambda h, x, p: np.stack([p["a"] * h[0], p["b"] * h[1]]), loss=OfItsOwn()) == {}
+
+
 def test_a_path_through_a_later_step_is_one():
     def late(h: Any, x: Any, p: Any) -> Any:
         return np.stack([p["a"] * h[0] + h[1], p["b"] * h[1]])

@@ -27,6 +27,7 @@ LAYERS = {
     "engines": 2,
     "integrate": 2,
     "notice": 2,
+    "outside": 2,
     "losses": 2,
     "parameters": 2,
     "history": 2,

@@ -12,7 +12,7 @@ import numpy as np
 
 from fwdgrad.check.compare import Tally, largest, line_slope, sign_table, skipped
 from fwdgrad.check.report import CheckReport, CheckRow
-from fwdgrad.errors import DeclarationError, FwdgradError, TracingError
+from fwdgrad.errors import DeclarationError, FwdgradError, HiddenStateError, TracingError
 from fwdgrad.estimators import RTRL, UORO, Estimator, NoBackTrack
 from fwdgrad.execution import Execution
 from fwdgrad.linear import Coordinates, EagerModel, Model, TracedModel
@@ -25,6 +25,7 @@ __all__ = ["check"]
 
 Leaves = dict[str, Any]
 
+TWICE = "F, Y, loss: called twice"
 PATHS = "θ: paths to the loss"
 
 POINTS = 3
@@ -74,6 +75,11 @@ def check(system: System, *, steps: int = 3, seed: int = 0, rtol: float | None =
     if rtol is not None and not rtol > 0:
         raise DeclarationError(f"check(rtol=…): expected a positive number, got {rtol!r}.")
     with np.errstate(all="ignore"):  # what is not finite is said in the table
+        try:
+            system.confirm()
+        except HiddenStateError as error:  # nothing else can be compared
+            row = CheckRow(TWICE, 0, np.inf, 0.0, "FAILED", " ".join(str(error).split("\n")))
+            return CheckReport(repr(system), "eager", _first_line(error), (row,))
         return _Check(system, steps, seed, rtol).report()
 
 
@@ -113,7 +119,7 @@ class _Check:
     def report(self) -> CheckReport:
         execution = Execution(self.system, RTRL(), _Keep(), "eager" if self.reason else "auto")
         sections: list[tuple[str, Callable[[], Iterator[CheckRow]]]] = [
-            ("F, Y, loss: called twice", self._repeated),
+            (TWICE, self._repeated),
             ("F, Y, loss: as traced", self._as_traced),
             (PATHS, self._paths),
             ("F: derivatives", self._transition),
@@ -213,7 +219,7 @@ class _Check:
     # ---- the comparisons
 
     def _repeated(self) -> Iterator[CheckRow]:
-        tally = Tally("F, Y, loss: called twice", 0.0)
+        tally = Tally(TWICE, 0.0)
         for p in self.points:
             F, Y = self.system.transition, self.system.output
             tally.compare(F(p.h, p.x, p.params), F(p.h, p.x, p.params), "in F")

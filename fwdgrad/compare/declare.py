@@ -15,7 +15,7 @@ from fwdgrad.errors import DataError, DeclarationError, TracingError, UnknownNam
 from fwdgrad.estimators import UORO, Estimator, estimator_named
 from fwdgrad.execution import Execution
 from fwdgrad.influence import NoInfluence
-from fwdgrad.linear import Model, check_repeatable
+from fwdgrad.linear import Model
 from fwdgrad.samples import SampleReader
 from fwdgrad.system import System
 from fwdgrad.trees import flatten
@@ -100,8 +100,6 @@ def study_of(
     chosen = named(estimators, system)
     execution = Execution(system, Estimator(NoInfluence()), Nothing(), engine)
     model = execution.model
-    if execution.engine == "eager":  # tracing finds this out by itself
-        check_repeatable(system)
     theta = _params(system, params)
     inputs, targets, observed = _samples(model, xs, ys, steps)
     first = integer("start", start, 0)

@@ -14,7 +14,7 @@ from fwdgrad.linear.base import (
     Row,
     Rows,
 )
-from fwdgrad.linear.eager import NOT_TRACED, EagerModel, check_repeatable
+from fwdgrad.linear.eager import NOT_TRACED, EagerModel
 from fwdgrad.linear.traced import TracedModel
 from fwdgrad.linear.window import Window
 
@@ -36,6 +36,5 @@ __all__ = [
     "TracedModel",
     "Window",
     "backpropagate",
-    "check_repeatable",
     "replay",
 ]

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.errors import FwdgradError, TracingError
+from fwdgrad.errors import FwdgradError, HiddenStateError, TracingError
 from fwdgrad.linear.autodiff import make_jvp, make_vjp
 from fwdgrad.linear.base import Leaves, Linearization, MaterialisedJacobians, ProductTerm, known, restricted
 from fwdgrad.linear.product import TracedProduct
@@ -27,7 +27,7 @@ from fwdgrad.system import System
 from fwdgrad.tracing import TracedSystem, traced
 from fwdgrad.trees import flatten
 
-__all__ = ["NOT_TRACED", "EagerModel", "check_repeatable"]
+__all__ = ["NOT_TRACED", "EagerModel"]
 
 NOT_TRACED = "not traced"
 """The fingerprint of a function that is run as it is."""
@@ -51,6 +51,8 @@ class EagerModel:
         """The traced programs, for what only they can tell; None if the functions cannot be traced."""
         try:
             return traced(self.system)
+        except HiddenStateError:
+            raise
         except TracingError:
             return None
 
@@ -101,26 +103,6 @@ class EagerModel:
         with _refused():
             after = np.asarray(self.system.transition(h, x, params))
             return after, np.asarray(self.system.output(after, x, params))
-
-
-def check_repeatable(system: System) -> None:
-    """Call F and Y twice with the same values.
-
-    Raises:
-        TracingError: they return something else the second time.
-    """
-    with np.errstate(all="ignore"):
-        first, second = (
-            np.asarray(system.transition(system.initial, system.given, system.coordinates)) for _ in range(2)
-        )
-        shown, again = (np.asarray(system.output(first, system.given, system.coordinates)) for _ in range(2))
-    for name, a, b in (("F", first, second), ("Y", shown, again)):
-        if not np.array_equal(a, b, equal_nan=True):
-            raise TracingError(
-                f"{name} returns something else when it is called again with the same arguments.\n"
-                "Its derivatives would belong to another function than its values. Pass what changes (random numbers,\n"
-                "the time) in as input x, or keep it in the state."
-            )
 
 
 def _vjp(run: Callable[[Any], Any], point: tuple[Any, ...]) -> tuple[Callable[[Any], Any], Any]:

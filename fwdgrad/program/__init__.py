@@ -4,6 +4,7 @@ from fwdgrad.program.array import Tracer, is_tracer
 from fwdgrad.program.derivatives import Linearized
 from fwdgrad.program.loop_derivatives import opened
 from fwdgrad.program.loops import repeat, scan
+from fwdgrad.program.outlived import trace_pure
 from fwdgrad.program.program import Abstract, Constant, Instruction, Program, Source, Variable
 from fwdgrad.program.roots import root
 from fwdgrad.program.tracer import trace
@@ -23,4 +24,5 @@ __all__ = [
     "root",
     "scan",
     "trace",
+    "trace_pure",
 ]

@@ -16,7 +16,7 @@ import scipy
 from fwdgrad.errors import TracingError, UnsupportedOperationError
 from fwdgrad.program.program import REPLAYED, Source
 
-__all__ = ["caller", "frames_of", "refuse", "refuse_operation", "scipy_call", "source_among"]
+__all__ = ["caller", "frames_of", "is_users", "refuse", "refuse_operation", "scipy_call", "source_among"]
 
 
 def _folder(file: str | None) -> str:
@@ -30,7 +30,8 @@ _LIBRARIES = (_folder(np.__file__), _SCIPY, _folder(autograd.__file__), "<__arra
 
 
 @cache
-def _is_users(file: str) -> bool:
+def is_users(file: str) -> bool:
+    """Whether code of this file is the user's, or the catalogue's, and not a library's or fwdgrad's."""
     if file.startswith(_PACKAGE):
         return file.startswith(_CATALOGUE)
     return not file.startswith(_LIBRARIES)
@@ -68,7 +69,7 @@ def _frames() -> Iterator[tuple[FrameType, int]]:
 def source_among(frames: Iterable[tuple[FrameType, int]]) -> Source | None:
     """The innermost line of the user's code."""
     for frame, line in frames:
-        if _is_users(frame.f_code.co_filename):
+        if is_users(frame.f_code.co_filename):
             return _source(frame.f_code.co_filename, line, frame.f_code.co_name)
     return None
 
@@ -78,7 +79,7 @@ def scipy_call(frames: Iterable[tuple[FrameType, int]] | None = None) -> str | N
     name = None
     for frame, _ in _frames() if frames is None else frames:
         code = frame.f_code
-        if _is_users(code.co_filename):
+        if is_users(code.co_filename):
             break
         if code.co_filename.startswith(_SCIPY) and code.co_name not in _WRAPPERS:
             public = [part for part in frame.f_globals["__name__"].split(".") if not part.startswith("_")]

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
-from fwdgrad.errors import FwdgradError, TracingError
+from fwdgrad.errors import FwdgradError, HiddenStateError, TracingError
 from fwdgrad.program.array import Tracer, is_tracer
 from fwdgrad.program.failures import explain
 from fwdgrad.program.operations import Operation, astype, concatenate, reshape
@@ -22,7 +23,18 @@ from fwdgrad.program.program import Abstract, Constant, Instruction, Program, Va
 from fwdgrad.program.simplify import simplify
 from fwdgrad.program.sources import caller, refuse
 
-__all__ = ["Graph", "Tracer", "active_graph", "as_operand", "caller", "is_tracer", "record", "refuse", "trace"]
+__all__ = [
+    "Graph",
+    "Tracer",
+    "active_graph",
+    "as_operand",
+    "caller",
+    "is_tracer",
+    "record",
+    "record_program",
+    "refuse",
+    "trace",
+]
 
 
 class _Active(threading.local):
@@ -127,7 +139,14 @@ class Graph:
         outer = list(dict.fromkeys(v for v in used if isinstance(v, Variable) and v not in own))
         program.inputs = (*program.inputs, *outer)
         program.index_bounds = index_bounds(program.inputs, program.instructions)
-        return program, [self.foreign[v] for v in outer]
+        used_outside = [self.foreign[v] for v in outer]
+        self.forget()
+        return program, used_outside
+
+    def forget(self) -> None:
+        """Let go of all tracers, so that this graph lives only as long as somebody else holds one."""
+        self.known.clear()
+        self.foreign.clear()
 
 
 def _in_order(instructions: list[Instruction], definitions: dict[Variable, Instruction]) -> list[Instruction]:
@@ -155,11 +174,12 @@ def _content(value: Any) -> Any:
     return (value.dtype.str, value.shape, numbers if len(numbers) <= 64 else hashlib.sha256(numbers).digest())
 
 
-def _leaked(tracer: Tracer) -> Any:
-    refuse(
-        f"The array {tracer!r} belongs to a trace, or to the body of a loop, that has ended",
+def _leaked(tracer: Tracer) -> NoReturn:
+    raise HiddenStateError(
+        f"The array {tracer!r} belongs to a trace, or to the body of a loop, that has ended, at "
+        f"{caller() or 'an unknown line'}.\n"
         "Functions must not keep arrays in global variables, closures or attributes between calls: carry them in the\n"
-        "state instead.",
+        "state instead."
     )
 
 
@@ -193,6 +213,7 @@ def trace(
     Raises:
         TracingError: the function does something that is not a fixed sequence of known operations; the message names
             the operation, the line of the function and the mend.
+        HiddenStateError: it uses arrays of a trace that has ended; see also `trace_pure`.
 
     Example:
         >>> import numpy as np
@@ -204,6 +225,13 @@ def trace(
         >>> program(np.zeros(3), np.ones(3))
         (np.float64(0.0),)
     """
+    return record_program(function, inputs, names, name)[0]
+
+
+def record_program(
+    function: Callable[..., Any], inputs: Sequence[Abstract], names: Sequence[str] | None, name: str
+) -> tuple[Program, weakref.ref[Graph]]:
+    """The program, and its graph for as long as somebody holds one of its arrays."""
     try:
         with Graph() as graph:
             for a in inputs:
@@ -218,7 +246,9 @@ def trace(
                 if result is None or isinstance(result, (str, dict, set)) or callable(result):
                     kind = type(result).__name__
                     raise TracingError(f"{name}: output {k} of the traced function is a {kind}, not an array.")
-            return graph.finish(name, [as_operand(o) for o in results])
+            program = graph.finish(name, [as_operand(o) for o in results])
+        graph.forget()
+        return program, weakref.ref(graph)
     except Exception as error:
         explain(name, error)
 

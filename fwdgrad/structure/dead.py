@@ -33,14 +33,14 @@ class Paths(NamedTuple):
 
 
 def paths_to_the_loss(
-    transition: Program, output: Program, loss: Program, number: dict[str, int], trainable: Sequence[str]
+    transition: Program, output: Program, loss: Program | None, number: dict[str, int], trainable: Sequence[str]
 ) -> Paths:
     """Which leaves reach the loss, and in how many steps.
 
     Args:
         transition: F, with h as its first input.
         output: Y, with the same inputs; h is the next state.
-        loss: with the prediction as its first input.
+        loss: with the prediction as its first input; None if its gradient is not that of its value, and so may be any.
         number: input number of each leaf in F and Y.
         trainable: the leaves that are learned.
 
@@ -49,8 +49,9 @@ def paths_to_the_loss(
     (size,) = transition.inputs[0].shape
     leaves = list(number)
     moved, shown = (_dependence(program, size, [number[k] for k in leaves]) for program in (transition, output))
-    observed = _dependence(loss, math.prod(loss.inputs[0].shape), [])
-    reached, steps = _reached(moved, shown, _sources(observed, np.arange(1)), size)
+    count = len(shown.index)
+    seen = np.arange(count) if loss is None else _sources(_dependence(loss, count, []), np.arange(1))
+    reached, steps = _reached(moved, shown, seen, size)
     alive = {leaves[k - size] for k in reached}
     used = {*transition.live_inputs(), *output.live_inputs()}
     felt = {leaves[k - size] for d in (moved, shown) for k in _sources(d, np.arange(len(d.index))) if k >= size}
