@@ -109,7 +109,7 @@ class Ensemble:
                 "Ensemble.run: expected arrays, which every replica can read; got an iterator, which one would use up."
             )
         for learner in self.learners:
-            learner.prepare(steps if steps is not None else len(ys if ys is not None else xs))
+            learner.prepare(len(self) * (steps if steps is not None else len(ys if ys is not None else xs)))
         shown = options.pop("progress", False)
 
         def one(learner: Learner) -> tuple[History | None, Exception | None]:

@@ -18,12 +18,11 @@ from fwdgrad.notice import slow
 from fwdgrad.optimizers import Optimizer
 from fwdgrad.program import Abstract, Program, trace
 from fwdgrad.step import Carry, Steps
-from fwdgrad.structure.costs import calls, length, multiply_adds
+from fwdgrad.structure.costs import length
 from fwdgrad.system import System
 from fwdgrad.trees import flatten, leaf_names, unflatten
-from fwdgrad.windows import Sliding
 
-__all__ = ["ENGINES", "Execution", "compile_seconds", "execution_for", "predicted_seconds"]
+__all__ = ["ENGINES", "Execution", "execution_for"]
 
 _PREPARING = threading.RLock()
 """Held while something is traced or compiled."""
@@ -49,12 +48,21 @@ class Execution:
         engine: "numpy" traces the step and runs it as plain NumPy calls; "numba" compiles it; "eager" runs the user's
             functions as they are and differentiates them with autograd each time; "auto" is "numpy" (and the learner
             changes to "numba" where that pays).
+        family: executions of the same on other engines, by what was asked for; see `execution_for`.
 
     Attributes:
+        work: what learners have done with it while they chose, in seconds, as predicted.
         engine: the engine it runs on. A step that cannot be compiled runs on "numpy", with a warning.
     """
 
-    def __init__(self, system: System, estimator: Estimator, optimizer: Optimizer, engine: str) -> None:
+    def __init__(
+        self,
+        system: System,
+        estimator: Estimator,
+        optimizer: Optimizer,
+        engine: str,
+        family: dict[str, Execution] | None = None,
+    ) -> None:
         if engine not in ENGINES:
             raise DeclarationError(f"engine={engine!r}: expected one of {', '.join(ENGINES)}.{nearly(engine, ENGINES)}")
         self.engine = "numpy" if engine == "auto" else engine
@@ -69,7 +77,10 @@ class Execution:
         self.template = self.steps.init(start)
         self._noise = noise
         self._functions: dict[Any, Callable[..., Flat]] = {}
-        self._programs: dict[Any, Program] = {}
+        self._family = {} if family is None else family
+        others = [e for e in self._family.values() if isinstance(e.model, type(self.model))]
+        self._programs: dict[Any, Program] = others[0]._programs if others else {}
+        self.work = 0.0
         self._streams: dict[str, Any] = {}
         if self.engine == "numba":
             self.engine = self._compilable()
@@ -170,6 +181,15 @@ class Execution:
         except numba_engine.UnsupportedOperation as error:
             warnings.warn(f"engine='numba': {program.name} runs on the NumPy engine. {error}", stacklevel=2)
             return compile_program(program)
+
+    def on(self, engine: str) -> Execution | None:
+        """The same on another engine, if it is there already."""
+        return self._family.get(engine)
+
+    @property
+    def has_compiled(self) -> bool:
+        """Whether a step has been compiled."""
+        return self.engine == "numba" and bool(self._streams or self._functions)
 
     @property
     def streams(self) -> bool:
@@ -276,35 +296,25 @@ class Execution:
 
 
 def execution_for(system: System, estimator: Estimator, optimizer: Optimizer, engine: str) -> Execution:
-    """An execution, shared by all that ask for the same: what has been traced and compiled is not done again."""
+    """An execution, shared by all that ask for the same: what has been traced and compiled is not done again.
+
+    Executions of equal system, estimator and optimizer on several engines are a family: they have their traced programs
+    in common, and know of each other (`on`).
+    """
     key: Any = optimizer
     try:
-        return _shared(system, estimator, key, engine)
+        family = _family(system, estimator, key)
     except TypeError:  # an estimator or optimizer of the user's own that cannot be looked up
-        return Execution(system, estimator, optimizer, engine)
+        family = {}
+    name = "numpy" if engine == "auto" else engine
+    if name not in family:
+        family[name] = Execution(system, estimator, optimizer, engine, family)
+    return family[name]
 
 
 @lru_cache(maxsize=16)
-def _shared(system: System, estimator: Estimator, optimizer: Any, engine: str) -> Execution:
-    return Execution(system, estimator, optimizer, engine)
-
-
-def predicted_seconds(execution: Execution) -> float:
-    """What a step takes on the NumPy engine, roughly: its calls, and its multiply-adds."""
-    program = _every_step(execution)
-    passes = 1 if program.name == "learn" else 4  # forward, and back through the window
-    work = multiply_adds(program, list(range(len(program.outputs))))
-    return passes * (1e-6 * calls(program) + 5e-10 * work)
-
-
-def compile_seconds(execution: Execution) -> float:
-    """What compiling a step takes numba, roughly: it grows with the square of the number of operations."""
-    return 2e-5 * length(_every_step(execution)) ** 2
-
-
-def _every_step(execution: Execution) -> Program:
-    """What is run for every sample: "learn", or in a longer window "forward"."""
-    return execution.program("learn" if execution.estimator.window == Sliding(1) else "forward")
+def _family(system: System, estimator: Estimator, optimizer: Any) -> dict[str, Execution]:
+    return {}
 
 
 def _carry_names(carry: Carry) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +12,7 @@ import numpy as np
 
 from fwdgrad import checkpoint
 from fwdgrad.analysis import analyze
+from fwdgrad.compiling import has_compiler, predicted_seconds, price
 from fwdgrad.errors import (
     CheckpointError,
     DeadParameterWarning,
@@ -21,7 +21,7 @@ from fwdgrad.errors import (
     TracingError,
 )
 from fwdgrad.estimators import UORO, Estimator, estimator_named
-from fwdgrad.execution import Execution, compile_seconds, execution_for, predicted_seconds
+from fwdgrad.execution import Execution, execution_for
 from fwdgrad.history import History, Progress, Recorder
 from fwdgrad.linear import NOT_TRACED
 from fwdgrad.loops import SilentLeaves, loop_for, noise_for, told_dead, told_silent
@@ -35,14 +35,8 @@ from fwdgrad.windows import WholeSequence
 
 __all__ = ["Learner"]
 
-WORTH_COMPILING = 5.0
-"""Seconds on the NumPy engine, predicted, from which a run is compiled."""
-
 LOOK = 1024
 """Steps between two looks at what the functions use from outside, at most."""
-
-FEW = 200
-"""Steps that are not worth asking for what they cost."""
 
 
 class Learner:
@@ -55,8 +49,9 @@ class Learner:
         optimizer: how they change the parameters; `SGD(1e-2)` by default.
         seed: an integer or a `numpy.random.Generator`; every engine sees the same random numbers.
         engine: "numpy"; "numba", which compiles the step (extra `fast`); "eager", for functions that cannot be traced;
-            or "auto": NumPy, and numba for runs that would take NumPy longer than compiling does, see `prepare`.
-            Engines agree to rounding; on one engine, the same seed gives the same result bit for bit.
+            or "auto": NumPy, and numba as soon as compiling pays or the step is compiled already, see `prepare`.
+            Engines agree to rounding; on one engine, the same seed gives the same result bit for bit. With "auto" the
+            last digits may depend on what was compiled before: name the engine where they matter.
 
     Attributes:
         engine: the engine in use, and `engine_reason` why.
@@ -108,7 +103,7 @@ class Learner:
         generator = seed if isinstance(seed, np.random.Generator) else np.random.default_rng(_checked_seed(seed))
         noise = NoiseStream(generator, noise_for(self._execution), system.dtype)
         self._loop = loop_for(self._execution, noise, self._execution.initial(noise.start()))
-        self._choose_engine = engine == "auto"
+        self._choose_engine, self._each, self._pays_from = engine == "auto", 0.0, 0.0
         self.engine_reason = "asked for" if engine != "auto" else "a few steps are soonest done without compiling"
         self.note: dict[str, Any] = {}
         self._due = 0
@@ -235,6 +230,10 @@ class Learner:
         if self._loop.steps >= self._due:
             self._look()
         loss = self._loop.step(x, y)
+        if self._choose_engine:
+            if not self._each:
+                self.prepare(0)
+            self._count(1)
         if self._watch.open:
             self._tell(self._watch.step(self._loop, x, y, loss))
         return loss
@@ -289,8 +288,7 @@ class Learner:
                 raise DeclarationError(f"run({label}=…): expected an integer of at least 1, got {value!r}.")
         if checkpoint_every is not None and checkpoint is None:
             raise DeclarationError("run(checkpoint_every=…) needs a file: run(..., checkpoint='run.npz').")
-        if self._choose_engine:
-            self.prepare(steps if steps is not None else _length_hint(xs, ys) or 0)
+        self.prepare(steps if steps is not None else _length_hint(xs, ys) or 0)
         self._look()
         recorder = Recorder(self.steps, record, keep_predictions, getattr(self.system.loss, "unit", "loss"))
         total = steps if steps is not None else _length_hint(xs, ys)
@@ -305,6 +303,8 @@ class Learner:
                         shown.update(losses)
                         if error is not None:
                             raise error
+                        if self._choose_engine:
+                            self._count(len(losses))
                         if self._watch.open:
                             self._tell(self._watch.run(self._loop, piece, losses))
                         if checkpoint is not None and checkpoint_every and self.steps % checkpoint_every == 0:
@@ -333,25 +333,39 @@ class Learner:
     def prepare(self, steps: int) -> None:
         """Get ready for a run of so many steps: with engine="auto", compile the step if that is worth while.
 
-        It is if the run would take longer than about five seconds on the NumPy engine, and longer than compiling, by a
-        count of what a step computes. `run` does this by itself when it knows how long its data are; `engine` and
-        `engine_reason` tell what came of it.
+        It is as soon as what has been done, by all learners of equal system, estimator and optimizer in this process,
+        and these steps take the NumPy engine as long as compiling takes, by a count of what a step computes; at once if
+        the step is compiled already; and for a third of a second of work if its machine code lies on disk. `run` and
+        `step` do this by themselves; `engine` and `engine_reason` tell what came of it.
         """
         if not self._choose_engine or self.engine != "numpy":
             return
-        if importlib.util.find_spec("numba") is None:
+        if not has_compiler():
+            self._choose_engine = False
             self.engine_reason = "numba, which is faster in long runs, is not installed: pip install 'fwdgrad[fast]'"
             return
-        seconds = steps * predicted_seconds(self._execution) if steps >= FEW else 0.0
-        if seconds < WORTH_COMPILING or seconds < compile_seconds(self._execution):
-            self.engine_reason = f"{steps} steps are soonest done without compiling"
+        execution = self._execution
+        self._each = self._each or predicted_seconds(execution)
+        self._pays_from, why = price(execution)
+        if self._pays_from and execution.work + steps * self._each < self._pays_from:
+            self.engine_reason = "these steps are soonest done without compiling"
             return
+        self._compile(why)
+
+    def _count(self, steps: int) -> None:
+        """So many steps have been made; think again when they have become enough."""
+        self._execution.work += steps * self._each
+        if self._execution.work >= self._pays_from:
+            self.prepare(0)
+
+    def _compile(self, why: str) -> None:
+        """Go on with compiled steps."""
         execution = execution_for(self.system, self.estimator, self.optimizer, "numba")
+        self._choose_engine = False
         if execution.engine != "numba":
-            self.engine_reason, self._choose_engine = "the step cannot be compiled", False
+            self.engine_reason = "the step cannot be compiled"
             return
-        old, self._execution, self.engine = self._loop, execution, execution.engine
-        self.engine_reason = f"{steps} steps, about {seconds:.1g} s with NumPy, are worth compiling"
+        old, self._execution, self.engine, self.engine_reason = self._loop, execution, execution.engine, why
         self._loop = loop_for(execution, old.noise, old.carry)
         self._loop.steps, self._loop.feed = old.steps, old.feed
         self._loop.restore(old.arrays())

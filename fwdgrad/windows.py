@@ -6,6 +6,7 @@ Whatever an influence knows of the time before it is pulled at the state the win
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,10 @@ import numpy as np
 
 from fwdgrad.errors import DeclarationError
 
-__all__ = ["RandomEnd", "Sliding", "WholeSequence", "Windows", "window_of"]
+__all__ = ["SEGMENT", "RandomEnd", "Sliding", "WholeSequence", "Windows", "segment_of", "window_of"]
+
+SEGMENT = 64
+"""Steps that are gone back through at a time, at most, in a window without a fixed length."""
 
 
 @dataclass(frozen=True)
@@ -110,3 +114,9 @@ def window_of(value: Any) -> Windows:
         DeclarationError: it is neither.
     """
     return value if isinstance(value, Windows) else Sliding(value)
+
+
+def segment_of(window: WholeSequence | RandomEnd) -> int:
+    """Steps that are gone back through at a time: fewer in windows that end early, which are filled up to them."""
+    typical = 1 / window.probability if isinstance(window, RandomEnd) else SEGMENT
+    return min(SEGMENT, 1 << math.ceil(math.log2(typical)))

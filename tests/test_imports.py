@@ -59,6 +59,7 @@ LAYERS = {
     "execution": 9,
     # ways of going through a stream; the online loop
     "loops": 10,
+    "compiling": 10,
     "learner": 11,
     # what is done with learners
     "check": 12,

@@ -13,12 +13,9 @@ from fwdgrad.influence import NoiseSpec
 from fwdgrad.loops.base import Loop, Sample
 from fwdgrad.loops.tape import Column, Tape
 from fwdgrad.noise import NoiseStream
-from fwdgrad.windows import RandomEnd, WholeSequence
+from fwdgrad.windows import RandomEnd, WholeSequence, segment_of
 
 __all__ = ["Unbounded"]
-
-SEGMENT = 64
-"""Steps that are gone back through at a time, at most, where all states are stored."""
 
 
 class Unbounded(Loop):
@@ -31,14 +28,13 @@ class Unbounded(Loop):
 
     def __init__(self, execution: Execution, noise: NoiseStream, carry: Flat) -> None:
         window = execution.estimator.window
+        assert isinstance(window, (WholeSequence, RandomEnd))
         self._thin = isinstance(window, WholeSequence) and window.checkpoints
         self._probability = window.probability if isinstance(window, RandomEnd) else 0.0
         self._tape = Tape(execution.system, with_states=False)
         self._states = Column((execution.system.size,), execution.system.dtype)
         self._spacing = 1
-        # windows that end early are not to be filled up to many times their length
-        typical = 1 / self._probability if self._probability else SEGMENT
-        self._segment = min(SEGMENT, 1 << math.ceil(math.log2(typical)))
+        self._segment = segment_of(window)
         super().__init__(execution, noise, carry)
 
     @staticmethod

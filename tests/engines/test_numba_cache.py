@@ -60,7 +60,7 @@ def run(stream, value=1.0):
 def test_the_second_process_compiles_nothing(tmp_path):
     assert compiles(tmp_path)
     before = files(tmp_path)
-    assert before == [".nbc", ".nbi", ".py"]
+    assert before == [".known", ".nbc", ".nbi", ".py"]
     assert not compiles(tmp_path)
     assert files(tmp_path) == before
 
@@ -83,9 +83,9 @@ def test_nothing_of_another_version_is_loaded(tmp_path):
     ids=["fwdgrad", "numba", "numpy", "python", "processor"],
 )
 def test_the_name_depends_on_every_version(monkeypatch, owner, name, other):
-    before = modules._key("text")
+    before = modules.key_of("text")
     monkeypatch.setattr(owner, name, other)
-    assert modules._key("text") != before
+    assert modules.key_of("text") != before
 
 
 def test_processes_that_compile_at_once(tmp_path):
@@ -156,7 +156,7 @@ def test_the_folder_is_chosen_by_the_environment_or_the_platform(monkeypatch, tm
 
 
 def test_the_same_name_belongs_to_the_same_text():
-    assert modules._key("a") == modules._key("a") != modules._key("b")
+    assert modules.key_of("a") == modules.key_of("a") != modules.key_of("b")
 
 
 def test_threads_compile_at_once(tmp_path, monkeypatch):

@@ -24,9 +24,10 @@ import numba
 import numpy as np
 
 from fwdgrad._version import __version__
+from fwdgrad.engines.known import cache_folder
 from fwdgrad.engines.numba_engine.llvm import binding
 
-__all__ = ["cache_folder", "load"]
+__all__ = ["cache_folder", "key_of", "load"]
 
 Entry = Any
 """A compiled function of three integers."""
@@ -38,23 +39,9 @@ _WRITTEN = 10**18
 """The time of change of all files, in nanoseconds: numba compiles anew when it is another."""
 
 
-def cache_folder() -> Path:
-    """Where generated modules are kept: $FWDGRAD_CACHE, or a folder of the user's."""
-    chosen = os.environ.get("FWDGRAD_CACHE")
-    if chosen:
-        return Path(chosen)
-    if sys.platform == "win32":
-        root = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        root = Path.home() / "Library" / "Caches"
-    else:
-        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return root / "fwdgrad"
-
-
 def load(text: str) -> tuple[Entry, float]:
     """The entry of a module, and how many seconds it took to compile (0 from the cache)."""
-    key = _key(text)
+    key = key_of(text)
     start = time.perf_counter()
     with _deep():
         try:
@@ -85,7 +72,8 @@ def _forget(key: str) -> None:
             path.unlink()
 
 
-def _key(text: str) -> str:
+def key_of(text: str) -> str:
+    """The name of a module: a hash of everything that its machine code depends on."""
     helpers = "".join(Path(__file__).with_name(f"{n}.py").read_text("utf-8") for n in ("functions", "runtime"))
     features = binding.get_host_cpu_features().flatten()
     parts = (

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.engines.numba_engine.modules import load
+from fwdgrad.engines.known import remember
+from fwdgrad.engines.numba_engine.modules import key_of, load
 from fwdgrad.engines.numba_engine.unsupported import UnsupportedOperation
 from fwdgrad.engines.numba_engine.writing import Argument, Written, write
 from fwdgrad.program import Program
@@ -152,7 +153,13 @@ def compile_stream(program: Program, carried: int) -> Stream:
     Raises:
         UnsupportedOperation: an operation cannot be compiled.
     """
-    return Stream(write(program, carried))
+    return _remembered(Stream(write(program, carried)), program, carried)
+
+
+def _remembered(stream: Stream, program: Program, carried: int | None) -> Stream:
+    """A stream, once it is written down that there is machine code for it."""
+    remember(program, carried, key_of(stream.source))
+    return stream
 
 
 def compile_program(program: Program) -> Callable[..., tuple[Any, ...]]:
@@ -164,7 +171,7 @@ def compile_program(program: Program) -> Callable[..., tuple[Any, ...]]:
         UnsupportedOperation: an operation cannot be compiled.
     """
     written = write(program, None)
-    stream = Stream(written)
+    stream = _remembered(Stream(written), program, None)
 
     def call(*arguments: Any) -> tuple[Any, ...]:
         if len(arguments) != len(written.rows):

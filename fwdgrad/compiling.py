@@ -1,0 +1,78 @@
+"""When it pays to compile a step: by counts of what has been done, is about to be done, and would have to be compiled.
+
+No clock is asked, so what is decided depends on the calls alone, and on what was compiled before. Whoever compiles as
+soon as as much work has been done, or is known to come, as compiling takes, never spends more than twice the least
+possible (the rule for renting or buying of Karlin et al., Algorithmica 3, 1988).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+
+from fwdgrad.engines.known import is_known
+from fwdgrad.execution import Execution
+from fwdgrad.program import Program
+from fwdgrad.structure.costs import calls, length, multiply_adds
+from fwdgrad.trees import flatten
+from fwdgrad.windows import Sliding, segment_of
+
+__all__ = ["compile_seconds", "has_compiler", "predicted_seconds", "price"]
+
+LOADING = 0.3
+"""Seconds that loading what is compiled on disk takes, about, the compiler's own modules included."""
+
+STARTING = 2.0
+"""Seconds that compiling the shortest step takes, about."""
+
+
+def has_compiler() -> bool:
+    """Whether numba is installed."""
+    return importlib.util.find_spec("numba") is not None
+
+
+def price(execution: Execution) -> tuple[float, str]:
+    """What it takes to have the steps compiled, in seconds, about; and why it is what it is."""
+    other = execution.on("numba")
+    if other is not None and other.has_compiled:
+        return 0.0, "the step is compiled already"
+    first = _programs(execution)[0]
+    if is_known(first, len(flatten(execution.template)) if first.name == "learn" else None):
+        return LOADING, "the step was compiled before"
+    return compile_seconds(execution), "the step is worth compiling"
+
+
+def predicted_seconds(execution: Execution) -> float:
+    """What a sample takes on the NumPy engine, roughly, by the calls and multiply-adds of all that is run for it.
+
+    In a window, that is a step forward, and a share of the way back, of the update and of carrying the influence on.
+    """
+    first, *others = _programs(execution)
+    window = execution.estimator.window
+    if window == Sliding(1):
+        return _seconds(first)
+    if isinstance(window, Sliding):
+        stride = window.stride or window.length or execution.system.size
+        return _seconds(first) + sum(map(_seconds, others)) / stride
+    return 2 * _seconds(first) + sum(map(_seconds, others)) / segment_of(window)
+
+
+def compile_seconds(execution: Execution) -> float:
+    """What compiling all that is run takes numba, roughly: it grows with the square of the number of operations."""
+    return sum(STARTING + 2e-5 * length(program) ** 2 for program in _programs(execution))
+
+
+def _programs(execution: Execution) -> list[Program]:
+    """What is run for every sample, and then, in a longer window, what is run at its end."""
+    window = execution.estimator.window
+    if window == Sliding(1):
+        return [execution.program("learn")]
+    steps = (window.length or execution.system.size) if isinstance(window, Sliding) else segment_of(window)
+    ends = [execution.program("forward"), execution.program(("backward", steps)), execution.program("apply")]
+    if isinstance(window, Sliding) and execution.has_influence:
+        ends.append(execution.program(("advance", window.stride or steps)))
+    return ends
+
+
+def _seconds(program: Program) -> float:
+    """One execution: what surrounds it, each call of NumPy, and each multiply-add."""
+    return 3e-5 + 8e-7 * calls(program) + 5e-10 * multiply_adds(program)
