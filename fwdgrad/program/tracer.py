@@ -72,6 +72,10 @@ class Graph:
         self.ordered = True
         """Whether every instruction stands behind what it uses."""
         self.closed = False
+        self.inner: list[Graph] = []
+        """Bodies of loops."""
+        if parent is not None:
+            parent.inner.append(self)
 
     def __enter__(self) -> Graph:
         _ACTIVE.graphs.append(self)
@@ -139,14 +143,15 @@ class Graph:
         outer = list(dict.fromkeys(v for v in used if isinstance(v, Variable) and v not in own))
         program.inputs = (*program.inputs, *outer)
         program.index_bounds = index_bounds(program.inputs, program.instructions)
-        used_outside = [self.foreign[v] for v in outer]
-        self.forget()
-        return program, used_outside
+        return program, [self.foreign[v] for v in outer]
 
     def forget(self) -> None:
         """Let go of all tracers, so that this graph lives only as long as somebody else holds one."""
         self.known.clear()
         self.foreign.clear()
+        for graph in self.inner:
+            graph.forget()
+        self.inner.clear()
 
 
 def _in_order(instructions: list[Instruction], definitions: dict[Variable, Instruction]) -> list[Instruction]:
