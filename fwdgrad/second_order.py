@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fwdgrad.engines.numpy_engine import compile_program
-from fwdgrad.errors import DataError, DeclarationError, NonFiniteError, ShapeError
+from fwdgrad.errors import DataError, DeclarationError, NonFiniteError, ShapeError, StepError
 from fwdgrad.influence.reduction import Complex, dense, reduce, roots_of_unity
 from fwdgrad.linear import TracedModel
 from fwdgrad.program import Abstract, Linearized, trace
@@ -128,12 +128,16 @@ class OnlineHessian:
         """
         flat_x, flat_y, observed = self._reader.sample(x, y, self._t)
         coordinates = self._coordinates if params is None else self.system.learned(params)
-        with np.errstate(all="ignore"):
-            point = self._derivatives.at(self._h, [*flat_x, *self._start], flat_y, coordinates, observed)
-            self._check("the state", point.after)
-            self._check("the loss", point.loss if observed else 0.0)
-            after = self._form.advance(self._kept, point, self._form.noise(self._rng, point))
-            self._check("what is carried of the derivatives", after)
+        try:
+            with np.errstate(all="ignore"):
+                point = self._derivatives.at(self._h, [*flat_x, *self._start], flat_y, coordinates, observed)
+                self._check("the state", point.after)
+                self._check("the loss", point.loss if observed else 0.0)
+                after = self._form.advance(self._kept, point, self._form.noise(self._rng, point))
+                self._check("what is carried of the derivatives", after)
+        except StepError as error:
+            error.placed(self._t, left="; OnlineHessian is left as it was before that step")
+            raise
         self._seen = point, self._kept
         self._coordinates, self._kept, self._h = coordinates, after, point.after
         self._start = [np.zeros_like(mark) for mark in self._start]

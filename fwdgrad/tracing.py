@@ -11,6 +11,7 @@ import numpy as np
 from fwdgrad.engines.numpy_engine import compile_program
 from fwdgrad.errors import ShapeError, TracingError
 from fwdgrad.program import Abstract, Program, trace_pure
+from fwdgrad.program.refusals import REFUSALS
 from fwdgrad.structure import Paths, Patterns, paths_to_the_loss, patterns_of
 from fwdgrad.system import System
 from fwdgrad.trees import flatten, leaf_names, unflatten
@@ -123,7 +124,12 @@ def check_against_plain(program: Program, function: Callable[..., Any], example:
     for point in range(4):
         arguments = [_around(a, rng, 0.0 if point == 0 else 0.3) for a in example]
         with np.errstate(all="ignore"):
-            expected = np.asarray(function(*(a.copy() for a in arguments)))
+            try:
+                expected = np.asarray(function(*(a.copy() for a in arguments)))
+            except REFUSALS:
+                if point == 0:
+                    raise
+                continue  # an index may be out of range where no data lead
             (got,) = compiled(*arguments)
         tolerance = 1e-8 if np.asarray(got).dtype == np.float64 else 1e-3
         if not np.allclose(got, expected, rtol=tolerance, atol=tolerance, equal_nan=True):

@@ -167,3 +167,15 @@ def test_errors_go_from_process_to_process():
         again = pickle.loads(pickle.dumps(one))
         assert isinstance(again, StepError)
         assert (type(again), str(again), again.__dict__) == (type(one), str(one), one.__dict__)
+
+
+def test_random_points_outside_of_an_array_are_no_fault():
+    """Where the function is compared with its trace, and where it is checked, it may be given an index too large."""
+
+    def F(h, x, p):
+        return 0.5 * h + 0.1 * p["table"][(h + 0.999).astype(int)] + 0.1 * p["table"][x["k"] + x["shift"]]
+
+    system = fg.System(F, None, np.full(1, 0.999), {"table": np.arange(1.0, 3.0)}, x={"k": 0, "shift": 0})
+    fg.Learner(system, fg.RTRL(), fg.SGD(0.1), engine="numpy").step({"k": 0, "shift": 1}, np.ones(1))
+    report = fg.check(system)
+    assert next(r for r in report.rows if r.what == "F, Y, loss: as traced").verdict == "ok", str(report)

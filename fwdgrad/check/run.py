@@ -145,10 +145,12 @@ class _Check:
         for spread, low in ((0.3, -1.0), (0.3, 0.0), (0.1, 0.0), (0.03, 0.0), (0.0, 0.0)):
             try:
                 point = self._drawn(walk, spread, low)
-            except (ArithmeticError, ValueError):
-                if spread == 0.0:
+            except (ArithmeticError, ValueError, IndexError):
+                if spread > 0.0:
+                    continue
+                if walk == 0:
                     raise
-                continue
+                return self._point(0)  # the trajectory itself ends
             loss = self._loss_at(self.system, point.after, point.x, point.params, point.y)
             if np.all(np.isfinite(point.after)) and np.isfinite(loss):
                 return point
@@ -163,7 +165,8 @@ class _Check:
         def around(value: Any, bound: int | None = None) -> Any:
             value = np.asarray(value)
             if value.dtype == np.int64:
-                return value if bound is None else np.asarray(self.rng.integers(bound, size=value.shape))
+                fixed = bound is None or spread == 0.0  # the declared example itself
+                return value if fixed else np.asarray(self.rng.integers(bound, size=value.shape))
             factor = 1.0 + spread * self.rng.uniform(-1.0, 1.0, value.shape)
             shift = np.where(value == 0.0, spread * self.rng.uniform(low, 1.0, value.shape), 0.0)
             return (value * factor + shift).astype(value.dtype)
