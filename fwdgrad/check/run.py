@@ -165,8 +165,9 @@ class _Check:
         def around(value: Any, bound: int | None = None) -> Any:
             value = np.asarray(value)
             if value.dtype == np.int64:
-                fixed = bound is None or spread == 0.0  # the declared example itself
-                return value if fixed else np.asarray(self.rng.integers(bound, size=value.shape))
+                if bound is None or spread == 0.0:  # the declared example itself
+                    return value
+                return np.asarray(self.rng.integers(bound, size=value.shape))
             factor = 1.0 + spread * self.rng.uniform(-1.0, 1.0, value.shape)
             shift = np.where(value == 0.0, spread * self.rng.uniform(low, 1.0, value.shape), 0.0)
             return (value * factor + shift).astype(value.dtype)
