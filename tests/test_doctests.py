@@ -91,6 +91,30 @@ def test_pages(page):
     run_blocks(page.read_text(encoding="utf-8"), str(page))
 
 
+def learns(code: str) -> bool:
+    """Whether a block learns from a stream."""
+    return ".run(" in code
+
+
+def judged(codes: list[str], place: int) -> bool:
+    """Whether a block says what came of it: it prints, or it, or the one right below it, asserts."""
+    return any("print(" in codes[place] or "assert " in code for code in codes[place : place + 2])
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_example_that_learns_says_what_came_of_it(page):
+    """A reader can judge it; what it is held to stands in the block, or in a comment of HTML below it."""
+    blocks = python_blocks(page.read_text(encoding="utf-8"))
+    silent = [b.line for k, b in enumerate(blocks) if learns(b.code) and not judged([c.code for c in blocks], k)]
+    assert not silent, f"{page}: lines {silent} learn, and nobody learns what"
+
+
+def test_a_silent_example_is_noticed():
+    """The negative control."""
+    codes = [block.code for block in python_blocks("```python\nl.run(x)\n```\n" * 2 + "```python\nassert l\n```\n")]
+    assert [judged(codes, k) for k in range(2)] == [False, True]
+
+
 # ---- the reader of pages itself
 
 PAGE = """\
