@@ -21,7 +21,7 @@ from fwdgrad.linear.product import TracedProduct
 from fwdgrad.losses import CrossEntropy
 from fwdgrad.program import Linearized
 from fwdgrad.program.refusals import named
-from fwdgrad.program.sources import frames_of, source_among
+from fwdgrad.program.sources import frames_of, mend_of, scipy_call, source_among
 from fwdgrad.structure import Paths, Patterns
 from fwdgrad.system import System
 from fwdgrad.tracing import TracedSystem, traced
@@ -136,6 +136,9 @@ def _refused() -> Iterator[None]:
 
 
 def _cannot(error: Exception) -> str:
+    inside = scipy_call(frames_of(error))
+    if inside is not None and (mend := mend_of(inside)):
+        return f"engine='eager': autograd cannot differentiate {inside}, at {source_among(frames_of(error))}.\n{mend}"
     return (
         f"engine='eager': autograd cannot differentiate the function: {type(error).__name__}: {error}\n"
         "Write it with functions that autograd has, `import autograd.numpy as np`, and without assigning to elements;\n"

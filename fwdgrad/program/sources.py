@@ -16,7 +16,7 @@ import scipy
 from fwdgrad.errors import TracingError, UnsupportedOperationError
 from fwdgrad.program.program import REPLAYED, Source
 
-__all__ = ["caller", "frames_of", "is_users", "refuse", "refuse_operation", "scipy_call", "source_among"]
+__all__ = ["caller", "frames_of", "is_users", "mend_of", "refuse", "refuse_operation", "scipy_call", "source_among"]
 
 
 def _folder(file: str | None) -> str:
@@ -83,7 +83,8 @@ def scipy_call(frames: Iterable[tuple[FrameType, int]] | None = None) -> str | N
             break
         if code.co_filename.startswith(_SCIPY) and code.co_name not in _WRAPPERS:
             public = [part for part in frame.f_globals["__name__"].split(".") if not part.startswith("_")]
-            name = ".".join([*public, code.co_name])
+            called = type(frame.f_locals.get("self")).__name__ if code.co_name == "__call__" else code.co_name
+            name = ".".join([*public, called])
     return name
 
 
@@ -105,7 +106,18 @@ def refuse(what: str, mend: str) -> NoReturn:
 
 _IN_PLACE = "It changes an array in place. Build a new one with np.stack, np.concatenate or np.where."
 _SIZE = "The size of its result depends on values. Use np.where(condition, a, b), which keeps the shape."
+_PIECES = """For t inside of its points it is, exactly, with at = lambda k, v: np.interp(k, np.arange(len(v)), v),
+k = np.clip(np.searchsorted(f.x, t) - 1, 0, len(f.x) - 2); s = t - at(k, f.x);
+sum(at(k, c) * s ** (len(f.c) - 1 - i) for i, c in enumerate(f.c))"""
+_LINES = """With straight lines between points it is np.interp(t, f.x, f.y) inside of them.
+Else make a table once, outside of the function: grid = np.linspace(low, high, 1001); table = f(grid);
+and write np.interp(t, grid, table)."""
+_TABLE = """Make a table of it once, outside of the function: grid = np.linspace(low, high, 1001); table = f(grid);
+and write np.interp(t, grid, table)."""
 _MENDS = {
+    **dict.fromkeys((f"scipy.interpolate.{k}" for k in ("CubicSpline", "PchipInterpolator", "PPoly")), _PIECES),
+    **dict.fromkeys((f"scipy.interpolate.{k}" for k in ("Akima1DInterpolator", "CubicHermiteSpline")), _PIECES),
+    "scipy.interpolate.interp1d": _LINES,
     **dict.fromkeys(("np.copyto", "np.put", "np.place", "np.putmask", "np.fill_diagonal"), _IN_PLACE),
     **dict.fromkeys(("np.add.at", "np.put_along_axis"), _IN_PLACE),
     **dict.fromkeys(("np.nonzero", "np.flatnonzero", "np.argwhere", "np.unique", "np.extract"), _SIZE),
@@ -123,6 +135,16 @@ def refuse_operation(name: str, mend: str = "", source: Source | None = None) ->
     """Raise the error for a function that has no lowering, called at `source` or here."""
     raise UnsupportedOperationError(
         f"{name} is not among the operations fwdgrad can trace, at {source or caller() or 'an unknown line'}.\n"
-        f"{mend or _MENDS.get(name, 'Write it with the operations in the table in the documentation.')}\n"
-        "Or run with engine='eager', which calls the function as it is."
+        + (mend or mend_of(name) or _OTHERS)
     )
+
+
+_OTHERS = (
+    "Write it with the operations in the table in the documentation.\n"
+    "Or run with engine='eager', which calls the function as it is."
+)
+
+
+def mend_of(name: str) -> str:
+    """How to write a function that cannot be traced; nothing if that is not known."""
+    return _MENDS.get(name, _TABLE if name.startswith("scipy.interpolate.") else "")
