@@ -1,6 +1,7 @@
 """What is compiled once is loaded by later processes, and never by mistake."""
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -139,6 +140,41 @@ def test_a_filled_folder_that_cannot_be_written(tmp_path, monkeypatch):
     other = small(5.25)
     assert other.compile_seconds > 0
     assert run(other) == [5.25**3] * 2
+
+
+READ_ONLY = """
+import errno, os, sys
+
+def refuse(event, arguments):
+    writes = event in ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.utime", "tempfile.mkstemp")
+    if event == "open" and isinstance(arguments[2], int):
+        writes = bool(arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)) and arguments[0] != os.devnull
+    if writes:
+        raise OSError(errno.EROFS, "Read-only file system", str(arguments[0]))
+
+sys.dont_write_bytecode = True
+sys.addaudithook(refuse)
+"""
+"""A process to which every file system is read-only."""
+
+
+def test_a_read_only_file_system(tmp_path):
+    """What is there is used, what is not there is compiled, and nothing is written anywhere."""
+    empty, filled = tmp_path / "empty", tmp_path / "filled"
+    assert compiles(filled)
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
+    assert not compiles(filled, READ_ONLY)
+    assert compiles(empty, READ_ONLY)
+    next(filled.rglob("*.nbc")).write_text("damaged")
+    assert compiles(filled, READ_ONLY)
+    assert set(tmp_path.rglob("*")) == set(before)
+
+
+def test_a_cache_that_was_copied_is_used(tmp_path):
+    """Times of change do not matter."""
+    assert compiles(tmp_path / "made")
+    shutil.copytree(tmp_path / "made", tmp_path / "copied", copy_function=shutil.copy)
+    assert not compiles(tmp_path / "copied")
 
 
 def test_the_folder_is_chosen_by_the_environment_or_the_platform(monkeypatch, tmp_path):

@@ -1,8 +1,8 @@
 """Generated modules on disk, so that what was compiled once is loaded by every later process.
 
 The name of a file is a hash of everything that its machine code depends on. It is written beside its place and moved
-there, with a fixed time of change, so that processes that write the same file at once do not disturb each other. Where
-nothing can be written or read, the module is compiled in memory.
+there, so that processes that write the same file at once do not disturb each other. What is there is used, also where
+nothing can be written; what is not there, and cannot be written, is compiled in memory.
 """
 
 from __future__ import annotations
@@ -34,9 +34,6 @@ Entry = Any
 
 DEEPEST = 20_000
 """Levels of recursion that numba's analysis of a long function may take."""
-
-_WRITTEN = 10**18
-"""The time of change of all files, in nanoseconds: numba compiles anew when it is another."""
 
 
 def load(text: str) -> tuple[Entry, float]:
@@ -74,7 +71,8 @@ def _forget(key: str) -> None:
 
 def key_of(text: str) -> str:
     """The name of a module: a hash of everything that its machine code depends on."""
-    helpers = "".join(Path(__file__).with_name(f"{n}.py").read_text("utf-8") for n in ("functions", "runtime"))
+    parts_of_it = ("functions", "runtime", "stored")
+    helpers = "".join(Path(__file__).with_name(f"{n}.py").read_text("utf-8") for n in parts_of_it)
     features = binding.get_host_cpu_features().flatten()
     parts = (
         text,
@@ -92,14 +90,13 @@ def key_of(text: str) -> str:
 def _written(text: str, key: str) -> Path:
     path = cache_folder() / f"{key}.py"
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        if path.read_text(encoding="utf-8") == text and path.stat().st_mtime_ns == _WRITTEN:
+        if path.read_text(encoding="utf-8") == text:
             return path
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)
-        os.utime(name, ns=(_WRITTEN, _WRITTEN))
         os.replace(name, path)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -17,6 +17,7 @@ from numba.np import arrayobj as numpy_array
 
 from fwdgrad.engines.numba_engine import functions
 from fwdgrad.engines.numba_engine.llvm import ir
+from fwdgrad.engines.numba_engine.stored import StoredCode
 
 njit: Any = numba.njit
 intrinsic: Any = numba.extending.intrinsic
@@ -33,8 +34,12 @@ helper = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True)
 def entry(function: Any) -> Any:
     """Decorates the entry of a compiled module: addresses, first and last step in, last step out."""
     on_disk = not function.__code__.co_filename.startswith("<")
-    options = {"nogil": True, "fastmath": FASTMATH, "error_model": "numpy", "cache": on_disk}
-    return njit("int64(int64, int64, int64)", **options)(function)
+    dispatcher = njit(nogil=True, fastmath=FASTMATH, error_model="numpy")(function)
+    if on_disk:
+        dispatcher._cache = StoredCode(function)
+    dispatcher.compile("int64(int64, int64, int64)")
+    dispatcher.disable_compile()
+    return dispatcher
 
 
 # ---- addresses
