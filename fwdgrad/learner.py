@@ -21,7 +21,7 @@ from fwdgrad.errors import (
     TracingError,
 )
 from fwdgrad.estimators import UORO, Estimator, estimator_named
-from fwdgrad.execution import Execution, execution_for
+from fwdgrad.execution import ENGINES, Execution, execution_for
 from fwdgrad.history import History, Progress, Recorder
 from fwdgrad.linear import NOT_TRACED
 from fwdgrad.loops import SilentLeaves, loop_for, noise_for, told_dead, told_silent
@@ -479,11 +479,19 @@ class Learner:
                     f"the checkpoint {path} was made with {label} {description[label]},\n"
                     f"not with the one given, {checkpoint.describe(given)}."
                 )
+        if engine is None and description["engine"] not in ENGINES:
+            raise CheckpointError(
+                f"the checkpoint {path} names an engine that there is not: {description['engine']!r}."
+            )
         learner = cls.__new__(cls)
         learner._set_up(
             system,
-            estimator if estimator is not None else checkpoint.rebuild(description["estimator"], "estimator"),
-            optimizer if optimizer is not None else checkpoint.rebuild(description["optimizer"], "optimizer"),
+            estimator
+            if estimator is not None
+            else checkpoint.rebuilt(description["estimator"], "estimator", Estimator),
+            optimizer
+            if optimizer is not None
+            else checkpoint.rebuilt(description["optimizer"], "optimizer", Optimizer),
             0,
             engine or description["engine"],
         )
@@ -498,7 +506,7 @@ class Learner:
             )
         try:
             learner._restore(arrays, description)
-        except (KeyError, ValueError, TypeError) as error:
+        except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
             raise CheckpointError(f"the checkpoint {path} is incomplete or inconsistent ({error!r}).") from error
         learner._tell_dead()
         return learner
@@ -512,7 +520,10 @@ class Learner:
         loop.carry, loop.steps = carry, int(description["steps"])
         loop.noise.restore(description["noise"])
         loop.restore({k.removeprefix("loop_"): v for k, v in arrays.items() if k.startswith("loop_")})
-        loop.feed.row = [arrays[f"feed{k}"] for k in range(len(loop.feed.row))]
+        row = [arrays[f"feed{k}"] for k in range(len(loop.feed.row))]
+        if [np.shape(a) for a in row] != [np.shape(a) for a in loop.feed.row]:
+            raise ValueError("what was seen has another shape")
+        loop.feed.row = row
         self.note = description["note"]
         if "watch" in description:
             self._watch = SilentLeaves.restored(description["watch"], self._unpacked.params)

@@ -21,6 +21,7 @@ LAYERS = {
     "_version": 0,
     "errors": 0,
     "trees": 0,
+    "scratch": 0,
     # a function as a straight-line program, and its derivatives
     "program": 1,
     # what runs programs; what a system is made of; data

@@ -48,7 +48,9 @@ class Column:
         self._count = len(kept)
 
     def replace(self, rows: np.ndarray) -> None:
-        """Other rows."""
+        """Other rows, of a checkpoint."""
+        if np.ndim(rows) != self._store.ndim or rows.shape[1:] != self._store.shape[1:]:
+            raise ValueError(f"rows of shape {np.shape(rows)[1:]}, expected {self._store.shape[1:]}")
         self._store = np.array(rows, self._store.dtype)
         self._store = self._store if len(rows) else np.empty((16, *self._store.shape[1:]), self._store.dtype)
         self._count = len(rows)
@@ -150,6 +152,8 @@ class Tape:
         """From a checkpoint."""
         for k, column in enumerate(self._columns()):
             column.replace(arrays[f"tape{k}"])
+        if len({len(column) for column in self._columns()}) > 1:
+            raise ValueError("columns of different lengths")
 
 
 def filled(rows: np.ndarray, length: int) -> np.ndarray:
