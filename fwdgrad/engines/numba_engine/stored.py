@@ -43,11 +43,14 @@ class _Beside:
         return "run"
 
 
-class _Impl(FunctionCache._impl_class):  # type: ignore[misc]
+_Found: Any = FunctionCache._impl_class
+
+
+class _Impl(_Found):
     _locator_classes = (_Beside,)
 
 
-class StoredCode(FunctionCache):  # type: ignore[misc]
+class StoredCode(FunctionCache):
     """numba's cache of one function, in its own folder or nowhere."""
 
     _impl_class = _Impl
