@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import warnings
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from fwdgrad.errors import DeclarationError, nearly
 from fwdgrad.estimators import Estimator
 from fwdgrad.linear import EagerModel, Model, Segment, TracedModel
 from fwdgrad.notice import slow
-from fwdgrad.optimizers import Optimizer
+from fwdgrad.optimizers import Optimizer, split
 from fwdgrad.program import Abstract, Program, trace
 from fwdgrad.step import Carry, Steps
 from fwdgrad.structure.costs import length
@@ -51,7 +52,6 @@ class Execution:
         family: executions of the same on other engines, by what was asked for; see `execution_for`.
 
     Attributes:
-        work: what learners have done with it while they chose, in seconds, as predicted.
         engine: the engine it runs on. A step that cannot be compiled runs on "numpy", with a warning.
     """
 
@@ -75,19 +75,26 @@ class Execution:
             for when in ("start", "step")
         )
         self.template = self.steps.init(start)
+        self._constants = self.template.constants
         self._noise = noise
         self._functions: dict[Any, Callable[..., Flat]] = {}
         self._family = {} if family is None else family
         others = [e for e in self._family.values() if isinstance(e.model, type(self.model))]
         self._programs: dict[Any, Program] = others[0]._programs if others else {}
-        self.work = 0.0
+        self._work = [0.0]
         self._streams: dict[str, Any] = {}
         if self.engine == "numba":
             self.engine = self._compilable()
 
     def initial(self, start: tuple[Any, ...] = ()) -> Flat:
         """The carry before the first step, with the random numbers that are drawn once."""
-        return tuple(np.array(leaf) for leaf in flatten(self.steps.init(start)))
+        return tuple(np.array(leaf) for leaf in flatten(self.steps.init(start)._replace(constants=self._constants)))
+
+    def with_rates(self, numbers: Sequence[float]) -> Execution:
+        """The same, with other numbers in the optimizer's rates: all that is traced and compiled is in common."""
+        made = copy.copy(self)
+        made._constants = tuple(np.array(c) for c in numbers)
+        return made
 
     def unpack(self, carry: Flat) -> Carry:
         """A flat carry in its containers."""
@@ -181,6 +188,15 @@ class Execution:
         except numba_engine.UnsupportedOperation as error:
             warnings.warn(f"engine='numba': {program.name} runs on the NumPy engine. {error}", stacklevel=2)
             return compile_program(program)
+
+    @property
+    def work(self) -> float:
+        """What all learners have done with it while they chose an engine, in seconds, as predicted."""
+        return self._work[0]
+
+    @work.setter
+    def work(self, seconds: float) -> None:
+        self._work[0] = seconds
 
     def on(self, engine: str) -> Execution | None:
         """The same on another engine, if it is there already."""
@@ -298,10 +314,11 @@ class Execution:
 def execution_for(system: System, estimator: Estimator, optimizer: Optimizer, engine: str) -> Execution:
     """An execution, shared by all that ask for the same: what has been traced and compiled is not done again.
 
+    The numbers of learning rates are inputs of a step, so optimizers that differ in these alone are the same here.
     Executions of equal system, estimator and optimizer on several engines are a family: they have their traced programs
     in common, and know of each other (`on`).
     """
-    key: Any = optimizer
+    key, numbers = split(optimizer)
     try:
         family = _family(system, estimator, key)
     except TypeError:  # an estimator or optimizer of the user's own that cannot be looked up
@@ -309,7 +326,7 @@ def execution_for(system: System, estimator: Estimator, optimizer: Optimizer, en
     name = "numpy" if engine == "auto" else engine
     if name not in family:
         family[name] = Execution(system, estimator, optimizer, engine, family)
-    return family[name]
+    return family[name].with_rates(numbers)
 
 
 @lru_cache(maxsize=16)
@@ -323,4 +340,5 @@ def _carry_names(carry: Carry) -> list[str]:
         *carry.params,
         *(name.removeprefix("influence_") for name in leaf_names(carry.influence, "influence")),
         *leaf_names(carry.optimizer, "optimizer"),
+        *(f"rate{k}" for k in range(len(carry.constants))),
     ]

@@ -13,7 +13,7 @@ from fwdgrad.errors import DeclarationError
 from fwdgrad.estimators import Estimator
 from fwdgrad.influence import Coordinates, Influence, Layout, NoInfluence, NoiseSpec, Row
 from fwdgrad.linear import Model, Segment, Window, backpropagate, replay
-from fwdgrad.optimizers import Binding, Evidence, Optimizer, Setting
+from fwdgrad.optimizers import Binding, Evidence, Optimizer, Setting, filled, split
 from fwdgrad.program import scan
 from fwdgrad.windows import Sliding
 
@@ -29,6 +29,8 @@ class Carry(NamedTuple):
     params: Leaves
     influence: Any
     optimizer: Any
+    constants: Any = ()
+    """Numbers of the optimizer's rates, which no step changes."""
 
 
 class Outcome(NamedTuple):
@@ -60,8 +62,10 @@ class Steps:
         # parameters that the transition does not use have no influence to keep
         self.influence: Influence = estimator.kept if self.layout.leaves else NoInfluence()
         self.single = estimator.window == Sliding(1)
+        optimizer, self.constants = split(optimizer)
         self.informed = optimizer.bind(self._setting()) if isinstance(optimizer, Binding) else None
         self.optimizer: Optimizer = self.informed or optimizer
+        """As it was given, but for the numbers of its rates, which come with the carry (`fwdgrad.optimizers.split`)."""
         specs = self.influence.noise(self.layout)
         self._first = sum(spec.when == "step" for spec in specs)
         self.noise = (*specs, *(NoiseSpec(*spec) for spec in (self.informed.noise if self.informed else ())))
@@ -86,7 +90,8 @@ class Steps:
         system = self.model.system
         trained = {k: system.coordinates[k] for k in system.trainable}
         influence = self.influence.init(self.layout, start)
-        return Carry(system.initial, dict(system.coordinates), influence, self.optimizer.init(trained))
+        constants = tuple(np.array(c) for c in self.constants)
+        return Carry(system.initial, dict(system.coordinates), influence, self.optimizer.init(trained), constants)
 
     # ---- a window of one step
 
@@ -107,7 +112,7 @@ class Steps:
         params, optimizer, health = self._update(carry, row, _plus(direct, through), evidence)
         state = self.influence.advance(carry.influence, self._measured(lin, optimizer), noise[: self._first])
         health = health + np.vdot(lin.value, lin.value) + self.influence.magnitude(state)
-        made = Carry(lin.value, params, state, optimizer)
+        made = Carry(lin.value, params, state, optimizer, carry.constants)
         return made, Outcome(seen.loss, seen.prediction, seen.loss + health)
 
     def transit(self, carry: Carry, x: Any, noise: tuple[Any, ...]) -> tuple[Carry, Outcome]:
@@ -120,7 +125,8 @@ class Steps:
         if self.informed is not None and optimizer is not carry.optimizer:
             health = health + self.informed.magnitude(optimizer)
         no_loss = np.asarray(np.nan, self.layout.dtype)
-        return Carry(lin.value, carry.params, state, optimizer), Outcome(no_loss, prediction, health)
+        made = carry._replace(h=lin.value, influence=state, optimizer=optimizer)
+        return made, Outcome(no_loss, prediction, health)
 
     def predict(self, h: Any, params: Leaves, x: Any) -> tuple[Any, Any]:
         """(h', ŷ) and nothing else."""
@@ -221,7 +227,7 @@ class Steps:
         gradient = {k: _sum(direct.get(k), past.get(k), trained[k]) for k in trained}
         health: Any = 0.0
         if self.informed is None:
-            updates, optimizer = self.optimizer.update(gradient, carry.optimizer, trained)
+            updates, optimizer = filled(self.optimizer, carry.constants).update(gradient, carry.optimizer, trained)
         else:
             updates, optimizer = self.informed.update(gradient, carry.optimizer, trained, evidence)
             health = health + self.informed.magnitude(optimizer)

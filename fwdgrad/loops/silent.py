@@ -214,7 +214,9 @@ def _beside(loop: Loop) -> Loop:
     sizes = _Sizes()
     execution = execution_for(system, main.estimator, sizes, "eager" if main.engine == "eager" else "numpy")
     held = main.unpack(loop.carry)
-    carry = execution.pack(held._replace(optimizer=sizes.init({k: held.params[k] for k in system.trainable})))
+    carry = execution.pack(
+        held._replace(optimizer=sizes.init({k: held.params[k] for k in system.trainable}), constants=())
+    )
     noise = NoiseStream(np.random.default_rng(0), noise_for(execution), system.dtype)
     made = loop_for(execution, noise, carry)
     made.steps, made.feed.row = loop.steps, list(loop.feed.row)

@@ -9,6 +9,7 @@ from fwdgrad.optimizers import schedules
 from fwdgrad.optimizers.adagrad import AdaGrad
 from fwdgrad.optimizers.adam import Adam
 from fwdgrad.optimizers.base import Optimizer
+from fwdgrad.optimizers.constants import filled, split
 from fwdgrad.optimizers.information import (
     Block,
     Diagonal,
@@ -39,5 +40,7 @@ __all__ = [
     "PerLeaf",
     "QuasiDiagonal",
     "Setting",
+    "filled",
     "schedules",
+    "split",
 ]
