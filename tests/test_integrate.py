@@ -249,6 +249,7 @@ def test_the_compiled_engine_agrees():
         np.testing.assert_allclose(found, expected, rtol=1e-11)
 
 
+@pytest.mark.filterwarnings("ignore::fwdgrad.errors.DeadParameterWarning")  # a is multiplied by zero
 @pytest.mark.usefixtures("compiled")
 @pytest.mark.parametrize("engine", ["numpy", "eager", "numba"])
 def test_an_equation_without_a_solution_is_refused(engine):
