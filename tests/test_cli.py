@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from inspect import signature
 
 import numpy as np
 import pytest
@@ -15,9 +16,11 @@ import fwdgrad as fg
 from fwdgrad import systems
 from fwdgrad.checkpoint import read
 from fwdgrad.cli import main
+from fwdgrad.cli.builders import Builder
 from fwdgrad.cli.curve import MOST, Curve
 from fwdgrad.cli.loop import run as loop
 from fwdgrad.cli.report import generate
+from fwdgrad.cli.simulated import SimulatedJob
 from fwdgrad.data import read_columns
 
 TEXT = "to be, or not to be: that is the question.\nwhether 'tis nobler in the mind to suffer\n" * 8
@@ -508,7 +511,8 @@ def test_a_network_of_ones_own_reads_text_and_its_loss_is_told_in_bits(folder, c
         (["tanh-rnn", "--predictions", "p"], ["--predictions", "text"]),
         (["tanh-rnn", "--inputs", "a"], ["--inputs", "text"]),
         (["linear", "--data", "run.npz", "--sample", "5"], ["--sample", "data"]),
-        (["linear"], ["needs data", "--data"]),
+        (["linear", "--inputs", "u"], ["needs data", "--data"]),
+        (["model.py:system"], ["needs data", "--data"]),
         (["linear", "--text", "text.txt"], ["does not read text"]),
         (["tanh-rnn", "--resume", "none"], ["no checkpoint none"]),
         (["tanh-rnn", "--resume", "text.txt"], ["cannot be read"]),
@@ -589,6 +593,52 @@ def test_misspelt_words_of_the_command_line(words, meant, capsys):
             status = end.code
         assert status == 2
         assert (meant in capsys.readouterr().err) == said
+
+
+# ---- samples of the system's own
+
+
+def test_a_system_of_the_catalogue_without_data_learns_from_a_simulation(tmp_path, monkeypatch, capsys):
+    """It says so, shows the truth, gets nearer to it, and goes on from a checkpoint with the same samples."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["learn", "mass-spring-damper", "--quiet", "--save", "s", "--predictions", "p.csv"]) == 0
+    said = capsys.readouterr().out
+    assert "a simulation by mass-spring-damper itself (no --data)" in said
+    assert "noise of 5%" in said
+    head, *rows = [line.split() for line in said[said.index("parameter ") :].splitlines()]
+    assert head[:5] == ["parameter", "shape", "start", "end", "truth"]
+    moved = [[float(v) for v in row[2:5]] for row in rows if "(frozen)" not in row]
+    assert moved
+    assert sum(abs(end - truth) for _, end, truth in moved) < 0.5 * sum(abs(start - truth) for start, _, truth in moved)
+    assert main(["learn", "mass-spring-damper", "--quiet", "--resume", "s", "--steps", "2100"]) == 0
+    assert "p.csv" in {path.name for path in tmp_path.iterdir()}
+    capsys.readouterr()
+    assert main(["learn", "mass-spring-damper", "--quiet", "--seed", "1", "--steps", "3"]) == 0
+    assert said[said.index("parameter ") :] != (other := capsys.readouterr().out)[other.index("parameter ") :]
+
+
+def test_compare_simulates_as_well(capsys):
+    assert (
+        main(["compare", "linear", "--steps", "40", "--replicas", "2", "--quiet", "--estimators", "rtrl,tbptt:2"]) == 0
+    )
+    assert "Gradients of linear over 40 steps" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, make in systems.CATALOGUE.items() if "symbols" not in signature(make).parameters]
+)
+def test_every_system_that_reads_no_symbols_has_a_simulation(name):
+    """Finite, noisy, with moved parameters; the same from the same seed."""
+    made = [SimulatedJob(Builder(name), {"units": None, "seed": seed}) for seed in (0, 0, 1)]
+    assert np.isfinite(made[0].ys).all()
+    assert len(made[0]) == 2000
+    assert made[0].identity == made[1].identity != made[2].identity
+    assert len(made[0].names) == made[0].system.prediction.size
+    for k, v in made[0].truth.items():
+        assert not np.array_equal(v, made[0].system.params[k])
+    exact = made[0].system.simulate(made[0].xs, steps=None if made[0].xs is not None else 2000, params=made[0].truth)
+    noise = np.std(made[0].ys - exact.outputs, axis=0) / np.std(exact.outputs, axis=0)
+    np.testing.assert_allclose(noise, 0.05, rtol=0.1)
 
 
 # ---- files of samples
@@ -794,7 +844,7 @@ def test_estimators_are_compared_on_text_and_data_in_several_processes(folder, s
         (["tanh-rnn", "--text", "text.txt", "--jobs", "0"], ["n_jobs", "0"]),
         (["tanh-rnn", "--text", "text.txt", "--plot", "p.doc"], [".png"]),
         (["tanh-rnn", "--text", "text.txt", "--params", "none"], ["no checkpoint none"]),
-        (["linear"], ["needs data"]),
+        (["model.py:system"], ["needs data"]),
         (["model.py:system", "--data", "run.npz", "--steps", "601"], ["600 samples", "--steps 601"]),
         (["model.py:reader", "--text", "text.txt", "--steps", "9"], ["is zero"]),
     ],

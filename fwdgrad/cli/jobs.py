@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from fwdgrad.declare import EquationSystem
 from fwdgrad.errors import DataError, DeclarationError
 from fwdgrad.losses import CrossEntropy
 from fwdgrad.system import System
+from fwdgrad.systems import CATALOGUE
 from fwdgrad.trees import flatten, unflatten
 
 __all__ = ["DataJob", "Job", "ModelJob", "TextJob", "job_for"]
@@ -36,12 +39,14 @@ class Job:
         built_in: the samples come with Python.
         again: how going through them again begins: with a new trajectory if true, else where the last one ended.
         unit: of the loss.
+        truth: the parameters that the samples come from, by name, where they are known.
     """
 
     built_in = False
     again = False
 
     unit = "loss"
+    truth: Mapping[str, Any] = MappingProxyType({})
     system: System
     source: str
     identity: str
@@ -222,7 +227,7 @@ def _times(columns: Columns, name: str) -> np.ndarray:
 
 
 def job_for(builder: Builder, settings: dict[str, Any]) -> Job:
-    """The job that the settings describe: a text if the system reads symbols, unless there are data.
+    """The job that the settings describe: data; else a text if the system reads symbols, else a simulation of its own.
 
     Raises:
         DeclarationError, DataError: the system and the data do not go together, or cannot be had.
@@ -244,6 +249,10 @@ def job_for(builder: Builder, settings: dict[str, Any]) -> Job:
         )
     if settings["data"] is None and reads_symbols:
         return TextJob(builder, settings)
+    if settings["data"] is None and builder.name in CATALOGUE and settings["inputs"] is settings["targets"] is None:
+        from fwdgrad.cli.simulated import SimulatedJob
+
+        return SimulatedJob(builder, settings)
     return DataJob(builder, settings)
 
 

@@ -115,7 +115,7 @@ def _finish(learner: Learner, job: Job, curve: Curve, options: argparse.Namespac
             print(f"\n{count} characters generated, going on from there:\n")
             print(report.sample(learner, job, count, np.random.default_rng([seed, 1])))
     else:
-        print("\n" + report.parameters(learner))
+        print("\n" + report.parameters(learner, job.truth))
     if options.plot:
         plots.plot_history(history, options.plot, references, unit=job.unit)
 

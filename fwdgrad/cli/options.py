@@ -20,6 +20,7 @@ Learn a system's parameters online, in one pass forward through the data.
 
   fwdgrad learn tanh-rnn                         English text that comes with Python
   fwdgrad learn gru --text book.txt              next-character prediction on a file
+  fwdgrad learn pendulum                         a simulation of its own, with moved parameters and noise
   fwdgrad learn linear --data run.csv --inputs u --targets y
   fwdgrad learn model.py:build --data run.npz    your own system
   fwdgrad learn model.toml data.csv --time year --observe prey=hare,pred=lynx

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -77,16 +78,19 @@ def losses(job: Job, curve: Curve, references: dict[str, float]) -> str:
     return table(rows, right=[1])
 
 
-def parameters(learner: Learner) -> str:
-    """Every parameter, before and after, with its unit if it has one."""
+def parameters(learner: Learner, truth: Mapping[str, Any] | None = None) -> str:
+    """Every parameter, before and after, with the truth where it is known, and its unit if it has one."""
+    truth = truth or {}
     units = getattr(learner.system, "units", {})
-    rows = [("parameter", "shape", "start", "end", *(["unit"] if units else []))]
+    rows = [("parameter", "shape", "start", "end", *(["truth"] if truth else []), *(["unit"] if units else []))]
     for name, end in learner.params.items():
         start = learner.system.params[name]
         note = " (frozen)" if name in learner.system.frozen else ""
         note = note if name in learner.system.coordinates else " (tied)"
         shape = "×".join(str(k) for k in end.shape) or "number"
-        rows.append((name + note, shape, _numbers(start), _numbers(end), *([units.get(name, "")] if units else [])))
+        known = [_numbers(np.asarray(truth.get(name, start)))] if truth else []
+        unit = [units.get(name, "")] if units else []
+        rows.append((name + note, shape, _numbers(start), _numbers(end), *known, *unit))
     return table(rows)
 
 
