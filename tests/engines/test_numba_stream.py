@@ -155,7 +155,7 @@ def test_other_arrays_in_the_same_lists(uoro):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c, r, o: c.pop(), "carry: expected 13 arrays, got 12"),
+        (lambda c, r, o: c.pop(), r"carry: expected \d+ arrays, got \d+"),
         (lambda c, r, o: c.__setitem__(3, c[3][:-1]), "carry W: expected"),
         (lambda c, r, o: c.__setitem__(3, np.asfortranarray(c[3])), "C-contiguous"),
         (lambda c, r, o: c.__setitem__(0, c[0].astype(np.float32)), "carry h: expected"),
