@@ -249,9 +249,9 @@ def check_target(path: str | os.PathLike[str]) -> None:
     if ending not in canvas.get_supported_filetypes():
         raise DeclarationError(
             f"plot: expected a file name that ends in .png, .pdf or .svg, got {os.fspath(path)!r}.\n"
-            f"Mend: write {Path(path).with_suffix('.png').name!r}."
+            f"Mend: write {(Path(path).stem or 'picture') + '.png'!r}."
         )
-    if not Path(path).absolute().parent.is_dir():
+    if not os.path.isdir(Path(path).absolute().parent):
         raise DataError(f"plot: there is no folder {str(Path(path).parent)!r} to write {Path(path).name!r} in.")
 
 

@@ -40,7 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal that cannot show a character shows its number
             stream.reconfigure(errors="backslashreplace")
-    options = parser().parse_args(argv)
+    words, grammar = sys.argv[1:] if argv is None else list(argv), parser()
+    if any("\0" in word for word in words):
+        grammar.error("a null character is part of no name and no number")
+    options = grammar.parse_args(words)
     try:
         if options.command == "systems":
             print(table(describe()))
@@ -60,6 +63,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.debug:
             raise
         print(f"fwdgrad: error: {error}", file=sys.stderr)
+        return 2
+    except MemoryError as error:
+        if options.debug:
+            raise
+        print(
+            f"fwdgrad: error: there is not enough memory for this ({error or 'nothing more is known'}).\n"
+            "Mend: a smaller --units, --rank, --replicas, or window (the number after uoro:, tbptt: and the like).",
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt as interrupt:
         said = str(interrupt) if isinstance(interrupt, Interrupted) else "interrupted"

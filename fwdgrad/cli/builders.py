@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -73,7 +74,7 @@ class Builder:
 
 
 def _from_file(path: Path, attribute: str) -> Any:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise DeclarationError(f"there is no file {path} to take the system {attribute!r} from.")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:

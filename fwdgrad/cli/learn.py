@@ -153,9 +153,9 @@ def _check_outputs(options: argparse.Namespace) -> None:
     """Find out before the work begins whether the results can be kept."""
     for name in ("save", "predictions"):
         path = getattr(options, name)
-        if path is not None and not Path(path).absolute().parent.is_dir():
+        if path is not None and not os.path.isdir(Path(path).absolute().parent):
             raise DataError(f"--{name}: there is no folder {str(Path(path).parent)!r} to write {Path(path).name!r} in.")
-        if path is not None and Path(path).is_dir():
+        if path is not None and os.path.isdir(path):  # which knows no file name that is too long
             raise DataError(f"--{name}: {path} is a folder; name a file.")
         if path is not None and not os.access(Path(path).absolute().parent, os.W_OK):
             raise DataError(f"--{name}: the folder of {path} cannot be written to.")
@@ -219,7 +219,7 @@ def _optimizer(settings: dict[str, Any]) -> Optimizer:
 def _read_note(path: str) -> dict[str, Any]:
     """What the command line put into a checkpoint."""
     note = checkpoint.read(path)[1].get("note") or {}
-    if NOTE not in note:
+    if not isinstance(note.get(NOTE), dict) or not {*FIXED, *FREE, "identity", "curve"} <= note[NOTE].keys():
         raise CheckpointError(f"the checkpoint {path} was not written by `fwdgrad learn`; load it with Learner.load.")
     return note[NOTE]
 

@@ -233,7 +233,9 @@ def _files(group: argparse._ArgumentGroup) -> None:
         help="for a model: its output A is column B, empty where missing (default: columns named like outputs); "
         "--inputs takes such pairs, too",
     )
-    group.add_argument("--time", metavar="COLUMN", help="for a model: the column with the times of the samples")
+    group.add_argument(
+        "--time", metavar="COLUMN", type=_column, help="for a model: the column with the times of the samples"
+    )
 
 
 def _algorithm(group: argparse._ArgumentGroup) -> None:
@@ -273,6 +275,12 @@ def _results(group: argparse._ArgumentGroup) -> None:
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")] if text.strip() else []
+
+
+def _column(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("expected the name of a column, got ''")
+    return text
 
 
 def _natural(text: str) -> int:

@@ -250,10 +250,17 @@ class Equations:
 
     def _follows(self, name: str, declared: Tied, theta: Mapping[str, Any]) -> Any:
         with np.errstate(all="ignore"):
-            value = np.asarray(declared.value(theta[declared.name]))
+            try:
+                value = np.asarray(declared.value(theta[declared.name]))
+            except _UNCOMPUTABLE as error:
+                raise self.model.params[name].place.error(f"the value of {name} cannot be computed: {error}") from None
         if not np.all(np.isfinite(value)):
             raise self.model.params[name].place.error(f"the value of {name} is {value}, not finite")
         return value
+
+
+_UNCOMPUTABLE = (ValueError, IndexError, TypeError, ArithmeticError)
+"""What NumPy raises for values and shapes that do not go together."""
 
 
 def _like(value: Any, like: Any) -> Any:
@@ -273,7 +280,7 @@ def _computed(equation: Equation, values: Mapping[str, Any], what: str, *, finit
     with np.errstate(all="ignore"):
         try:
             value = np.asarray(evaluate(equation.expression, values), dtype=np.float64)
-        except (ValueError, IndexError, TypeError, ArithmeticError) as error:
+        except _UNCOMPUTABLE as error:
             raise equation.place.error(f"{what} cannot be computed: {error}") from None
     if finite and not np.all(np.isfinite(value)):
         raise equation.place.error(f"{what} is {value}, not finite")

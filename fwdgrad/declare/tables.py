@@ -325,6 +325,10 @@ def _value(given: Any, place: Line, what: str) -> np.ndarray:
 def _bound(given: Any, place: Line) -> float:
     if isinstance(given, str):
         return bound(given, place)
-    if isinstance(given, bool) or not isinstance(given, (int, float)) or np.isnan(given):
-        raise place.error(f"in: expected two numbers, got {given!r}")
-    return float(given)
+    try:
+        value = float("nan" if isinstance(given, bool) or not isinstance(given, (int, float)) else given)
+    except OverflowError:
+        value = float("nan")
+    if np.isnan(value):
+        raise place.error(f"in: expected two numbers, got {str(given)[:60]}")
+    return value
