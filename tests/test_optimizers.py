@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+import fwdgrad as fg
 from fwdgrad.checkpoint import describe, rebuild
 from fwdgrad.errors import DeclarationError, ShapeError, UnknownNameError
-from fwdgrad.optimizers import SGD, AdaGrad, Adam, Optimizer, PerLeaf, schedules
+from fwdgrad.optimizers import SGD, AdaGrad, Adam, InformationFilter, Optimizer, ParameterFilter, PerLeaf, schedules
 from fwdgrad.optimizers.schedules import as_schedule
 
 ALL = [
@@ -472,3 +473,22 @@ def test_a_schedule_counts_samples_and_one_by_update_updates():
     for kind in (SGD, AdaGrad):
         quick = schedules.inverse_time(0.1, 2.0)
         assert gap(windows_of(kind(rates), 4), run(kind(quick), params, grads)) < 1e-13
+
+
+@pytest.mark.parametrize("kind", [lambda prior: InformationFilter("full", prior=prior), ParameterFilter])
+def test_filters_take_numbers_by_leaf(kind):
+    """A list in order of declaration is the dict; one of another length, or with something else in it, is refused."""
+    shapes = {"W": np.eye(2) * 0.5, "b": np.zeros(2)}
+    system = fg.System(lambda h, x, p: np.tanh(p["W"] @ h + p["b"]), None, np.ones(2), shapes)
+
+    def learned(numbers):
+        learner = fg.Learner(system, fg.RTRL(), kind(numbers))
+        learner.run(ys=np.ones((4, 2)))
+        return np.concatenate([v.ravel() for v in learner.params.values()])
+
+    np.testing.assert_array_equal(learned([1.0, 20.0]), learned({"b": 20.0, "W": 1.0}))
+    assert not np.allclose(learned([1.0, 20.0]), learned([20.0, 1.0]))
+    for wrong in ([1.0], [1.0, 2.0, 3.0], {"W": 1.0}, [1.0, "x"], [1.0, -2.0]):
+        with pytest.raises(DeclarationError):
+            learned(wrong)
+    assert rebuild(json.loads(json.dumps(describe(kind([1.0, 2.0])))), "optimizer") == kind([1.0, 2.0])

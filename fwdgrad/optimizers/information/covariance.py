@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from fwdgrad.errors import DeclarationError
 from fwdgrad.optimizers.base import Arrays, check_grads, check_params, decay, declaration_error, describe, positive
-from fwdgrad.optimizers.information.filter import prior_of
+from fwdgrad.optimizers.information.filter import leaf_pairs, prior_of
 from fwdgrad.optimizers.information.fisher import observed
 from fwdgrad.optimizers.information.matrix import check_held, check_size, unless_far
 from fwdgrad.optimizers.informed import Evidence, Noise, Setting
@@ -299,8 +298,7 @@ def _variances(subject: str, value: Any) -> Any:
 def _numbers(subject: str, value: Any, or_zero: bool) -> Any:
     """A number, or pairs (leaf, number)."""
     mend = "give a variance, or a dict with one for every learned leaf"
-    if isinstance(value, Mapping):
-        value = tuple(value.items())
-    if isinstance(value, (tuple, list)):
-        return tuple((str(k), positive(f"{subject}[{k!r}]", v, mend, or_zero=or_zero)) for k, v in value)
+    pairs = leaf_pairs(value)
+    if pairs is not None:
+        return tuple((k, positive(f"{subject}[{k!r}]", v, mend, or_zero=or_zero)) for k, v in pairs)
     return positive(subject, value, mend, or_zero=or_zero)

@@ -84,8 +84,8 @@ class InformationFilter:
             last two need one pull at the influence per output, and windows of one step.
         decay: γ, a number in [0, 1) or a schedule t ↦ γ_t in [0, 1], such as `schedules.inverse_power(1.0)`, 1/√t. A
             schedule is tried at a few t; at others a step with a γ_t outside is refused (above 1 by 1e-12 it is 1).
-        prior: Λ, the prior precision: a number > 0, or a dict with one for every learned leaf. With the full and the
-            block matrix a step is refused if a row u of g or of √I Ĵ says too much at once: √(u (J + Λ)⁻¹ uᵀ) >
+        prior: Λ, the prior precision: a number > 0, or a dict or list with one for every learned leaf. With the full
+            and the block matrix a step is refused if a row u of g or of √I Ĵ says too much at once: √(u (J + Λ)⁻¹ uᵀ) >
             1e-2/eps, 4.5e13 in double precision and 8.4e4 in single, beyond which θ would be lost to rounding.
         inflation: α ≥ 0: before each sample the whole covariance (J + Λ)⁻¹ is multiplied by 1 + α. Decay forgets data
             only, inflation the prior as well (down to 1e-12 of it), so that steps grow where nothing is seen.
@@ -272,11 +272,20 @@ def _within(gamma: Any) -> Any:
 def _checked_prior(who: str, prior: Any) -> Any:
     """Λ as a float, or as pairs (leaf, float)."""
     mend = "give e.g. 1.0, or a dict with a number for every learned leaf"
-    if isinstance(prior, Mapping):
-        prior = tuple(prior.items())
-    if isinstance(prior, (tuple, list)):
-        return tuple((str(k), positive(f"{who}(prior[{k!r}])", v, mend)) for k, v in prior)
+    pairs = leaf_pairs(prior)
+    if pairs is not None:
+        return tuple((k, positive(f"{who}(prior[{k!r}])", v, mend)) for k, v in pairs)
     return positive(f"{who}(prior)", prior, mend)
+
+
+def leaf_pairs(value: Any) -> list[tuple[Any, Any]] | None:
+    """Pairs (leaf, number) of a dict, or (place, number) of a list in order of declaration; None of anything else."""
+    if isinstance(value, Mapping):
+        return [(str(k), v) for k, v in value.items()]
+    if not isinstance(value, (tuple, list)):
+        return None
+    pairs = all(isinstance(v, (tuple, list)) and len(v) == 2 for v in value)  # as a filter keeps them
+    return [(k, v) for k, v in value] if pairs else list(enumerate(value))
 
 
 def prior_of(who: str, prior: Any, setting: Setting) -> dict[str, float]:
@@ -289,6 +298,11 @@ def prior_of(who: str, prior: Any, setting: Setting) -> dict[str, float]:
     if not isinstance(prior, tuple):
         return dict.fromkeys(setting.shapes, prior)
     given = dict(prior)
+    if all(isinstance(k, int) for k in given):
+        if len(given) != len(setting.shapes):
+            expected = f"{len(setting.shapes)} of them, one for each of {', '.join(setting.shapes)}"
+            raise declaration_error(f"{who}: the numbers by leaf", expected, str(len(given)), "give as many, or a dict")
+        return dict(zip(setting.shapes, given.values(), strict=True))
     for k in given:
         if k not in setting.shapes:
             raise UnknownNameError(f"{who}: there is no learned leaf {k!r}. {did_you_mean(k, setting.shapes)}")
