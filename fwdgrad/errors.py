@@ -14,6 +14,8 @@ import numpy as np
 
 __all__ = [
     "AlphabetError",
+    "BoundWarning",
+    "CalibrationWarning",
     "CheckpointError",
     "DataError",
     "DeadParameterWarning",
@@ -147,6 +149,14 @@ def _again(kind: type[StepError], message: str, step: int | None) -> StepError:
 
 class FwdgradWarning(UserWarning):
     """Base class of the warnings: what goes on, but hardly as it is meant."""
+
+
+class CalibrationWarning(FwdgradWarning):
+    """A filter's residuals contradict the noise it was told: its standard deviations are not what they seem."""
+
+
+class BoundWarning(FwdgradWarning):
+    """A bounded parameter is at its bound: the data, or the steps, drive it out."""
 
 
 class DeadParameterWarning(FwdgradWarning):

@@ -13,7 +13,10 @@ import numpy as np
 from fwdgrad import checkpoint
 from fwdgrad.analysis import analyze
 from fwdgrad.compiling import has_compiler, predicted_seconds, price
+from fwdgrad.confidence import Confidence, confidence_of
 from fwdgrad.errors import (
+    BoundWarning,
+    CalibrationWarning,
     CheckpointError,
     DeadParameterWarning,
     DeclarationError,
@@ -37,6 +40,9 @@ __all__ = ["Learner"]
 
 LOOK = 1024
 """Steps between two looks at what the functions use from outside, at most."""
+
+DOUBT, DOUBTS = 64, 4096
+"""Steps between two looks at whether what is learned can be believed, where they are made singly, and in runs."""
 
 
 class Learner:
@@ -109,6 +115,7 @@ class Learner:
         self._due = 0
         self._dead = self._execution.model.paths.dead
         self._watch = SilentLeaves([k for k in system.trainable if k not in self._dead], system.coordinates)
+        self._told: list[str] = []
 
     def __repr__(self) -> str:
         return (
@@ -178,6 +185,10 @@ class Learner:
         Of a `positive` or `bounded` parameter it is that of θ to first order, |dθ/du| times that of the coordinate u.
         Of a parameter that was named in a `DeadParameterWarning` and has not moved since, the data tell nothing: NaN.
 
+        Where the filter's own residuals contradict it, deviations are multiplied by what they say, or NaN if no factor
+        mends them, and there is a `CalibrationWarning`. A parameter at its bound has none: NaN, and a `BoundWarning`.
+        See `confidence`.
+
         Raises:
             DeclarationError: the optimizer keeps no covariance.
         """
@@ -191,7 +202,50 @@ class Learner:
         variances = informed.variances(carry.optimizer)
         slopes = {k: np.abs(self.system.coordinate[k].slope(np.asarray(carry.params[k]))) for k in variances}
         untold = {*self._dead, *self._watch.still_silent(carry.params)}
-        return {k: slopes[k] * np.sqrt(np.full_like(v, np.nan) if k in untold else v) for k, v in variances.items()}
+        known = self.confidence()
+        for category, message in (
+            (CalibrationWarning, known.contradiction()),
+            (CalibrationWarning, known.too_large()),
+            (BoundWarning, known.bounds()),
+        ):
+            if message:
+                warnings.warn(f"parameter_std: {message}", category, stacklevel=2)
+        stds = {k: known.factor.get(k, 1.0) * slopes[k] * np.sqrt(np.array(v)) for k, v in variances.items()}
+        nothing: dict[str, Any] = {**known.at_bound, **dict.fromkeys(untold, True)}
+        return {k: np.where(nothing[k], np.nan, v)[()] if k in nothing else v for k, v in stds.items()}
+
+    def confidence(self) -> Confidence:
+        """What the learner's standard deviations are worth: a result to print, see `fwdgrad.confidence.Confidence`.
+
+        Whether the filter's residuals bear out what it claims, which parameters have not been learned from the data
+        (their deviation is still the prior's), and which are at a bound. Changes nothing; any optimizer will do.
+
+        Example:
+            >>> import numpy as np, fwdgrad as fg
+            >>> F = lambda h, x, p: 0.5 * h + p["used"] * x + 0.0 * p["spare"]
+            >>> system = fg.System(F, None, np.zeros(1), {"used": 1.0, "spare": 1.0}, np.zeros(1))
+            >>> learner = fg.Learner(system, fg.RTRL(), fg.InformationFilter("full", "exact"))
+            >>> rng = np.random.default_rng(0)
+            >>> xs = rng.normal(size=(200, 1))
+            >>> ys = system.simulate(xs, params={"used": 2.0}).outputs + rng.normal(size=(200, 1))
+            >>> history = learner.run(xs, ys)
+            >>> learner.confidence().holds, bool(learner.confidence().unlearned["spare"])
+            (True, True)
+        """
+        carry = self._unpacked
+        return confidence_of(self.system, self._execution.steps.informed, carry.params, carry.optimizer)
+
+    def _tell_doubts(self) -> None:
+        """Warn, once for each learner and kind, of what cannot be believed."""
+        informed: Any = self._execution.steps.informed
+        bounded = any(self.system.coordinate[k].bounded for k in self.system.trainable)
+        if not (bounded or hasattr(informed, "unlearned")) or len(self._told) == 2:
+            return
+        known = self.confidence()
+        for category, message in ((CalibrationWarning, known.contradiction()), (BoundWarning, known.bounds())):
+            if message and category.__name__ not in self._told:
+                self._told.append(category.__name__)
+                warnings.warn(f"after {self.steps} steps {message}", category, stacklevel=3)
 
     def predict(self, x: Any = None, *, return_std: bool = False) -> Any:
         """ŷ for the next sample, given its input. Changes nothing.
@@ -200,7 +254,8 @@ class Learner:
             x: its input.
             return_std: give (ŷ, std) with std what is not known of ŷ because θ is not known exactly, to first order:
                 √(∇ŷᵀ (J + Λ)⁻¹ ∇ŷ), of the shape of ŷ. The noise of an observation comes on top. For filters, and
-                windows of one step; with the caveat of `parameter_std`. One pull at the influence per output.
+                windows of one step; multiplied, withheld and warned of as those of `parameter_std`. One pull at the
+                influence per output.
 
         Raises:
             ShapeError, DataError: the input is not of the declared kind.
@@ -208,7 +263,10 @@ class Learner:
         """
         if return_std:
             prediction, variance = self._execution.spread(self._loop.view, self._loop.input(x))
-            return np.array(prediction), np.sqrt(np.array(variance))
+            known = self.confidence()
+            if not known.holds:
+                warnings.warn(f"predict: {known.contradiction()}", CalibrationWarning, stacklevel=2)
+            return np.array(prediction), known.overall * np.sqrt(np.array(variance))
         return np.array(self._execution.predict(self._loop.view, self._loop.input(x))[-1])
 
     def step(self, x: Any = None, y: Any = None) -> float:
@@ -236,6 +294,8 @@ class Learner:
             self._count(1)
         if self._watch.open:
             self._tell(self._watch.step(self._loop, x, y, loss))
+        if self._loop.steps % DOUBT == 0:
+            self._tell_doubts()
         return loss
 
     def _look(self) -> None:
@@ -309,20 +369,23 @@ class Learner:
                             self._tell(self._watch.run(self._loop, piece, losses))
                         if checkpoint is not None and checkpoint_every and self.steps % checkpoint_every == 0:
                             self.save(checkpoint)
+                        if self.steps % DOUBTS == 0:
+                            self._tell_doubts()
                 if finish and isinstance(self.estimator.window, WholeSequence):
                     self.finish()
         except StepError as error:
             error.history = recorder.history()
             raise
+        self._tell_doubts()
         if checkpoint is not None:
             self.save(checkpoint)
         return recorder.history()
 
     def _pieces(self, chunk: Chunk, every: int | None) -> Iterator[Chunk]:
-        """Parts of a chunk, of the size that suits the loop, which end where a checkpoint is due."""
+        """Parts of a chunk, of the size that suits the loop, which end where a checkpoint, or a look, is due."""
         start, length = 0, len(chunk.observed)
         while start < length:
-            stop = min(start + self._loop.grain, length)
+            stop = min(start + self._loop.grain, length, start + DOUBTS - self.steps % DOUBTS)
             if every is not None:
                 stop = min(stop, start + every - self.steps % every)
             while start < stop:
@@ -446,6 +509,7 @@ class Learner:
                 "noise": self._loop.noise.state(),
                 "note": self.note,
                 "watch": self._watch.state(self._loop),
+                "told": self._told,
             },
         )
 
@@ -527,6 +591,7 @@ class Learner:
         self.note = description["note"]
         if "watch" in description:
             self._watch = SilentLeaves.restored(description["watch"], self._unpacked.params)
+        self._told = list(description["told"])
 
 
 def _fingerprint(system: System, execution: Execution) -> dict[str, Any]:

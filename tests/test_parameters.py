@@ -107,6 +107,7 @@ def test_fixed_parameters_stay():
     assert learner.params["a"] != 1.1
 
 
+@pytest.mark.filterwarnings("ignore:.*claimed noise is too large")  # there is none in these data
 def test_standard_deviations_are_those_of_the_values():
     ys = PLAIN.simulate(steps=80).outputs
     stds = []

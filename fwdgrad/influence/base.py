@@ -114,6 +114,9 @@ class Influence(Protocol):
     def magnitude(self, state: Any) -> Any:
         """A scalar that is finite exactly if every number of the representation is (a sum of squares)."""
 
+    # push(self, state, leaves, layout) -> Any is optional: Σ_k G_k v_k, (n,), for an influence that is not random. With
+    # it the state follows what a filter does to θ; see `fwdgrad.step`.
+
     def dense(self, state: Any, layout: Layout) -> Leaves:
         """G in full, arrays (n, *leaf shape): for small systems and tests."""
 

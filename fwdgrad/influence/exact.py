@@ -48,6 +48,10 @@ class Exact:
         A, B = lin.jacobians()
         return ExactState({k: np.tensordot(A, g, axes=1) + B[k] for k, g in state.G.items()})
 
+    def push(self, state: ExactState, leaves: Leaves, layout: Layout) -> Any:
+        """Σ G v over the leaves: a matrix-vector product for each."""
+        return _added([np.tensordot(state.G[k], v, axes=v.ndim) for k, v in leaves.items()])
+
     def magnitude(self, state: ExactState) -> Any:
         """‖G‖²."""
         return squared_norm(state.G)
@@ -55,6 +59,13 @@ class Exact:
     def dense(self, state: ExactState, layout: Layout) -> Leaves:
         """G."""
         return state.G
+
+
+def _added(parts: list[Any]) -> Any:
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
 
 
 def _columns(G: Leaves, lin: Any, count: int) -> Leaves:

@@ -94,6 +94,12 @@ class Masked:
             made[k] = through + fresh
         return MaskedState(made)
 
+    def push(self, state: MaskedState, leaves: Leaves, layout: Layout) -> Any:
+        """Σ G v over the leaves: every entry times the v of its column, summed over each row."""
+        plan = _plan(_patterns(layout.patterns), self.order)
+        terms = [state.G[k] * np.ravel(v)[plan[k].column] for k, v in leaves.items()]
+        return _sum_at(np.concatenate(terms), np.concatenate([plan[k].row for k in leaves]), layout.size)
+
     def magnitude(self, state: MaskedState) -> Any:
         """Sum of squares."""
         return squared_norm(state.G)

@@ -7,8 +7,8 @@ parameter-shaped things are. One without `bind` is none of this's business.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -17,7 +17,7 @@ from fwdgrad.linear import Metric
 from fwdgrad.optimizers.base import Arrays, Optimizer
 from fwdgrad.structure import Patterns
 
-__all__ = ["Binding", "Evidence", "Informed", "Noise", "Setting"]
+__all__ = ["Binding", "Evidence", "Informed", "Noise", "Setting", "scale_of"]
 
 Noise = tuple[tuple[str, tuple[int, ...]], ...]
 """Random arrays that are wanted: for each its kind ("signs", "normal" or "uniform") and its shape."""
@@ -41,12 +41,14 @@ class Setting:
     """The loss."""
     single: bool = True
     """Whether updates are made after every step, and not at the end of longer windows."""
+    scales: Mapping[str, float] = field(default_factory=dict)
+    """By leaf, what a change of order one is (see `scale_of`); 1 where it is not known."""
     analyse: Callable[[], Patterns | None] = lambda: None
     """Finds the patterns of the derivatives of F and Y; None if that cannot be known."""
 
     @staticmethod
     def of(params: Arrays) -> Setting:
-        """That of parameters of which nothing else is known: one group of leaves."""
+        """That of parameters of which nothing else is known, their declared values neither: one group of leaves."""
         dtype = next((np.dtype(p.dtype) for p in params.values()), np.dtype(np.float64))
         return Setting({k: p.shape for k, p in params.items()}, dtype, tuple(params))
 
@@ -58,6 +60,12 @@ class Setting:
             "readout": tuple(k for k in self.shapes if k not in self.transition),
         }
         return {name: leaves for name, leaves in made.items() if leaves}
+
+
+def scale_of(values: Any) -> float:
+    """The root mean square of a leaf as declared, in its own unit; 1 if it is declared as 0, which has none."""
+    size = float(np.sqrt(np.mean(np.square(np.asarray(values, float))))) if np.size(values) else 0.0
+    return size if 0 < size < np.inf else 1.0
 
 
 class Evidence(NamedTuple):

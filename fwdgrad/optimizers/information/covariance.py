@@ -10,9 +10,10 @@ import numpy as np
 
 from fwdgrad.errors import DeclarationError
 from fwdgrad.optimizers.base import Arrays, check_grads, check_params, decay, declaration_error, describe, positive
-from fwdgrad.optimizers.information.filter import leaf_pairs, prior_of
+from fwdgrad.optimizers.information.filter import RELATIVE, leaf_pairs, prior_of
 from fwdgrad.optimizers.information.fisher import observed
 from fwdgrad.optimizers.information.matrix import check_held, check_size, unless_far
+from fwdgrad.optimizers.information.watch import Watch
 from fwdgrad.optimizers.informed import Evidence, Noise, Setting
 from fwdgrad.program import operations as ops
 
@@ -29,11 +30,13 @@ class ParameterFilterState(NamedTuple):
         t: number of updates made, a float64 scalar.
         root: upper triangular C with CᵀC = P, the covariance of all learned leaves in order, shape (p, p).
         noise: variances R of the observation noise, shape (m,).
+        watch: what its innovations say of it, a `Watched`.
     """
 
     t: Any
     root: Any
     noise: Any
+    watch: Any
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,8 @@ class ParameterFilter:
     With a random influence Ĵ is noisy, and P too small; see `InformationFilter`.
 
     Args:
-        initial_covariance: diagonal of P at the start: a number > 0, or a dict with one for every learned leaf.
+        initial_covariance: diagonal of P at the start: a number > 0, or a dict with one for every learned leaf; or
+            "relative", s² with s as for the prior of an `InformationFilter`.
         process_noise: diagonal of Q: a number ≥ 0, or a dict with one for every learned leaf.
         observation_noise: R, the variance of each component of y: a number > 0, one for each prediction, or "adaptive".
         initial_noise: for "adaptive", R at the start; > 0. What is learned while R is too large weighs too little for
@@ -83,12 +87,14 @@ class ParameterFilter:
         >>> system = fg.System(lambda h, x, theta: h, Y, np.zeros(1), {"level": np.zeros(1)})
         >>> follow = fg.ParameterFilter(process_noise=0.5, observation_noise=1.0)
         >>> learner = fg.Learner(system, fg.RTRL(), follow)
-        >>> history = learner.run(None, np.ones((50, 1)))
+        >>> rng = np.random.default_rng(0)
+        >>> level = np.cumsum(0.5**0.5 * rng.normal(size=(50, 1)), axis=0)
+        >>> history = learner.run(None, level + rng.normal(size=(50, 1)))
         >>> learner.parameter_std()["level"] ** 2  # the solution of P = (P + Q) R / (P + Q + R)
         array([0.5])
     """
 
-    initial_covariance: Any = 1.0
+    initial_covariance: Any = RELATIVE
     process_noise: Any = 0.0
     observation_noise: Any = 1.0
     initial_noise: float = 1.0
@@ -98,7 +104,8 @@ class ParameterFilter:
         """Check the fields."""
         who = "ParameterFilter"
         set_ = object.__setattr__
-        set_(self, "initial_covariance", _numbers(f"{who}(initial_covariance)", self.initial_covariance, False))
+        if self.initial_covariance != RELATIVE:
+            set_(self, "initial_covariance", _numbers(f"{who}(initial_covariance)", self.initial_covariance, False))
         set_(self, "process_noise", _numbers(f"{who}(process_noise)", self.process_noise, True))
         set_(self, "observation_noise", _variances(f"{who}(observation_noise)", self.observation_noise))
         set_(self, "initial_noise", positive(f"{who}(initial_noise)", self.initial_noise, "give a variance"))
@@ -129,6 +136,7 @@ class BoundParameterFilter:
     """A `ParameterFilter` for certain leaves; see `fwdgrad.optimizers.informed.Informed`."""
 
     noise: Noise = ()
+    quadratic = False
     advice = (
         "\nOr what is known before this sample is too far from what it says: √(Ĵ P Ĵᵀ/R) > 1e-3/eps. Then give\n"
         "a smaller initial_covariance or process_noise, or a larger observation_noise."
@@ -148,7 +156,7 @@ class BoundParameterFilter:
         self._outputs = math.prod(np.shape(like))
         self._sizes = {k: math.prod(s) for k, s in setting.shapes.items()}
         check_size("ParameterFilter", sum(self._sizes.values()) ** 2)
-        start = prior_of("ParameterFilter(initial_covariance)", declared.initial_covariance, setting)
+        start = prior_of("ParameterFilter(initial_covariance)", declared.initial_covariance, setting, 2)
         walk = prior_of("ParameterFilter(process_noise)", declared.process_noise, setting)
         noise: Any = declared.initial_noise if declared.observation_noise == "adaptive" else declared.observation_noise
         if isinstance(noise, tuple) and len(noise) != self._outputs:
@@ -169,12 +177,15 @@ class BoundParameterFilter:
             np.concatenate([np.full(n, v[k]) for k, n in self._sizes.items()]).astype(setting.dtype)
             for v in (start, walk)
         )
+        self._watch = Watch(self._outputs, len(self._start))
         self._noise = np.broadcast_to(np.asarray(noise, setting.dtype), (self._outputs,))
 
     def init(self, params: Arrays) -> ParameterFilterState:
         """P and R at the start."""
         check_params("ParameterFilter", params)
-        return ParameterFilterState(np.zeros(()), np.diag(np.sqrt(self._start)), self._noise.copy())
+        root = np.diag(np.sqrt(self._start))
+        watched = self._watch.init(params, {"P": self._start})
+        return ParameterFilterState(np.zeros(()), root, self._noise.copy(), watched)
 
     def cotangents(self, prediction: Any, target: Any) -> Any:
         """All of Ĵ."""
@@ -192,12 +203,12 @@ class BoundParameterFilter:
         seen = observed(evidence.prediction, evidence.target).astype(rows.dtype)
         rows = rows * np.expand_dims(seen, 1)  # components that were not observed tell nothing
         residual = np.reshape(np.where(np.isnan(evidence.target), 0.0, evidence.target - evidence.prediction), (m,))
-        root = self._predicted(state.root)
+        before = self._predicted(state.root)
         # [√R 0; C Ĵᵀ C] → [X^{T/2} X^{-1/2} Ĵ P; 0 C'], with X = Ĵ P Ĵᵀ + R
-        through = np.dot(root, np.transpose(rows))
-        noise = np.concatenate([np.diag(np.sqrt(state.noise)), np.zeros((m, p), root.dtype)], axis=1)
-        array = np.concatenate([noise, np.zeros((p, m + p), root.dtype)], axis=0)
-        made = ops.cholesky_update(array, np.concatenate([through, root], axis=1))
+        through = np.dot(before, np.transpose(rows))
+        noise = np.concatenate([np.diag(np.sqrt(state.noise)), np.zeros((m, p), before.dtype)], axis=1)
+        array = np.concatenate([noise, np.zeros((p, m + p), before.dtype)], axis=0)
+        made = ops.cholesky_update(array, np.concatenate([through, before], axis=1))
         white = ops.solve_triangular(made[:m, :m], np.expand_dims(residual, 1), transposed=True)
         step = np.reshape(np.dot(np.transpose(white), made[:m, m:]), (p,))
         root = unless_far(made[m:, m:], through / np.sqrt(state.noise), LOSS)
@@ -206,7 +217,13 @@ class BoundParameterFilter:
         for k, n in self._sizes.items():
             updates[k] = np.reshape(step[place : place + n], params[k].shape)
             place += n
-        return updates, ParameterFilterState(state.t + 1.0, root, after)
+        z = np.reshape(white, (m,))
+        watched = self._watch.update(state.watch, z, seen)
+        if watched.learned is not None:
+            values = {k: v + updates[k] for k, v in params.items()}
+            variances = {"P": _diagonal(before)}, {"P": _diagonal(root)}
+            watched = watched._replace(learned=self._watch.judge(watched.learned, z, seen, values, *variances, 1.0))
+        return updates, ParameterFilterState(state.t + 1.0, root, after, watched)
 
     def unobserved(self, state: ParameterFilterState) -> ParameterFilterState:
         """P ← P + Q: parameters wander whether they are seen or not."""
@@ -236,11 +253,24 @@ class BoundParameterFilter:
 
     def variances(self, state: ParameterFilterState) -> Arrays:
         """The diagonal of P."""
-        flat, made, place = np.sum(np.asarray(state.root) ** 2, axis=0), {}, 0
+        return self._by_leaf(_diagonal(np.asarray(state.root)))
+
+    def unlearned(self, state: ParameterFilterState) -> Arrays:
+        """What the variances were at the start."""
+        return self._by_leaf(self._start)
+
+    def _by_leaf(self, flat: np.ndarray) -> Arrays:
+        """Numbers of all parameters, by leaf."""
+        made, place = {}, 0
         for k, n in self._sizes.items():
             made[k] = flat[place : place + n].reshape(self._setting.shapes[k])
             place += n
         return made
+
+
+def _diagonal(root: Any) -> Any:
+    """That of CᵀC."""
+    return np.sum(root * root, axis=0)
 
 
 class _Covariance:

@@ -21,13 +21,14 @@ from fwdgrad.optimizers.base import (
 )
 from fwdgrad.optimizers.information.blocks import Block, Full
 from fwdgrad.optimizers.information.diagonal import Diagonal
-from fwdgrad.optimizers.information.fisher import checked_fisher, fisher_of, observed
+from fwdgrad.optimizers.information.fisher import checked_fisher, fisher_of, normalized_of, observed
 from fwdgrad.optimizers.information.low_rank import LowRank
-from fwdgrad.optimizers.information.matrix import Discount, Form, FormMetric, Matrix, check_held
+from fwdgrad.optimizers.information.matrix import Discount, Form, FormMetric, Matrix, check_held, variances_of
 from fwdgrad.optimizers.information.quasi_diagonal import QuasiDiagonal
+from fwdgrad.optimizers.information.watch import Watch
 from fwdgrad.optimizers.informed import Evidence, Setting
 
-__all__ = ["BoundInformationFilter", "InformationFilter", "InformationState"]
+__all__ = ["RELATIVE", "BoundInformationFilter", "InformationFilter", "InformationState", "prior_of"]
 
 MATRICES: dict[str, type] = {
     "full": Full,
@@ -36,6 +37,9 @@ MATRICES: dict[str, type] = {
     "quasi-diagonal": QuasiDiagonal,
     "low-rank": LowRank,
 }
+
+RELATIVE = "relative"
+"""A prior in units of the parameters as declared."""
 
 ROUNDING = 1e-12
 """What γ may be above 1, and is 1 then."""
@@ -51,11 +55,13 @@ class InformationState(NamedTuple):
         t: number of updates made, a float64 scalar.
         weight: what inflation has left of the prior, a float64 scalar.
         matrix: S = weight·Λ + J, in the form of the matrix.
+        watch: what its innovations say of it, a `Watched`; None if the loss has no normalised residuals.
     """
 
     t: Any
     weight: Any
     matrix: Any
+    watch: Any = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,9 @@ class InformationFilter:
     whose reductions then measure rows in the norm of (J + Λ)⁻¹. With the full joint matrix, γ = 0, a Gaussian loss,
     exact influence and predictions that are linear in θ, this is recursive least squares, exactly.
 
+    With an influence that is not random, and windows of one step, the state follows the parameters: h ← h + G Δθ, which
+    makes this the extended Kalman filter of (h, θ). What it claims is watched: see `Learner.confidence`.
+
     **With a random influence**, g is unbiased but M is quadratic in it: E M = M(E g) + cov(g), so J is too large, steps
     are too short, and reported standard deviations too small for what is known (they are too small already if the
     model's noise is not that of the data). With exact influence this does not arise.
@@ -84,9 +93,11 @@ class InformationFilter:
             last two need one pull at the influence per output, and windows of one step.
         decay: γ, a number in [0, 1) or a schedule t ↦ γ_t in [0, 1], such as `schedules.inverse_power(1.0)`, 1/√t. A
             schedule is tried at a few t; at others a step with a γ_t outside is refused (above 1 by 1e-12 it is 1).
-        prior: Λ, the prior precision: a number > 0, or a dict or list with one for every learned leaf. With the full
-            and the block matrix a step is refused if a row u of g or of √I Ĵ says too much at once: √(u (J + Λ)⁻¹ uᵀ) >
-            1e-2/eps, 4.5e13 in double precision and 8.4e4 in single, beyond which θ would be lost to rounding.
+        prior: Λ, the prior precision: a number > 0, or a dict or list with one for every leaf; or "relative", 1/s² with
+            s the root mean square of the leaf as declared (1 if that is 0; 1 in the coordinate of a bounded parameter),
+            so that a parameter may change by as much as it is, in any unit. With the full and the block matrix a step
+            is refused if a row u of g or of √I Ĵ says too much at once: √(u (J + Λ)⁻¹ uᵀ) > 1e-2/eps, 4.5e13 in
+            double precision and 8.4e4 in single, beyond which θ would be lost to rounding.
         inflation: α ≥ 0: before each sample the whole covariance (J + Λ)⁻¹ is multiplied by 1 + α. Decay forgets data
             only, inflation the prior as well (down to 1e-12 of it), so that steps grow where nothing is seen.
 
@@ -107,15 +118,15 @@ class InformationFilter:
         ...     return theta["mean"] + 0.0 * h
         >>> system = fg.System(lambda h, x, theta: h, Y, np.zeros(1), {"mean": np.zeros(1)})
         >>> learner = fg.Learner(system, fg.RTRL(), fg.InformationFilter("full", "exact"))
-        >>> history = learner.run(None, np.array([[4.0], [5.0], [7.0]]))
+        >>> history = learner.run(None, np.array([[1.0], [2.0], [1.0]]))
         >>> learner.params["mean"], learner.parameter_std()["mean"]
-        (array([4.]), array([0.5]))
+        (array([1.]), array([0.5]))
     """
 
     matrix: Any = "diagonal"
     fisher: Any = "outer"
     decay: Any = 0.0
-    prior: Any = 1.0
+    prior: Any = "relative"
     inflation: float = 0.0
 
     def __post_init__(self) -> None:
@@ -147,12 +158,18 @@ class BoundInformationFilter:
     def __init__(self, declared: InformationFilter, setting: Setting) -> None:
         self.declared, self._setting = declared, setting
         self._fisher = fisher_of("InformationFilter", declared.fisher, setting)
-        prior = prior_of("InformationFilter", declared.prior, setting)
+        prior = self._prior = prior_of("InformationFilter", declared.prior, setting, -2)
         for value in prior.values():
             check_held("InformationFilter(prior)", value, setting.dtype)
         size = int(np.prod(np.shape(setting.prediction), dtype=int)) if self._fisher else 1
         self.form: Form = _matrix(declared.matrix).bind(setting, prior, size)
         self.noise = self.form.noise
+        self.quadratic = self._fisher is None
+        self._normalized = normalized_of(self._fisher, declared.fisher, setting)
+        self._watch = Watch(
+            int(np.prod(np.shape(setting.prediction), dtype=int)),
+            sum(int(np.prod(shape, dtype=int)) for shape in setting.shapes.values()),
+        )
         self.advice = ""
         if callable(declared.fisher):
             self.advice += "\nOr the Fisher matrix is not positive definite at this prediction."
@@ -169,7 +186,9 @@ class BoundInformationFilter:
     def init(self, params: Arrays) -> InformationState:
         """S = Λ."""
         check_params("InformationFilter", params)
-        return InformationState(np.zeros(()), np.ones(()), self.form.init())
+        matrix = self.form.init()
+        watched = None if self._normalized is None else self._watch.init(params, self.form.variances(matrix))
+        return InformationState(np.zeros(()), np.ones(()), matrix, watched)
 
     def cotangents(self, prediction: Any, target: Any) -> Any:
         """Rows L with LᵀL = I, so that the derivatives of L ŷ make up M."""
@@ -192,7 +211,26 @@ class BoundInformationFilter:
         discount, weight = self._discount(t, state.weight)
         matrix = self.form.update(state.matrix, discount, rows, evidence.noise if evidence is not None else ())
         updates = {k: -q for k, q in self.form.solve(matrix, g).items()}
-        return updates, InformationState(t, weight, matrix)
+        watched = state.watch
+        if watched is not None and evidence is not None and evidence.prediction is not None:
+            values = {k: v + updates[k] for k, v in params.items()}
+            watched = self._watched(state, matrix, rows, evidence, values, 1.0 if discount is None else discount[0])
+        return updates, InformationState(t, weight, matrix, watched)
+
+    def _watched(
+        self, state: InformationState, matrix: Any, rows: Arrays, evidence: Evidence, values: Arrays, keep: Any
+    ) -> Any:
+        """What the innovation of this sample adds: z = L (y − ŷ), by what (J + Λ)⁻¹ adds to its variance."""
+        z, seen = self._normalized(evidence.prediction, evidence.target)
+        known = variances_of(FormMetric(self.form, state.matrix), rows) / keep
+        if self._fisher is None:  # g = Ĵᵀ Lᵀ z: all that is known of v is that along z
+            known = known / np.maximum(np.vdot(z, z), np.finfo(z.dtype).tiny)
+        z = z / np.sqrt(1.0 + known)
+        watched = self._watch.update(state.watch, z, seen)
+        if watched.learned is None:
+            return watched
+        before, after = self.form.variances(state.matrix), self.form.variances(matrix)
+        return watched._replace(learned=self._watch.judge(watched.learned, z, seen, values, before, after, keep))
 
     def _discount(self, t: Any, weight: Any) -> tuple[Discount, Any]:
         """κ and φ of S ← κ S + φ Λ, and the prior's new weight.
@@ -218,12 +256,16 @@ class BoundInformationFilter:
         return FormMetric(self.form, state.matrix)
 
     def magnitude(self, state: InformationState) -> Any:
-        """That of the matrix."""
+        """That of the matrix; what is watched is finite wherever the loss is."""
         return self.form.magnitude(state.matrix)
 
     def variances(self, state: InformationState) -> Arrays:
         """The diagonal of S⁻¹."""
         return self.form.variances(state.matrix)
+
+    def unlearned(self, state: InformationState) -> Arrays:
+        """What the variances would be if the data had said nothing."""
+        return {k: np.full(s, 1.0 / (float(state.weight) * self._prior[k])) for k, s in self._setting.shapes.items()}
 
 
 def _matrix(matrix: Any) -> Matrix:
@@ -270,8 +312,10 @@ def _within(gamma: Any) -> Any:
 
 
 def _checked_prior(who: str, prior: Any) -> Any:
-    """Λ as a float, or as pairs (leaf, float)."""
-    mend = "give e.g. 1.0, or a dict with a number for every learned leaf"
+    """Λ as a float, as pairs (leaf, float), or "relative"."""
+    mend = 'give e.g. 1.0, a dict with a number for every learned leaf, or "relative"'
+    if isinstance(prior, str) and prior == RELATIVE:
+        return prior
     pairs = leaf_pairs(prior)
     if pairs is not None:
         return tuple((k, positive(f"{who}(prior[{k!r}])", v, mend)) for k, v in pairs)
@@ -288,13 +332,15 @@ def leaf_pairs(value: Any) -> list[tuple[Any, Any]] | None:
     return [(k, v) for k, v in value] if pairs else list(enumerate(value))
 
 
-def prior_of(who: str, prior: Any, setting: Setting) -> dict[str, float]:
-    """One number per leaf.
+def prior_of(who: str, prior: Any, setting: Setting, power: int = 0) -> dict[str, float]:
+    """One number per leaf; if it is "relative", a power of the leaf's scale.
 
     Raises:
         UnknownNameError: there is no such leaf.
         DeclarationError: one is missing.
     """
+    if prior == RELATIVE:
+        return {k: float(setting.scales.get(k, 1.0)) ** power for k in setting.shapes}
     if not isinstance(prior, tuple):
         return dict.fromkeys(setting.shapes, prior)
     given = dict(prior)

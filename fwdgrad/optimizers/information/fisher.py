@@ -12,7 +12,7 @@ from fwdgrad.optimizers.base import declaration_error, describe
 from fwdgrad.optimizers.informed import Setting
 from fwdgrad.program import scan
 
-__all__ = ["checked_fisher", "fisher_of", "observed", "root"]
+__all__ = ["checked_fisher", "fisher_of", "normalized_of", "observed", "root"]
 
 
 def checked_fisher(who: str, fisher: Any) -> Any:
@@ -136,6 +136,24 @@ def root(matrix: Any) -> Any:
         return (left - np.expand_dims(line, 1) * line,), (line,)
 
     return scan(turn, (matrix,), (np.eye(size, dtype=matrix.dtype),))[1][0]
+
+
+def normalized_of(rows: Any, fisher: Any, setting: Setting) -> Any:
+    """A function of (ŷ, y) that gives L (y − ŷ), (m,), and what was observed of it; None if the loss does not say.
+
+    With an own Fisher matrix L is its root, else that of the loss (`normalized`).
+    """
+    loss = setting.loss
+    if not (setting.single and hasattr(loss, "normalized")) or observed(setting.prediction, setting.target) is None:
+        return None
+
+    def normalized(prediction: Any, y: Any) -> tuple[Any, Any]:
+        seen = observed(prediction, y)
+        if not callable(fisher):
+            return np.reshape(loss.normalized(prediction, y), (-1,)), seen
+        return np.dot(rows(prediction), np.reshape(np.where(np.isnan(y), 0.0, y - prediction), (-1,))), seen
+
+    return normalized
 
 
 def observed(prediction: Any, target: Any) -> Any:

@@ -28,6 +28,7 @@ __all__ = [
     "one_by_one",
     "scaled",
     "unless_far",
+    "variances_of",
 ]
 
 MOST = 2**28
@@ -147,6 +148,18 @@ def unless_far(factor: Any, known: Any, loss: float) -> Any:
     most = loss / float(np.finfo(factor.dtype).eps)
     length = np.max(np.sqrt(np.sum(known * known, axis=-2)))
     return np.where(length > most, np.nan, factor).astype(factor.dtype)
+
+
+def variances_of(metric: FormMetric, rows: Arrays) -> Any:
+    """u·S⁻¹ u for each of the vectors u in `rows`, (rank,)."""
+    names = list(rows)
+    if all(r.shape[0] == 1 for r in rows.values()):
+        return np.reshape(metric.squared_norm({k: np.reshape(r, r.shape[1:]) for k, r in rows.items()}), (1,))
+
+    def turn(_: tuple[Any, ...], row: tuple[Any, ...]) -> tuple[Any, Any]:
+        return (), (metric.squared_norm(dict(zip(names, row, strict=True))),)
+
+    return scan(turn, (), tuple(rows.values()))[1][0]
 
 
 def scaled(x: Any, scalar: Any) -> Any:

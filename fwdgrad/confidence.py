@@ -1,0 +1,251 @@
+"""What a learner's standard deviations are worth: whether the residuals bear out what the filter claims.
+
+A filter knows how large its innovations should be and that they should be white. What they are is summed up with every
+step (`fwdgrad.optimizers.information.watch`); here the sums are judged. The null hypothesis, for each sum, is that the
+normalised innovations are independent with variance 1; it is given up where chance would exceed the sum in one of 10⁵
+cases, and where what is found matters besides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy.special import chdtri
+
+from fwdgrad.optimizers.information.watch import FADING, LAGS, RECENT, SCALES, STAGES, Learned, Watched
+
+__all__ = ["Confidence", "Verdict", "confidence_of", "judged"]
+
+CHANCE = 1e-5
+"""Probability under the null hypothesis, for one output and one sum, beyond which it is given up."""
+
+TAILS = 100
+"""What makes up for tails that are heavier than those of χ², of products of neighbouring residuals: with it, chance
+makes an alarm in one of some thousands of series, at any length (simulated in tests/test_confidence.py)."""
+
+LEVEL, RECENTLY, FIT = 1.5, 2.0, 2.0
+"""Mean squares of normalised innovations up to which nothing is said: a noise known to 20 or 40 %."""
+
+LOW = 0.5
+"""Mean square below which the claimed noise is too large."""
+
+CORRELATED, SLOW = 0.02, 1.25
+"""Σρ² over the first lags, and the long-run variance over the variance, up to which residuals count as white."""
+
+FEW = 20
+"""Independent residuals, in effect, below which no factor mends a standard deviation."""
+
+UNLEARNED = 0.9
+"""Part of the prior's variance from which a parameter counts as not learned."""
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """What the innovations of m outputs say. `inflation` and `by_parameter` are factors of variances, at least 1.
+
+    Attributes:
+        level: mean square of the normalised innovations lately; 1 if the claims are right, shape (m,).
+        memory: their long-run variance over their variance; 1 if they are white, (m,).
+        findings: what contradicts the claims, a sentence each.
+        too_large: which outputs have far less noise than was claimed, (m,).
+        inflation: what variances have to be multiplied by; NaN if no number mends them.
+        by_parameter: likewise for each parameter by itself, from how what was claimed of it held; None if that is not
+            kept.
+    """
+
+    level: np.ndarray
+    memory: np.ndarray
+    findings: tuple[str, ...]
+    too_large: np.ndarray
+    inflation: float
+    by_parameter: np.ndarray | None
+
+
+def judged(watched: Watched, quadratic: bool = False) -> Verdict:
+    """The verdict on what was watched.
+
+    Sums with fading weights are taken for χ² of as many degrees of freedom as the weights leave: 7/16 of the n samples
+    (c = 4), 2·64 − 1 for the recent ones, n/T for means over T samples, 1/Σw² for the samples of a parameter.
+
+    Args:
+        watched: the sums.
+        quadratic: whether the filter's matrix was made of squared residuals ("outer"), so that its variances are as
+            much too small again as these are too large.
+    """
+    n = np.maximum(np.asarray(watched.count, float), 1e-9)
+    chance = CHANCE / len(n)
+    enough = np.maximum(np.minimum(n, n * (2 * FADING - 1) / FADING**2 + 2.0), 1e-9)
+    level, recent = np.asarray(watched.level), np.asarray(watched.recent)
+    loud = (level > LEVEL) & (level > _most(enough, chance))
+    lately = (recent > RECENTLY) & (recent > _most(np.minimum(n, 2 * RECENT - 1), chance))
+    too_large = (level < LOW) & (level < chdtri(enough, 1.0 - chance) / enough)
+    spread = np.where(watched.spread > 0, watched.spread, 1.0)
+    squares = np.sum((watched.lags / spread) ** 2, axis=0)
+    related = (squares > CORRELATED) & (squares * (enough - LAGS) > chdtri(LAGS, chance / TAILS))
+    freedom = np.maximum(enough / np.array(SCALES, float)[:, None], 1e-9)
+    power = watched.power / spread
+    slow = (power > SLOW) & (freedom >= 1.0) & (power > _most(freedom, chance / TAILS))
+    seen = np.where(slow | (related & (freedom >= 1.0)), power, 1.0)
+    memory = np.maximum(np.max(seen, axis=0), 1.0)
+    size = np.maximum(np.where(loud, level, 1.0), np.where(lately, recent, 1.0))
+    inflation = float(np.max(size ** (2 if quadratic else 1) * memory))
+    if np.any((memory > 1.0) & (enough / memory < FEW)):
+        inflation = np.nan
+    by_parameter = None if watched.learned is None else _by_parameter(watched.learned, quadratic)
+    findings = _findings(level, recent, memory, loud, lately, related | slow.any(axis=0), by_parameter)
+    return Verdict(level, memory, findings, too_large, inflation, by_parameter)
+
+
+def _by_parameter(learned: Learned, quadratic: bool) -> np.ndarray:
+    """What the variance of each parameter has to be multiplied by: 1 where what was claimed of it held."""
+    chance = CHANCE / len(learned.weight)
+    poor = (learned.fit > FIT) & (learned.fit > _most(1.0 / learned.weight, chance))
+    times = np.clip(learned.stages - 1.0, 1e-9, 2 * STAGES - 1)
+    astray = (learned.moved > FIT) & (learned.stages > 1) & (learned.moved > _most(times, chance))
+    size = np.where(poor, learned.fit, 1.0) ** (2 if quadratic else 1)
+    return np.maximum(size, np.where(astray, learned.moved, 1.0))
+
+
+def _most(freedom: Any, chance: float) -> Any:
+    """What a mean of so many squares exceeds by chance with the given probability."""
+    return chdtri(freedom, chance) / freedom
+
+
+def _findings(
+    level: Any, recent: Any, memory: Any, loud: Any, lately: Any, coloured: Any, by_parameter: np.ndarray | None
+) -> tuple[str, ...]:
+    """One sentence for each kind of contradiction, about the output where it is worst."""
+    made = []
+
+    def worst(which: Any, of: Any) -> tuple[str, float]:
+        k = int(np.argmax(np.where(which, of, -np.inf)))
+        return ("" if len(level) == 1 else f" of output {k}"), float(of[k])
+
+    if loud.any():
+        where, value = worst(loud, level)
+        made.append(f"squared residuals{where} are {value:.3g} times what the filter expects")
+    elif lately.any():
+        where, value = worst(lately, recent)
+        made.append(f"the last squared residuals{where} are {value:.3g} times what the filter expects")
+    if coloured.any():
+        where, value = worst(coloured, memory)
+        made.append(f"residuals{where} are not white (their slow part is {value:.3g} times that of white noise)")
+    if by_parameter is not None and np.any(by_parameter > 1):
+        made.append("some parameters left what had been claimed, or were learned from samples that did not fit")
+    return tuple(made)
+
+
+@dataclass(frozen=True, eq=False)
+class Confidence:
+    """What is known of how well a learner knows its parameters; what `Learner.confidence` returns.
+
+    Attributes:
+        verdict: what the filter's innovations say; None if the optimizer is no filter, or its loss, or a longer window,
+            has no normalised residuals. Then nothing was checked.
+        unlearned: by leaf, where the standard deviation is still the prior's: nothing was learned.
+        at_bound: by leaf, where a bounded parameter is at its bound, and a Gaussian deviation would mean nothing.
+        factor: by leaf, what the filter's deviations are multiplied by, at least 1; NaN where they are withheld.
+    """
+
+    verdict: Verdict | None
+    unlearned: Mapping[str, np.ndarray] = field(default_factory=dict)
+    at_bound: Mapping[str, np.ndarray] = field(default_factory=dict)
+    factor: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing contradicts the filter's claims, as far as that was checked."""
+        return self.verdict is None or not self.verdict.findings
+
+    @property
+    def overall(self) -> float:
+        """The largest of all factors, for deviations of predictions; NaN if they are withheld."""
+        if self.verdict is None:
+            return 1.0
+        parts = [1.0] if self.verdict.by_parameter is None else self.verdict.by_parameter
+        return float(np.sqrt(np.maximum(np.max(parts), self.verdict.inflation)))
+
+    def contradiction(self) -> str:
+        """What a warning says of it; nothing if the claims hold."""
+        if self.holds or self.verdict is None:
+            return ""
+        what = "withheld (NaN)" if np.isnan(self.overall) else f"multiplied by up to {self.overall:.3g}"
+        return (
+            f"the filter's claims do not hold: {'; '.join(self.verdict.findings)}.\n"
+            f"Parameters may be far off. Standard deviations are {what}.\n"
+            "Usual causes: a state that runs free of the data (System(injection=…)), more noise than was claimed\n"
+            "(SquaredError(scale=…)), a prior that lets the first steps go too far, or something the model lacks."
+        )
+
+    def bounds(self) -> str:
+        """What a warning says of parameters at their bounds; nothing if there are none."""
+        names = [k for k, where in self.at_bound.items() if np.any(where)]
+        if not names:
+            return ""
+        return (
+            f"at its bound: {', '.join(names)}. The data, or the first steps, drive it out; it has no deviation.\n"
+            "Try other bounds, a smaller rate or a larger prior, or start elsewhere."
+        )
+
+    def __str__(self) -> str:
+        lines = []
+        if self.verdict is None:
+            lines.append("Not watched: no filter, or a loss without normalised residuals.")
+        elif self.holds:
+            lines.append(
+                f"Residuals bear out the claims: mean square {np.max(self.verdict.level):.3g} of the expected."
+            )
+        else:
+            lines.append(self.contradiction())
+        if self.verdict is not None and self.verdict.too_large.any():
+            lines.append(self.too_large())
+        names = [k for k, where in self.unlearned.items() if np.any(where)]
+        if names:
+            lines.append(f"Not learned, the deviation is the prior's: {', '.join(names)}.")
+        if self.bounds():
+            lines.append(self.bounds())
+        return "\n".join(lines)
+
+    def too_large(self) -> str:
+        """What a warning says of noise that is far smaller than was claimed; nothing if there is none."""
+        if self.verdict is None or not self.verdict.too_large.any():
+            return ""
+        least = float(np.min(self.verdict.level))
+        return (
+            f"the claimed noise is too large: squared residuals are {least:.3g} of what the filter expects.\n"
+            f"Standard deviations are too large, and learning is too slow. Scale the noise by about {least**0.5:.1g}."
+        )
+
+
+def confidence_of(system: Any, informed: Any, params: Mapping[str, Any], state: Any) -> Confidence:
+    """What is known of learned parameters.
+
+    Args:
+        system: the declared system.
+        informed: the bound optimizer, or None.
+        params: the coordinates that are learned, and those that are not.
+        state: the optimizer's.
+    """
+    at_bound = {
+        k: system.coordinate[k].at_bound(np.asarray(params[k]), np.asarray(system.coordinates[k]))
+        for k in system.trainable
+        if system.coordinate[k].bounded
+    }
+    if not hasattr(informed, "unlearned"):
+        return Confidence(None, at_bound=at_bound)
+    variances, prior = informed.variances(state), informed.unlearned(state)
+    unlearned = {k: np.asarray(v >= UNLEARNED * prior[k]) for k, v in variances.items()}
+    factor = {k: np.ones(np.shape(v)) for k, v in variances.items()}
+    if state.watch is None:
+        return Confidence(None, unlearned, at_bound, factor)
+    verdict, place = judged(state.watch, informed.quadratic), 0
+    for k, ones in factor.items():
+        own = ones
+        if verdict.by_parameter is not None:
+            own = verdict.by_parameter[place : place + ones.size].reshape(ones.shape)
+        factor[k] = np.sqrt(np.maximum(own, verdict.inflation))
+        place += ones.size
+    return Confidence(verdict, unlearned, at_bound, factor)
