@@ -29,8 +29,8 @@ makes an alarm in one of some thousands of series, at any length (simulated in t
 LEVEL, RECENTLY, FIT = 1.5, 2.0, 2.0
 """Mean squares of normalised innovations up to which nothing is said: a noise known to 20 or 40 %."""
 
-LOW = 0.5
-"""Mean square below which the claimed noise is too large."""
+LOW = 0.1
+"""Mean square below which the claimed noise is far too large: deviations are three times what they might be."""
 
 CORRELATED, SLOW = 0.02, 1.25
 """Σρ² over the first lags, and the long-run variance over the variance, up to which residuals count as white."""

@@ -222,7 +222,7 @@ class Learner:
 
         Example:
             >>> import numpy as np, fwdgrad as fg
-            >>> F = lambda h, x, p: 0.5 * h + p["used"] * x + 0.0 * p["spare"]
+            >>> F = lambda h, x, p: 0.5 * h + p["used"] * x + 1e-9 * p["spare"]
             >>> system = fg.System(F, None, np.zeros(1), {"used": 1.0, "spare": 1.0}, np.zeros(1))
             >>> learner = fg.Learner(system, fg.RTRL(), fg.InformationFilter("full", "exact"))
             >>> rng = np.random.default_rng(0)

@@ -65,7 +65,7 @@ def test_what_is_larger_or_not_white_is_one(kind):
 
 
 def test_noise_that_was_claimed_too_large_is_told_apart():
-    small, right = np.random.default_rng(2).normal(size=(2, 300, 40)) * np.array([0.3, 1.0])[:, None, None]
+    small, right = np.random.default_rng(2).normal(size=(2, 300, 40)) * np.array([0.2, 1.0])[:, None, None]
     assert all(judged(one).too_large[0] and not judged(one).findings for one in watched(small))
     assert not any(judged(one).too_large[0] for one in watched(right))
 
@@ -411,7 +411,7 @@ def test_the_relative_prior_is_one_where_nothing_else_is_known():
 )
 def test_a_parameter_whose_deviation_is_the_priors_is_not_learned(filter_):
     system = fg.System(
-        lambda h, x, p: 0.5 * h + p["used"] * x + 0.0 * p["spare"],
+        lambda h, x, p: 0.5 * h + p["used"] * x + 1e-9 * p["spare"],
         None,
         np.zeros(1),
         {"used": 1.0, "spare": 1.0},
@@ -468,7 +468,7 @@ def test_without_a_longest_step_it_does(monkeypatch):
 def test_a_parameter_at_its_bound_is_named_and_has_no_deviation(optimizer):
     """An output of 3 and a gain that may be 1 at most."""
     system = fg.System(
-        lambda h, x, p: 0.0 * h + p["gain"] * x + 0.0 * p["free"],
+        lambda h, x, p: 0.0 * h + p["gain"] * x + 1e-9 * p["free"],
         None,
         np.zeros(1),
         {"gain": fg.bounded(0.5, 0, 1), "free": fg.bounded(0.5, 0, 1)},

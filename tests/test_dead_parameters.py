@@ -17,6 +17,8 @@ from fwdgrad import systems
 from fwdgrad.errors import DeadParameterWarning
 from fwdgrad.tracing import traced
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*claimed noise is too large")  # most data here have none
+
 # ---------------------------------------------------------------- no path to the loss
 
 
