@@ -591,7 +591,7 @@ class Learner:
         self.note = description["note"]
         if "watch" in description:
             self._watch = SilentLeaves.restored(description["watch"], self._unpacked.params)
-        self._told = list(description["told"])
+        self._told = list(description.get("told", []))
 
 
 def _fingerprint(system: System, execution: Execution) -> dict[str, Any]:
