@@ -90,7 +90,7 @@ def root(residual: Residual, start: Any) -> Any:
     if isbox(value):
         return _by_autograd(residual, start, _levels(value))
     found = _by_differences(residual, start)
-    if np.isfinite(found).all():
+    if np.isfinite(found).all() or not np.isfinite(start).all():  # nothing arrives from nowhere
         return found
     try:
         return trace(lambda z: [root(residual, z)], [Abstract.of(start)], name="root")(start)[0]
