@@ -10,7 +10,7 @@ over many runs about 95 % of its 95 % intervals hold the truth.
     python oscillator.py --runs 20 --out oscillator.png
 
 Where the memory of the system is long beside the first steps of the filter (little damping, little noise, a wide
-prior), parameters overshoot: the state was made with the parameters of the past. A larger prior precision helps.
+prior), parameters overshoot: derivatives are those at the parameters of the past. A larger prior precision helps.
 """
 
 import argparse
