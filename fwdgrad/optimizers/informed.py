@@ -45,6 +45,10 @@ class Setting:
     """By leaf, what a change of order one is (see `scale_of`); 1 where it is not known."""
     analyse: Callable[[], Patterns | None] = lambda: None
     """Finds the patterns of the derivatives of F and Y; None if that cannot be known."""
+    size: int = 0
+    """n, the number of state variables."""
+    free: tuple[str, ...] = ()
+    """The leaves without bounds, whose coordinate is the parameter itself."""
 
     @staticmethod
     def of(params: Arrays) -> Setting:

@@ -17,7 +17,7 @@ from fwdgrad.optimizers.information.watch import Watch
 from fwdgrad.optimizers.informed import Evidence, Noise, Setting
 from fwdgrad.program import operations as ops
 
-__all__ = ["BoundParameterFilter", "ParameterFilter", "ParameterFilterState"]
+__all__ = ["BoundParameterFilter", "Covariance", "ParameterFilter", "ParameterFilterState", "alone", "by_leaf"]
 
 LOSS = 1e-3
 """eps √(Ĵ P Ĵᵀ/R), at most: what rounding may take from a standard deviation."""
@@ -121,7 +121,7 @@ class ParameterFilter:
         Raises:
             DeclarationError: always.
         """
-        raise _alone()
+        raise alone("ParameterFilter")
 
     def update(self, grads: Arrays, state: Any, params: Arrays) -> tuple[Arrays, Any]:
         """Likewise.
@@ -129,7 +129,7 @@ class ParameterFilter:
         Raises:
             DeclarationError: always.
         """
-        raise _alone()
+        raise alone("ParameterFilter")
 
 
 class BoundParameterFilter:
@@ -243,9 +243,9 @@ class BoundParameterFilter:
         fresh = residual * residual + np.sum(through * through, axis=0)
         return np.where(seen > 0, declared.memory * noise + (1.0 - declared.memory) * fresh, noise)
 
-    def metric(self, state: ParameterFilterState) -> _Covariance:
+    def metric(self, state: ParameterFilterState) -> Covariance:
         """‖w‖² = wᵀ P w."""
-        return _Covariance(self._setting, self._sizes, state.root)
+        return Covariance(self._setting, self._sizes, state.root)
 
     def magnitude(self, state: ParameterFilterState) -> Any:
         """trace P + Σ R."""
@@ -253,19 +253,20 @@ class BoundParameterFilter:
 
     def variances(self, state: ParameterFilterState) -> Arrays:
         """The diagonal of P."""
-        return self._by_leaf(_diagonal(np.asarray(state.root)))
+        return by_leaf(self._setting, self._sizes, _diagonal(np.asarray(state.root)))
 
     def unlearned(self, state: ParameterFilterState) -> Arrays:
         """What the variances were at the start."""
-        return self._by_leaf(self._start)
+        return by_leaf(self._setting, self._sizes, self._start)
 
-    def _by_leaf(self, flat: np.ndarray) -> Arrays:
-        """Numbers of all parameters, by leaf."""
-        made, place = {}, 0
-        for k, n in self._sizes.items():
-            made[k] = flat[place : place + n].reshape(self._setting.shapes[k])
-            place += n
-        return made
+
+def by_leaf(setting: Setting, sizes: dict[str, int], flat: np.ndarray) -> Arrays:
+    """Numbers of all parameters, by leaf."""
+    made, place = {}, 0
+    for k, n in sizes.items():
+        made[k] = flat[place : place + n].reshape(setting.shapes[k])
+        place += n
+    return made
 
 
 def _diagonal(root: Any) -> Any:
@@ -273,7 +274,7 @@ def _diagonal(root: Any) -> Any:
     return np.sum(root * root, axis=0)
 
 
-class _Covariance:
+class Covariance:
     """‖w‖² = ‖C w‖²."""
 
     def __init__(self, setting: Setting, sizes: dict[str, int], root: Any) -> None:
@@ -302,10 +303,11 @@ class _Covariance:
         return {k: np.zeros(s, int) for k, s in self._setting.shapes.items()}
 
 
-def _alone() -> DeclarationError:
+def alone(who: str) -> DeclarationError:
+    """A filter that was used as if it were an optimizer of gradients."""
     return DeclarationError(
-        "ParameterFilter: expected to be given to a Learner, which tells it the predictions; got parameters only.\n"
-        "Write fg.Learner(system, fg.RTRL(), fg.ParameterFilter(...)), or use InformationFilter."
+        f"{who}: expected to be given to a Learner, which tells it the predictions; got parameters only.\n"
+        f"Write fg.Learner(system, optimizer=fg.{who}(...)), or use InformationFilter."
     )
 
 
