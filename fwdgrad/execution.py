@@ -18,7 +18,7 @@ from fwdgrad.linear import EagerModel, Model, Segment, TracedModel
 from fwdgrad.notice import slow
 from fwdgrad.optimizers import Optimizer, split
 from fwdgrad.program import Abstract, Program, trace
-from fwdgrad.step import Carry, Steps
+from fwdgrad.step import Carry, steps_for
 from fwdgrad.structure.costs import length
 from fwdgrad.system import System
 from fwdgrad.trees import flatten, leaf_names, unflatten
@@ -66,9 +66,9 @@ class Execution:
         if engine not in ENGINES:
             raise DeclarationError(f"engine={engine!r}: expected one of {', '.join(ENGINES)}.{nearly(engine, ENGINES)}")
         self.engine = "numpy" if engine == "auto" else engine
-        self.system, self.estimator = system, estimator
+        self.system, self.estimator, self.optimizer = system, estimator, optimizer
         self.model: Model = EagerModel(system) if self.engine == "eager" else TracedModel(system)
-        self.steps = Steps(self.model, estimator, optimizer)
+        self.steps = steps_for(self.model, estimator, optimizer)
         self.specs = self.steps.noise
         start, noise = (
             tuple(np.zeros(spec.shape, system.dtype) for spec in self.specs if spec.when == when)

@@ -59,6 +59,7 @@ LAYERS = {
     "checkpoint": 8,
     "confidence": 8,
     "execution": 9,
+    "defaults": 9,
     # ways of going through a stream; the online loop
     "loops": 10,
     "compiling": 10,

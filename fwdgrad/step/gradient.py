@@ -15,6 +15,7 @@ from fwdgrad.influence import Coordinates, Influence, Layout, NoInfluence, Noise
 from fwdgrad.linear import Model, Segment, Window, backpropagate, replay
 from fwdgrad.optimizers import Binding, Evidence, Optimizer, Setting, filled, split
 from fwdgrad.optimizers.informed import scale_of
+from fwdgrad.parameters import Free
 from fwdgrad.program import scan
 from fwdgrad.windows import Sliding
 
@@ -88,6 +89,8 @@ class Steps:
             self.single,
             {k: 1.0 if system.coordinate[k].bounded else scale_of(system.coordinates[k]) for k in system.trainable},
             lambda: model.patterns,
+            system.size,
+            tuple(k for k in shapes if isinstance(system.coordinate[k], Free)),
         )
 
     def init(self, start: tuple[Any, ...]) -> Carry:
@@ -97,6 +100,10 @@ class Steps:
         influence = self.influence.init(self.layout, start)
         constants = tuple(np.array(c) for c in self.constants)
         return Carry(system.initial, dict(system.coordinates), influence, self.optimizer.init(trained), constants)
+
+    def restarted(self, carry: Carry, h: Any, start: tuple[Any, ...]) -> Carry:
+        """The carry at the start of a new trajectory from h: nothing has an influence yet. θ is kept."""
+        return carry._replace(h=h, influence=self.influence.init(self.layout, start))
 
     # ---- a window of one step
 
