@@ -81,6 +81,10 @@ class Loop(ABC):
         """The carry, to be read at once and not to be kept."""
         return self.carry
 
+    def foreseen(self, steps: int) -> int:
+        """How many steps are going to be made for so many samples."""
+        return steps
+
     def input(self, x: Any) -> list[Any]:
         """All that the next transition is given, for this input of the user's."""
         return [*self.reader.input(x, self.steps), *self.feed.row]
@@ -175,8 +179,7 @@ class Loop(ABC):
             given: whether it is to be taken even if the system has a learned initial state.
         """
         execution = self.execution
-        fresh = execution.unpack(execution.initial(self.noise.start()))
-        self.carry = execution.pack(execution.unpack(self.carry)._replace(h=h, influence=fresh.influence))
+        self.carry = execution.pack(execution.steps.restarted(execution.unpack(self.carry), h, self.noise.start()))
         self.feed.restart(GIVEN if given else OWN)
         self.discard()
 

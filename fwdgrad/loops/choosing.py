@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from fwdgrad.execution import Execution, Flat
 from fwdgrad.influence import NoiseSpec
 from fwdgrad.loops.base import Loop
 from fwdgrad.loops.compiled import Compiled
 from fwdgrad.loops.online import Online
+from fwdgrad.loops.refitting import Refitting
 from fwdgrad.loops.sliding import Windowed
 from fwdgrad.loops.unbounded import Unbounded
 from fwdgrad.noise import NoiseStream
+from fwdgrad.optimizers import JointFilter
 from fwdgrad.windows import Sliding
 
 __all__ = ["loop_for", "noise_for"]
@@ -32,5 +36,12 @@ def noise_for(execution: Execution) -> Sequence[NoiseSpec]:
 
 
 def loop_for(execution: Execution, noise: NoiseStream, carry: Flat) -> Loop:
-    """The loop that the estimator's window and the engine ask for."""
-    return _kind(execution)(execution, noise, carry)
+    """The loop that the estimator's window, the engine and the optimizer ask for."""
+    loop = _kind(execution)(execution, noise, carry)
+    optimizer = execution.optimizer
+    return Refitting(loop, _silent) if isinstance(optimizer, JointFilter) and optimizer.first else loop
+
+
+def _silent(execution: Execution) -> Loop:
+    """A loop for an execution without random numbers."""
+    return loop_for(execution, NoiseStream(np.random.default_rng(0), (), execution.system.dtype), execution.initial())

@@ -1,0 +1,104 @@
+"""Samples that are kept, with the beginnings of their trajectories, and going through them once more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fwdgrad.execution import Flat
+from fwdgrad.loops.base import Loop
+from fwdgrad.samples import Chunk
+from fwdgrad.system import System
+from fwdgrad.trees import flatten
+
+__all__ = ["Record", "Start", "part"]
+
+SCALE_SAMPLES = 50
+"""Targets whose spread tells the size of the outputs."""
+
+
+class Start(NamedTuple):
+    """Where a trajectory begins."""
+
+    place: int
+    """The number of its first sample."""
+    state: np.ndarray
+    """h before it."""
+    given: bool
+    """Whether that is to be taken even if the system has a learned initial state."""
+
+
+class Record:
+    """Inputs, targets, and whether there was a target, column by column; and the `Start` of each trajectory.
+
+    Memory: that of the samples.
+    """
+
+    def __init__(self, system: System) -> None:
+        self._inputs = len(flatten(system.x))
+        self._columns = [np.zeros((0, *a.shape), a.dtype) for a in (*flatten(system.x), *flatten(system.y))]
+        self._columns.append(np.zeros(0, bool))
+        self.starts: list[Start] = []
+
+    def __len__(self) -> int:
+        return len(self._columns[-1])
+
+    def begin(self, state: Any, given: bool) -> None:
+        """A trajectory begins; one without samples is forgotten."""
+        if self.starts and self.starts[-1].place == len(self):
+            self.starts.pop()
+        self.starts.append(Start(len(self), np.array(state), given))
+
+    def extend(self, chunk: Chunk) -> None:
+        """Keep some more samples."""
+        added = [*chunk.x, *chunk.y, chunk.observed]
+        self._columns = [np.concatenate([a, b]) for a, b in zip(self._columns, added, strict=True)]
+
+    def trajectories(self) -> Iterator[tuple[Start, Chunk]]:
+        """Each trajectory with its samples."""
+        ends = [*(s.place for s in self.starts[1:]), len(self)]
+        for start, end in zip(self.starts, ends, strict=True):
+            rows = [a[start.place : end] for a in self._columns]
+            yield start, Chunk(rows[: self._inputs], rows[self._inputs : -1], rows[-1])
+
+    def replayed(self, loop: Loop, carry: Flat) -> Flat | None:
+        """The carry after all of it, from a carry that nothing has been seen with; None if a step is refused."""
+        loop.carry = carry
+        for start, chunk in self.trajectories():
+            loop.restart(np.array(start.state), start.given)
+            if len(chunk.observed) and loop.run(chunk).error is not None:
+                return None
+        return loop.carry
+
+    def spread(self, outputs: int) -> np.ndarray:
+        """The standard deviation of each output's first targets, and a thousandth of the largest; shape (m,)."""
+        (targets,) = self._columns[self._inputs : -1]
+        rows = targets[self._columns[-1]].reshape(-1, outputs)[:SCALE_SAMPLES].astype(float)
+        made = np.zeros(outputs)
+        for k, column in enumerate(rows.T):
+            values = column[np.isfinite(column)]
+            if len(values):
+                made[k] = values.std() + 1e-3 * np.abs(values).max()
+        return made
+
+    # ---- checkpoints
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All of it as arrays by name."""
+        made = {f"record{k}": a for k, a in enumerate(self._columns)}
+        made["places"] = np.array([s.place for s in self.starts])
+        made["states"] = np.array([s.state for s in self.starts])
+        return made | {"given": np.array([s.given for s in self.starts])}
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """The inverse of `arrays`."""
+        self._columns = [arrays[f"record{k}"] for k in range(len(self._columns))]
+        starts = zip(arrays["places"], arrays["states"], arrays["given"], strict=True)
+        self.starts = [Start(int(place), np.array(state), bool(given)) for place, state, given in starts]
+
+
+def part(chunk: Chunk, start: int, stop: int) -> Chunk:
+    """Consecutive samples of a chunk."""
+    return Chunk([a[start:stop] for a in chunk.x], [a[start:stop] for a in chunk.y], chunk.observed[start:stop])
