@@ -31,7 +31,7 @@ from fwdgrad.history import History
 from fwdgrad.influence import reduction
 from fwdgrad.learner import Learner
 from fwdgrad.limits import refine
-from fwdgrad.optimizers import SGD, AdaGrad, Adam, InformationFilter, ParameterFilter, schedules
+from fwdgrad.optimizers import SGD, AdaGrad, Adam, InformationFilter, JointFilter, ParameterFilter, schedules
 from fwdgrad.parameters import bounded, fixed, positive, tied
 from fwdgrad.second_order import OnlineHessian
 from fwdgrad.system import Simulation, System
@@ -57,6 +57,7 @@ __all__ = [
     "History",
     "Hybrid",
     "InformationFilter",
+    "JointFilter",
     "Learner",
     "NoBackTrack",
     "OnlineEM",

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from fwdgrad import checkpoint
-from fwdgrad.analysis import analyze
 from fwdgrad.compiling import has_compiler, predicted_seconds, price
 from fwdgrad.confidence import Confidence, confidence_of
+from fwdgrad.defaults import method_for
 from fwdgrad.errors import (
     BoundWarning,
     CalibrationWarning,
@@ -21,15 +21,14 @@ from fwdgrad.errors import (
     DeadParameterWarning,
     DeclarationError,
     StepError,
-    TracingError,
 )
-from fwdgrad.estimators import UORO, Estimator, estimator_named
+from fwdgrad.estimators import Estimator
 from fwdgrad.execution import ENGINES, Execution, execution_for
 from fwdgrad.history import History, Progress, Recorder
 from fwdgrad.linear import NOT_TRACED
 from fwdgrad.loops import SilentLeaves, loop_for, noise_for, told_dead, told_silent
 from fwdgrad.noise import NoiseStream
-from fwdgrad.optimizers import SGD, Optimizer
+from fwdgrad.optimizers import JointFilter, Optimizer
 from fwdgrad.samples import Chunk
 from fwdgrad.step import Carry
 from fwdgrad.system import System
@@ -52,7 +51,8 @@ class Learner:
         system: the declared system. It is not changed.
         estimator: how gradients are estimated; "auto" takes what `fwdgrad.analyze` chooses (UORO for a system that
             cannot be traced). Names such as "uoro" or "tbptt:16" work too.
-        optimizer: how they change the parameters; `SGD(1e-2)` by default.
+        optimizer: how they change the parameters. If neither is given: `JointFilter()` for a model with at most 50
+            parameters and a squared error, whose noise is learned; else `SGD(1e-2)`. `explain` says which and why.
         seed: an integer or a `numpy.random.Generator`; every engine sees the same random numbers.
         engine: "numpy"; "numba", which compiles the step (extra `fast`); "eager", for functions that cannot be traced;
             or "auto": NumPy, and numba as soon as compiling pays or the step is compiled already, see `prepare`.
@@ -102,8 +102,7 @@ class Learner:
             )
         system.confirm()
         self.system = system
-        self.estimator = _checked_estimator(estimator, system)
-        self.optimizer = _checked_optimizer(optimizer)
+        self.estimator, self.optimizer, self._reason = method_for(system, estimator, optimizer)
         self._execution = execution_for(system, self.estimator, self.optimizer, engine)
         self.engine = self._execution.engine
         generator = seed if isinstance(seed, np.random.Generator) else np.random.default_rng(_checked_seed(seed))
@@ -122,6 +121,21 @@ class Learner:
             f"Learner of {self.system.name} after {self.steps} steps: {self.estimator.name}, {self.optimizer!r}, "
             f"engine {self.engine}"
         )
+
+    def explain(self) -> str:
+        """What this learner does, why, and what else there is to set."""
+        lines = [
+            f"{self.system.name}: {self.estimator.name}, {self.optimizer!r}",
+            f"Why: {self._reason}.",
+            f"Engine {self.engine}: {self.engine_reason}.",
+        ]
+        if isinstance(self.optimizer, JointFilter):
+            lines.append(
+                f"The first {self.optimizer.first} samples are kept and fitted again from the start as they come in.\n"
+                "To set: optimizer=fg.JointFilter(first=…, prior=…, observation_noise=…, process_noise=…), or another\n"
+                "method, such as fg.Learner(system, fg.RTRL(), fg.Adam(1e-3))."
+            )
+        return "\n".join(lines)
 
     # ---- what is known
 
@@ -246,6 +260,20 @@ class Learner:
             if message and category.__name__ not in self._told:
                 self._told.append(category.__name__)
                 warnings.warn(f"after {self.steps} steps {message}", category, stacklevel=3)
+
+    def state_std(self) -> Any:
+        """Standard deviation of each state variable, in the containers of the state: what is not known of it.
+
+        Raises:
+            DeclarationError: the optimizer is no `JointFilter`.
+        """
+        informed: Any = self._execution.steps.informed
+        if not isinstance(self.optimizer, JointFilter):
+            raise DeclarationError(
+                f"state_std: expected a JointFilter as optimizer, got {self.optimizer!r}.\n"
+                "Learn with fg.Learner(system, optimizer=fg.JointFilter())."
+            )
+        return map_leaves(_frozen, self.system.unpack(np.sqrt(informed.state_variances(self._unpacked.optimizer))))
 
     def predict(self, x: Any = None, *, return_std: bool = False) -> Any:
         """ŷ for the next sample, given its input. Changes nothing.
@@ -410,7 +438,7 @@ class Learner:
         execution = self._execution
         self._each = self._each or predicted_seconds(execution)
         self._pays_from, why = price(execution)
-        if self._pays_from and execution.work + steps * self._each < self._pays_from:
+        if self._pays_from and execution.work + self._loop.foreseen(steps) * self._each < self._pays_from:
             self.engine_reason = "these steps are soonest done without compiling"
             return
         self._compile(why)
@@ -630,32 +658,6 @@ def _frozen(value: Any) -> np.ndarray:
 def _length_hint(xs: Any, ys: Any) -> int | None:
     streams = [*(ys.values() if isinstance(ys, dict) else [ys]), *(xs.values() if isinstance(xs, dict) else [xs])]
     return next((len(s) for s in streams if hasattr(s, "__len__")), None)
-
-
-def _checked_estimator(estimator: Any, system: System) -> Estimator:
-    if estimator == "auto":
-        try:
-            return analyze(system).choice
-        except TracingError:
-            return UORO()
-    if isinstance(estimator, str):
-        return estimator_named(estimator)
-    if not isinstance(estimator, Estimator):
-        raise DeclarationError(
-            f"Learner: expected an estimator such as fg.UORO() or fg.NoBackTrack(), got {estimator!r}.\n"
-            "Call it: fg.UORO(), not fg.UORO."
-        )
-    return estimator
-
-
-def _checked_optimizer(optimizer: Any) -> Optimizer:
-    if optimizer is None:
-        return SGD(1e-2)
-    if isinstance(optimizer, type) or not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
-        raise DeclarationError(
-            f"Learner: expected an optimizer such as fg.SGD(0.01) or fg.Adam(1e-3), got {optimizer!r}."
-        )
-    return optimizer
 
 
 def _checked_seed(seed: Any) -> int:

@@ -102,7 +102,7 @@ def test_the_choice_and_why(name):
     assert structure.choice == choice, structure.reason
     for phrase in phrases:
         assert phrase in structure.reason
-    assert fg.Learner(make()).estimator == choice
+    assert fg.Learner(make(), optimizer=fg.SGD(1e-2)).estimator == choice
     shown = " ".join(str(structure).split())
     label = next(c.label for c in structure.candidates if c.make() == choice)
     assert f"auto: {label}, because {structure.reason}" in shown

@@ -1,0 +1,271 @@
+"""The filter on state and parameters: textbook filters, batch least squares, and that it finds parameters from far."""
+
+import numpy as np
+import pytest
+from filterpy.kalman import KalmanFilter
+from scipy.optimize import least_squares
+
+import fwdgrad as fg
+from fwdgrad import systems
+from fwdgrad.errors import DeclarationError
+
+FIXED = fg.JointFilter(prior=0.5, observation_noise=0.2, process_noise=0.05, initial_std=0.3, first=0)
+
+
+def noisy(system, steps, noise, seed=0, xs=None, **params):
+    rng = np.random.default_rng(seed)
+    ys = system.simulate(xs, steps=None if xs is not None else steps, params=params or None).outputs
+    return ys + noise * rng.normal(size=ys.shape)
+
+
+def linear_in_theta():
+    """h' = A h + B θ with a known A: state and parameters together are a linear system."""
+    A, B = np.array([[0.9, 0.2], [-0.1, 0.8]]), np.array([[1.0, 0.0], [0.5, 1.0]])
+    return (
+        A,
+        B,
+        fg.System(
+            lambda h, x, p: A @ h + B @ p["b"],
+            lambda h, x, p: h[:1],
+            np.array([1.0, -2.0]),
+            {"b": np.array([0.5, -0.3])},
+        ),
+    )
+
+
+def mirrored(A, B, system, ys, shift=0.0):
+    """filterpy's filter on (h, θ); the process noise is that of a state of the largest size so far."""
+    declared = FIXED
+    size = np.abs(system.initial)
+    F = np.block([[A, B], [np.zeros((2, 2)), np.eye(2)]])
+    filter_ = KalmanFilter(dim_x=4, dim_z=1)
+    filter_.x = np.concatenate([system.initial, system.coordinates["b"]])[:, None]
+    units = np.abs(system.coordinates["b"])
+    filter_.P = np.diag(np.concatenate([(declared.initial_std * size) ** 2, (declared.prior * units) ** 2]))
+    filter_.F, filter_.H, filter_.R = F, np.array([[1.0, 0, 0, 0]]), np.array([[declared.observation_noise**2]])
+    surprise = 0.0
+    for y in ys:
+        filter_.Q = np.diag(np.concatenate([(declared.process_noise * size + shift) ** 2, np.zeros(2)]))
+        filter_.predict()
+        if np.isfinite(y).all():
+            filter_.update(y)
+            surprise += 0.5 * (np.log(filter_.S[0, 0]) + filter_.y[0, 0] ** 2 / filter_.S[0, 0])
+        size = np.maximum(size, np.abs(filter_.x[:2, 0]))
+    return filter_, surprise
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e-3])
+def test_a_linear_system_is_filtered_like_filterpy_does(shift):
+    """States, covariances and likelihood, with missing samples; another process noise is seen."""
+    A, B, system = linear_in_theta()
+    ys = noisy(system, 300, 0.2, b=np.array([0.2, 0.1]))
+    ys[40:60] = np.nan
+    learner = fg.Learner(system, optimizer=FIXED, engine="numpy")
+    learner.run(ys=ys)
+    oracle, surprise = mirrored(A, B, system, ys, shift)
+    state = learner._unpacked.optimizer
+    found = np.concatenate([learner.state, learner.params["b"]])
+    same = (
+        np.allclose(found, oracle.x[:, 0], rtol=1e-10, atol=1e-12)
+        and np.allclose(state.root.T @ state.root, oracle.P, rtol=1e-9, atol=1e-12)
+        and np.isclose(float(state.surprise), surprise, rtol=1e-10)
+    )
+    assert same == (shift == 0)
+    assert np.allclose(learner.state_std(), np.sqrt(np.diag(oracle.P)[:2])) == (shift == 0)
+    assert np.allclose(learner.parameter_std()["b"], np.sqrt(np.diag(oracle.P)[2:])) == (shift == 0)
+
+
+def extended(system, ys, declared, steps):
+    """An extended Kalman filter on (h, log θ), written out, with derivatives by finite differences."""
+    n, p = system.size, len(system.trainable)
+
+    def move(z, x=None):
+        theta = dict(zip(system.trainable, z[n:], strict=True))
+        return np.concatenate([system.transition(z[:n], None, system.coordinates | theta), z[n:]])
+
+    def see(z):
+        theta = dict(zip(system.trainable, z[n:], strict=True))
+        return system.output(z[:n], None, system.coordinates | theta)
+
+    def slope(f, z):
+        return np.stack([(f(z + 1e-6 * e) - f(z - 1e-6 * e)) / 2e-6 for e in np.eye(len(z))], axis=1)
+
+    z = np.concatenate([system.initial, [system.coordinates[k] for k in system.trainable]])
+    size = np.abs(z[:n])
+    P = np.diag(np.concatenate([(declared.initial_std * size) ** 2, np.full(p, declared.prior**2)]))
+    for y in ys[:steps]:
+        J = slope(move, z)
+        P = J @ P @ J.T + np.diag(np.concatenate([(declared.process_noise * size) ** 2, np.zeros(p)]))
+        z = move(z)
+        H = slope(see, z)
+        K = P @ H.T @ np.linalg.inv(H @ P @ H.T + declared.observation_noise**2 * np.eye(len(H)))
+        z, P = z + K @ (y - see(z)), (np.eye(n + p) - K @ H) @ P
+        size = np.maximum(size, np.abs(z[:n]))
+    return z, P
+
+
+def test_a_nonlinear_system_is_filtered_as_written_out():
+    system = systems.lotka_volterra()
+    ys = noisy(system, 60, 0.3, a=0.6, b=0.025)
+    declared = fg.JointFilter(prior=0.2, observation_noise=0.3, process_noise=1e-3, initial_std=0.01, first=0)
+    learner = fg.Learner(system, optimizer=declared, engine="numpy")
+    learner.run(ys=ys)
+    z, P = extended(system, ys, declared, 60)
+    held = learner._unpacked
+    assert np.allclose(np.concatenate([held.h, [held.params[k] for k in system.trainable]]), z, rtol=1e-6)
+    root = held.optimizer.root
+    assert np.allclose(root.T @ root, P, rtol=1e-4, atol=1e-9)
+
+
+def test_without_noise_in_the_state_the_covariance_holds_the_influence():
+    """P_hθ P_θθ⁻¹ is RTRL's G for parameters that stand still, and not with process noise."""
+    system = systems.lotka_volterra()
+    ys = np.full((30, 2), np.nan)
+    ys[::1] = np.nan
+    exact = fg.Learner(system, fg.RTRL(), fg.SGD(1e-9), engine="numpy")
+    exact.run(ys=ys)
+    for noise in (0.0, 0.1):
+        declared = fg.JointFilter(observation_noise=1.0, process_noise=noise, initial_std=noise, first=0)
+        learner = fg.Learner(system, optimizer=declared, engine="numpy")
+        learner.run(ys=ys)
+        P = learner._unpacked.optimizer.root.T @ learner._unpacked.optimizer.root
+        G = P[:2, 2:] @ np.linalg.inv(P[2:, 2:])
+        slopes = np.array([float(learner.params[k]) for k in system.trainable])
+        assert np.allclose(G / slopes, exact.influence_matrix(), rtol=1e-8)  # cross terms are the same with noise
+        assert np.allclose(P[:2, :2], G @ P[2:, 2:] @ G.T, rtol=1e-8) == (noise == 0)
+
+
+def test_the_first_samples_are_fitted_as_least_squares_does():
+    """After the last fit, with a wide prior, θ is the batch solution, and its deviation that of the batch."""
+    system = systems.mass_spring_damper()
+    rng = np.random.default_rng(3)
+    xs = {"force": np.repeat(rng.normal(size=8), 8)}
+    ys = noisy(system, None, 0.05, xs=xs)
+    learner = fg.Learner(system, optimizer=fg.JointFilter(prior=20.0, first=64), engine="numpy")
+    learner.params = {"c": 0.6, "k": 3.0}
+    learner.run(xs, ys)
+
+    def residual(u):
+        return (system.simulate(xs, params={"c": np.exp(u[0]), "k": np.exp(u[1])}).outputs - ys).ravel()
+
+    batch = least_squares(residual, np.log([0.6, 3.0]), xtol=1e-12, ftol=1e-12)
+    assert np.allclose([float(learner.params[k]) for k in "ck"], np.exp(batch.x), rtol=2e-3)
+    noise = np.mean(batch.fun**2)
+    deviations = np.exp(batch.x) * np.sqrt(noise * np.diag(np.linalg.inv(batch.jac.T @ batch.jac)))
+    assert np.allclose([float(learner.parameter_std()[k]) for k in "ck"], deviations, rtol=0.02)
+    start = fg.Learner(system, optimizer=fg.JointFilter(prior=20.0, first=0), engine="numpy")  # one pass is not that
+    start.params = {"c": 0.6, "k": 3.0}
+    start.run(xs, ys)
+    assert not np.allclose([float(start.params[k]) for k in "ck"], np.exp(batch.x), rtol=2e-3)
+
+
+def test_it_finds_parameters_that_are_off_by_a_factor_of_three():
+    system = systems.lotka_volterra()
+    ys = noisy(system, 150, 0.3)
+    learner = fg.Learner(system, engine="numpy")
+    truth = {k: float(v) for k, v in system.params.items()}
+    learner.params = {k: v * f for (k, v), f in zip(truth.items(), (0.4, 2.5, 1.8, 0.5), strict=True)}
+    learner.run(ys=ys)
+    for k, v in truth.items():
+        assert abs(float(learner.params[k]) / v - 1) < 0.03
+        assert abs(float(learner.params[k]) - v) < 3.5 * float(learner.parameter_std()[k])
+    assert "filtered together" in learner.explain()
+
+
+def test_steps_runs_checkpoints_and_engines_agree(tmp_path):
+    """One by one, in pieces, interrupted while samples are kept, and compiled."""
+    system = systems.mass_spring_damper()
+    rng = np.random.default_rng(0)
+    xs = {"force": rng.normal(size=90)}
+    ys = noisy(system, None, 0.05, xs=xs)
+    ys[20:23] = np.nan
+    made = {}
+    for name, engine in (("run", "numpy"), ("steps", "numpy"), ("saved", "numpy"), ("numba", "numba")):
+        learner = fg.Learner(system, optimizer=fg.JointFilter(first=64), engine=engine)
+        learner.params = {"c": 0.6, "k": 3.0}
+        if name == "steps":
+            for x, y in zip(xs["force"], ys, strict=True):
+                learner.step({"force": x}, y)
+        elif name == "saved":
+            learner.run({"force": xs["force"][:40]}, ys[:40])
+            learner.save(tmp_path / "run.npz")
+            learner = fg.Learner.load(tmp_path / "run.npz", system)
+            learner.run({"force": xs["force"][40:]}, ys[40:])
+        else:
+            learner.run(xs, ys)
+        made[name] = np.concatenate([*map(np.ravel, learner._loop.carry)])
+        assert learner.steps == 90
+    assert np.array_equal(made["run"], made["steps"])
+    assert np.array_equal(made["run"], made["saved"])
+    assert np.allclose(made["run"], made["numba"], rtol=1e-6, atol=1e-9)
+
+
+def test_trajectories_are_gone_through_from_their_own_starts():
+    system = systems.mass_spring_damper()
+    learner = fg.Learner(system, optimizer=fg.JointFilter(first=128), engine="numpy")
+    learner.params = {"c": 0.8, "k": 4.0}
+    rng = np.random.default_rng(1)
+    for place in (1.0, -2.0, 0.5, 1.5):
+        start = {"x": place, "v": 0.0}
+        xs = {"force": rng.normal(size=32)}
+        h, ys = np.array([place, 0.0]), []
+        for force in xs["force"]:
+            h = system.transition(h, {"force": force}, system.coordinates)
+            ys.append(h[:1] + 0.02 * rng.normal(size=1))
+        learner.reset_state(start)
+        learner.run(xs, np.array(ys))
+    assert abs(float(learner.params["c"]) / 0.3 - 1) < 0.1
+    assert abs(float(learner.params["k"]) / 2.0 - 1) < 0.02
+
+
+def test_predictions_tell_the_deviation_of_the_next_target():
+    """State, parameters and noise: what is predicted lies within two deviations about as often as it should."""
+    system = systems.lotka_volterra()
+    ys = noisy(system, 260, 0.5, seed=5)
+    learner = fg.Learner(system, optimizer=fg.JointFilter(first=64), engine="numpy")
+    learner.run(ys=ys[:100])
+    inside = []
+    for y in ys[100:]:
+        mean, deviation = learner.predict(return_std=True)
+        inside.append(np.abs(y - mean) < 1.96 * deviation)
+        learner.step(None, y)
+    assert 0.9 < np.mean(inside) < 0.99
+
+
+def test_noise_free_data_are_no_trouble():
+    system = systems.van_der_pol()
+    ys = system.simulate(steps=100).outputs
+    learner = fg.Learner(system, optimizer=fg.JointFilter(first=64), engine="numpy")
+    learner.params = {"mu": 1.6}
+    learner.run(ys=ys)
+    assert abs(float(learner.params["mu"]) - 1) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"prior": 0.0}, "prior"),
+        ({"observation_noise": "much"}, "observation_noise"),
+        ({"observation_noise": -1.0}, "observation_noise"),
+        ({"process_noise": -1.0}, "process_noise"),
+        ({"first": -1}, "first"),
+        ({"memory": 1.5}, "memory"),
+    ],
+)
+def test_fields_that_make_no_sense_are_refused(fields, said):
+    with pytest.raises(DeclarationError, match=said):
+        fg.JointFilter(**fields)
+
+
+def test_it_takes_no_estimator_and_wants_targets_like_predictions():
+    system = systems.lotka_volterra()
+    with pytest.raises(DeclarationError, match="no estimator"):
+        fg.Learner(system, fg.RTRL(), fg.JointFilter())
+    with pytest.raises(DeclarationError, match="one deviation"):
+        fg.Learner(system, optimizer=fg.JointFilter(observation_noise=(1.0, 1.0, 1.0)))
+    symbols = systems.tanh_rnn(units=2, symbols=3)
+    with pytest.raises(DeclarationError, match="targets"):
+        fg.Learner(symbols, optimizer=fg.JointFilter())
+    assert isinstance(fg.Learner(symbols).optimizer, fg.SGD)
+    with pytest.raises(DeclarationError, match="JointFilter"):
+        fg.Learner(symbols).state_std()
