@@ -12,6 +12,7 @@ from fwdgrad.optimizers.base import Arrays, decay, declaration_error, describe, 
 from fwdgrad.optimizers.information.covariance import Covariance, alone, by_leaf
 from fwdgrad.optimizers.information.fisher import observed
 from fwdgrad.optimizers.information.matrix import check_size
+from fwdgrad.optimizers.information.watch import Watch, Watched
 from fwdgrad.optimizers.informed import Noise, Setting
 from fwdgrad.program import operations as ops
 
@@ -40,8 +41,7 @@ class JointState(NamedTuple):
         initial: deviation of an initial state, as a part of `size`, a scalar.
         process: deviation of the process noise of one sample, as a part of `size`, a scalar.
         surprise: −log of the likelihood of all samples learned from, up to a constant, a scalar.
-        last: innovations of the sample before, each divided by its deviation, shape (m,).
-        moments: how many there were, the sum of their squares, and that of the products with `last`, shape (3,).
+        watch: what the innovations, divided by their deviations, have been like.
     """
 
     t: Any
@@ -53,8 +53,7 @@ class JointState(NamedTuple):
     initial: Any
     process: Any
     surprise: Any
-    last: Any
-    moments: Any
+    watch: Watched
 
 
 @dataclass(frozen=True)
@@ -183,6 +182,7 @@ class BoundJointFilter:
 
     noise: Noise = ()
     advice = ""
+    quadratic = False
 
     def __init__(self, declared: JointFilter, setting: Setting) -> None:
         self.declared, self.setting = declared, setting
@@ -202,6 +202,7 @@ class BoundJointFilter:
                 "JointFilter(observation_noise)", f"one deviation, or one for each of the {self.outputs} outputs",
                 f"{len(noise)}", "give one number, which goes for all of them",
             )  # fmt: skip
+        self.watch = Watch(self.outputs, 0)
         self.learns_noise = noise == "learned"
         scale = getattr(setting.loss, "scale", 1.0) if self.learns_noise else noise
         known = not (self.learns_noise and scale == 1.0)
@@ -239,7 +240,7 @@ class BoundJointFilter:
         m = self.outputs
         return JointState(
             number(0.0), units, root, self.first_noise.copy(), np.zeros(self.size, dtype), np.zeros(m, dtype),
-            number(initial), number(process), number(0.0), np.zeros(m, dtype), np.zeros(3, dtype),
+            number(initial), number(process), number(0.0), self.watch.init({}, {}),
         )  # fmt: skip
 
     def restarted(self, state: JointState, h: Any) -> JointState:
@@ -249,7 +250,7 @@ class BoundJointFilter:
         root = np.zeros_like(state.root)
         root[:n, :n] = np.diag(state.initial * size)
         root[n:, n:] = ops.cholesky_update(np.zeros_like(state.root[n:, n:]), np.ascontiguousarray(state.root[:, n:]))
-        return state._replace(root=root, size=size, last=np.zeros_like(state.last))
+        return state._replace(root=root, size=size, watch=state.watch._replace(past=np.zeros_like(state.watch.past)))
 
     def levelled(
         self, fresh: JointState, held: JointState, level: tuple[float, float], spread: np.ndarray
@@ -304,8 +305,7 @@ class BoundJointFilter:
             noise=np.asarray(noise, dtype),
             initial=np.asarray(level[0], dtype),
             process=np.asarray(level[1], dtype),
-            last=np.zeros_like(held.last),
-            moments=np.zeros_like(held.moments),
+            watch=self.watch.init({}, {}),
         )
 
     # ---- the two steps
@@ -354,8 +354,7 @@ class BoundJointFilter:
             noise=self._learned(state.t, noise, seen, fresh, span),
             span=span,
             surprise=state.surprise + surprise,
-            last=white,
-            moments=state.moments + np.stack([np.sum(seen), np.dot(white, white), np.dot(white, state.last)]),
+            watch=self.watch.update(state.watch, white, seen),
         )
         return step[:n], self._leaves(step[n:]), known
 
@@ -392,6 +391,10 @@ class BoundJointFilter:
     def variances(self, state: JointState) -> Arrays:
         """The diagonal of P_θθ."""
         return by_leaf(self.setting, self.sizes, np.sum(np.asarray(state.root)[:, self.size :] ** 2, axis=0))
+
+    def unlearned(self, state: JointState) -> Arrays:
+        """What the variances were at the start."""
+        return by_leaf(self.setting, self.sizes, (self.declared.prior * np.asarray(state.units)) ** 2)
 
     def state_variances(self, state: JointState) -> np.ndarray:
         """The diagonal of P_hh, shape (n,)."""
