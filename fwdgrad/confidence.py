@@ -9,7 +9,7 @@ cases, and where what is found matters besides.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -88,6 +88,9 @@ def judged(watched: Watched, quadratic: bool = False) -> Verdict:
     freedom = np.maximum(enough / np.array(SCALES, float)[:, None], 1e-9)
     power = watched.power / spread
     slow = (power > SLOW) & (freedom >= 1.0) & (power > _most(freedom, chance / TAILS))
+    # residuals with a memory are no contradiction while they are so small that the claims are on the safe side
+    matters = np.maximum(level, recent) * np.maximum(np.max(power, axis=0), 1.0) > LOW
+    slow, related = slow & matters, related & matters
     seen = np.where(slow | (related & (freedom >= 1.0)), power, 1.0)
     memory = np.maximum(np.max(seen, axis=0), 1.0)
     size = np.maximum(np.where(loud, level, 1.0), np.where(lately, recent, 1.0))
@@ -242,6 +245,8 @@ def confidence_of(system: Any, informed: Any, params: Mapping[str, Any], state: 
     if state.watch is None:
         return Confidence(None, unlearned, at_bound, factor)
     verdict, place = judged(state.watch, informed.quadratic), 0
+    if getattr(informed, "learns_noise", False):  # nobody claimed it, and it is still going down
+        verdict = replace(verdict, too_large=np.zeros_like(verdict.too_large))
     for k, ones in factor.items():
         own = ones
         if verdict.by_parameter is not None:

@@ -7,7 +7,7 @@ from scipy.optimize import least_squares
 
 import fwdgrad as fg
 from fwdgrad import systems
-from fwdgrad.errors import DeclarationError
+from fwdgrad.errors import CalibrationWarning, DeclarationError
 
 FIXED = fg.JointFilter(prior=0.5, observation_noise=0.2, process_noise=0.05, initial_std=0.3, first=0)
 
@@ -239,6 +239,20 @@ def test_noise_free_data_are_no_trouble():
     learner.params = {"mu": 1.6}
     learner.run(ys=ys)
     assert abs(float(learner.params["mu"]) - 1) < 1e-3
+    assert learner.confidence().holds
+    assert not learner.confidence().too_large()
+
+
+def test_a_model_that_lacks_something_is_told():
+    """A pendulum without its friction, whose data have some, and noise that the filter may not give to the state."""
+    system = systems.pendulum().replace(frozen=["friction"])
+    rng = np.random.default_rng(0)
+    xs = {"torque": np.repeat(rng.normal(size=10), 20)}
+    ys = noisy(system, None, 0.02, xs=xs, friction=1.0)
+    learner = fg.Learner(system, optimizer=fg.JointFilter(process_noise=0.0, first=64), engine="numpy")
+    with pytest.warns(CalibrationWarning, match="do not hold"):
+        learner.run(xs, ys)
+    assert not learner.confidence().holds
 
 
 @pytest.mark.parametrize(
