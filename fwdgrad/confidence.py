@@ -179,8 +179,9 @@ class Confidence:
         return (
             f"the filter's claims do not hold: {'; '.join(self.verdict.findings)}.\n"
             f"Parameters may be far off. Standard deviations are {what}.\n"
-            "Usual causes: a state that runs free of the data (System(injection=…)), more noise than was claimed\n"
-            "(SquaredError(scale=…)), a prior that lets the first steps go too far, or something the model lacks."
+            "Usual causes: a state that runs free of the data (JointFilter, or injection), more noise than claimed\n"
+            "(SquaredError(scale=…)), integration steps that are too long (method, substeps), a prior that lets the\n"
+            "first steps go too far, or something the model lacks."
         )
 
     def bounds(self) -> str:

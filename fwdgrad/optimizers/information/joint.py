@@ -354,7 +354,7 @@ class BoundJointFilter:
             noise=self._learned(state.t, noise, seen, fresh, span),
             span=span,
             surprise=state.surprise + surprise,
-            watch=self.watch.update(state.watch, white, seen),
+            watch=self.watch.update(state.watch, white, seen * self._judged(state.t)),
         )
         return step[:n], self._leaves(step[n:]), known
 
@@ -364,7 +364,11 @@ class BoundJointFilter:
             return noise
         gain = np.maximum(1.0 / (t + HEAD_START), 1.0 - self.declared.memory)
         mean = np.maximum((1.0 - gain) * noise + gain * fresh, (LEAST_NOISE * span) ** 2)
-        return np.where(seen > 0, mean, noise)
+        return np.where((seen > 0) & (span > 0), mean, np.where(span > 0, noise, 0.0))
+
+    def _judged(self, t: Any) -> Any:
+        """Whether the noise is known well enough for an innovation to be held against it."""
+        return np.where(t >= HEAD_START, 1.0, 0.0) if self.learns_noise else 1.0
 
     def grown(self, state: JointState, h: Any) -> JointState:
         """With the sizes that state variables have had."""
