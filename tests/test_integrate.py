@@ -428,3 +428,29 @@ def test_methods_are_plain_functions():
     """Of (rate, h, δt), for other uses than a System."""
     for method in (heun, rk4, sdirk2):
         np.testing.assert_allclose(method(lambda h: -h, np.ones(2), 1e-2), np.exp(-1e-2), rtol=1e-6)
+
+
+def test_products_at_a_root_share_an_inverse(monkeypatch):
+    """One inverse at a point, whatever number of products; another at another point; none kept when both are gone."""
+    import gc
+
+    from fwdgrad.program import Abstract, Linearized, root, roots, trace
+
+    made, inv = [], roots.ops.inv
+    monkeypatch.setattr(roots.ops, "inv", lambda a: made.append(1) or inv(a))
+    vector = Abstract((2,), np.dtype(float))
+    program = trace(lambda a, b: [root(lambda z: z * z * b - a, np.ones(2))], [vector, vector])
+    kept = len(roots._INVERSES)
+    made.clear()
+    for count, a in enumerate((np.array([4.0, 9.0]), np.array([1.0, 16.0])), 1):
+        linearized = Linearized(program, [a, np.ones(2)])
+        for _ in range(2):
+            (tangent,) = linearized.jvp({0: np.ones(2)})
+            pulled, other = linearized.vjp([np.ones(2)], [0, 1])
+            np.testing.assert_allclose(tangent, 0.5 / np.sqrt(a))
+            np.testing.assert_allclose(pulled, 0.5 / np.sqrt(a))
+            np.testing.assert_allclose(other, -0.5 * np.sqrt(a))
+        assert len(made) == count
+    del linearized
+    gc.collect()
+    assert len(roots._INVERSES) == kept

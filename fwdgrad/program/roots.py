@@ -8,6 +8,7 @@ derivative.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -210,8 +211,24 @@ ROOT = Root("root")
 # ---------------------------------------------------------------- derivatives
 
 
+_INVERSES: dict[int, tuple[weakref.ref[Any], Any]] = {}
+"""What was inverted at roots that are arrays, by their identity, for as long as they live."""
+
+
 def _inverse(values: Sequence[Any], out: Any, params: dict[str, Any]) -> Any:
-    """(∂R/∂z)⁻¹ at the root: recorded once, whatever number of products is made with it."""
+    """(∂R/∂z)⁻¹ at the root: made, or recorded, once, whatever number of products is made with it."""
+    if type(out) is not np.ndarray:
+        return _inverted(values, out, params)  # equal operations are recorded once
+    key = id(out)
+    found = _INVERSES.get(key)
+    if found is not None and found[0]() is out:
+        return found[1]
+    inverse = _inverted(values, out, params)
+    _INVERSES[key] = weakref.ref(out, lambda _: _INVERSES.pop(key, None)), inverse
+    return inverse
+
+
+def _inverted(values: Sequence[Any], out: Any, params: dict[str, Any]) -> Any:
     slopes = params["body"](out, *values[1:])[1]
     # NaN where there is no root, whatever the Jacobian is then: NumPy does not invert a singular matrix
     return ops.inv(slopes + 0.0 * out)
