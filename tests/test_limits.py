@@ -950,3 +950,20 @@ def test_the_command_refuses_a_map(capsys):
 
     assert main(["refine", "influence-balancing"]) == 2
     assert "not declared by a rate" in capsys.readouterr().err
+
+
+def test_the_bar_of_refine_stands_before_anything_is_solved(monkeypatch, capsys):
+    """Nothing long comes first: the limit is computed with the bar on the screen."""
+    from fwdgrad.limits import ladder
+
+    shown = []
+
+    def stopped(*_):
+        shown.append(capsys.readouterr().err)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ladder, "variational", stopped)
+    decay = fg.System(lambda h, x, p: -p["k"] * h, None, np.ones(1), {"k": 1.0}, dt=0.1)
+    with pytest.raises(KeyboardInterrupt):
+        fg.refine(decay, None, 1.0, [0.25, 0.125], "uoro", replicas=6, progress=True)
+    assert "0/6" in shown[0]

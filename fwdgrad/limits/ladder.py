@@ -118,19 +118,20 @@ def refine(
         if rows == "rate" and not isinstance(e.influence, (RankOne, Unscaled, Exact)):
             raise DeclarationError(f"refine(rows='rate'): expected rank-one estimators or RTRL, got {label}.")
     count, entropy = integer("refine", "replicas", replicas, 2), entropy_of("refine", seed)
-    passed = variational(timed, horizon / PASSED * np.arange(1, PASSED + 1)).influence
-    limit, n_jobs = passed[-1], threads("refine", n_jobs)
-    if not np.any(limit):
-        excite = "" if x_of_t is None else "an input that moves the state, "
-        raise DataError(
-            f"refine: ∂h/∂θ at t = {horizon:g} is zero for all of {', '.join(timed.leaves)}.\n"
-            f"Nothing can be relative to it. Take another horizon, {excite}other params."
-        )
-    peak = float(np.max(np.linalg.norm(passed, axis=(1, 2))))
-    exact = _exact(timed, steps, horizon, rows)
+    n_jobs = threads("refine", n_jobs)
     plan = [_Task.of(timed, label, e, steps, horizon, count, rows, engine) for label, e in chosen.items()]
     found = {}
     with Progress(checked_progress("refine", progress), sum(t.total for t in plan)) as shown:
+        passed = variational(timed, horizon / PASSED * np.arange(1, PASSED + 1)).influence
+        limit = passed[-1]
+        if not np.any(limit):
+            excite = "" if x_of_t is None else "an input that moves the state, "
+            raise DataError(
+                f"refine: ∂h/∂θ at t = {horizon:g} is zero for all of {', '.join(timed.leaves)}.\n"
+                f"Nothing can be relative to it. Take another horizon, {excite}other params."
+            )
+        peak = float(np.max(np.linalg.norm(passed, axis=(1, 2))))
+        exact = _exact(timed, steps, horizon, rows)
         for task in plan:
             found[task.label] = _gathered(task, list(task.run(entropy, n_jobs, shown)), limit, exact, peak)
     return Refinement(
