@@ -176,6 +176,7 @@ class Confidence:
         if self.holds or self.verdict is None:
             return ""
         what = "withheld (NaN)" if np.isnan(self.overall) else f"multiplied by up to {self.overall:.3g}"
+        what = "those of the model with this noise" if self.overall == 1.0 else what
         return (
             f"the filter's claims do not hold: {'; '.join(self.verdict.findings)}.\n"
             f"Parameters may be far off. Standard deviations are {what}.\n"
@@ -248,6 +249,8 @@ def confidence_of(system: Any, informed: Any, params: Mapping[str, Any], state: 
     verdict, place = judged(state.watch, informed.quadratic), 0
     if getattr(informed, "learns_noise", False):  # nobody claimed it, and it is still going down
         verdict = replace(verdict, too_large=np.zeros_like(verdict.too_large))
+    if hasattr(informed, "doubts"):
+        verdict = replace(verdict, findings=(*verdict.findings, *informed.doubts(state)))
     for k, ones in factor.items():
         own = ones
         if verdict.by_parameter is not None:

@@ -255,6 +255,37 @@ def test_a_model_that_lacks_something_is_told():
     assert not learner.confidence().holds
 
 
+def gained(gain):
+    """A driven oscillator whose input acts with a gain, and inputs."""
+    xs = 0.8 * np.sin(0.045 * np.arange(300))
+    system = fg.System(
+        lambda h, x, p: np.stack([h[1], -p["k"] * h[0] - p["c"] * h[1] + gain * x]),
+        lambda h, x, p: h[:1],
+        np.array([1.0, 0.0]),
+        {"k": 1.0, "c": 0.1},
+        0.0,
+        dt=0.05,
+        method="rk4",
+    )
+    return system, xs
+
+
+@pytest.mark.parametrize("gain", [1.0, 1.5])
+def test_noise_in_the_state_that_hides_a_wrong_model_is_told(gain):
+    """With the right gain nothing is said; with another one residuals are white only by noise that is learned."""
+    rng = np.random.default_rng(3)
+    truth, xs = gained(gain)
+    ys = truth.simulate(xs, params={"k": 2.0, "c": 0.3}).outputs + 0.02 * rng.normal(size=(300, 1))
+    learner = fg.Learner(gained(1.0)[0], engine="numpy")
+    if gain == 1.0:
+        learner.run(xs, ys)
+        assert abs(float(learner.params["k"]) - 2.0) < 3.5 * float(learner.parameter_std()["k"])
+    else:
+        with pytest.warns(CalibrationWarning, match="noise in the state|not white"):
+            learner.run(xs, ys)
+        assert not learner.confidence().holds
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [

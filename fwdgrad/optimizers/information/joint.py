@@ -24,6 +24,8 @@ LEAST_NOISE = 1e-6
 """Deviation of the observation noise, at least, as a part of the size of the outputs."""
 LONGEST = 1.0
 """How far one sample moves a parameter at most, in units of what it is learned in."""
+TOLD = 64.0
+"""Samples learned from after which noise in the state is told of: fewer say little of it."""
 HEAD_START = 10.0
 """Samples that the first noise counts for while the noise is learned."""
 
@@ -395,6 +397,16 @@ class BoundJointFilter:
     def variances(self, state: JointState) -> Arrays:
         """The diagonal of P_θθ."""
         return by_leaf(self.setting, self.sizes, np.sum(np.asarray(state.root)[:, self.size :] ** 2, axis=0))
+
+    def doubts(self, state: JointState) -> tuple[str, ...]:
+        """What speaks against the model though innovations are white: noise in the state that makes them so."""
+        lowest = self.declared.levels[0][1]
+        if self.declared.process_noise != "learned" or float(state.t) < TOLD or float(state.process) <= lowest:
+            return ()
+        return (
+            f"the data take noise in the state, {float(state.process):.1%} of its size a sample: the model lacks "
+            "something, or its state is disturbed (process_noise=… accepts it)",
+        )
 
     def unlearned(self, state: JointState) -> Arrays:
         """What the variances were at the start."""
