@@ -193,6 +193,8 @@ class _Walk:
         """Of objects of libraries: arrays, functions, and what the code mentions; or what can be read as numbers."""
         self._wrapped(path, value)
         for name, part in held.items():
+            if isinstance(getattr(type(value), name, None), functools.cached_property):
+                continue  # computed when it was asked for, from what is held besides
             simple = isinstance(part, (*_PLAIN, np.generic, list, tuple, deque, dict, set))
             if isinstance(part, (np.ndarray, FunctionType, MethodType)) or (simple and name in self._attributes):
                 self.visit(f"{path}.{name}", part)
