@@ -555,6 +555,9 @@ def test_an_operation_without_a_rule_is_taken_as_dense(monkeypatch):
         def infer(self, inputs: Any, params: Any) -> Any:
             return (Abstract(inputs[0].shape, inputs[0].dtype),)
 
+        def emit(self, arguments: Any, inputs: Any, params: Any) -> str:
+            return f"np.roll({arguments[0]}, 1) * {arguments[1]}"
+
     twist = Twist("twist")
 
     def F(h: Any, x: Any, p: Any) -> Any:
