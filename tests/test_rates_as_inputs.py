@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import fwdgrad as fg
-from fwdgrad import step
 from fwdgrad.execution import execution_for
 from fwdgrad.optimizers import filled, schedules, split
+from fwdgrad.step import gradient as step
 
 OPTIMIZERS: list[tuple[Any, Any]] = [
     (fg.SGD(0.05), fg.SGD(0.3)),

@@ -144,6 +144,7 @@ EVERY_ONE = pytest.mark.parametrize("estimator", EVERY, ids=lambda e: f"{e.name}
 
 
 @EVERY_ONE
+@pytest.mark.filterwarnings("ignore::fwdgrad.errors.DeadParameterWarning")  # which is what it is
 @pytest.mark.parametrize("alone", [False, True])
 def test_a_leaf_that_is_used_where_its_derivative_is_zero(estimator, alone):
     """It has no rows and no influence, and is not learned."""

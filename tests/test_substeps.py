@@ -32,7 +32,11 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "rk4": {"method": "rk4", "substeps": 3},
     "sdirk2": {"method": "sdirk2", "substeps": 2},
     "uneven": {"method": "heun", "dt": "t", "x": {"u": np.ones(1), "t": 0.3}},
-    "start": {"state": lambda p: np.stack([p["k"][0], p["k"][1], p["k"][0] * 0 + 1.0]), "method": "heun"},
+    "start": {
+        "state": lambda p: np.stack([p["k"][0], p["k"][1], p["k"][0] * 0 + 1.0]),
+        "method": "heun",
+        "first": "initial",
+    },
     "observer": {"injection": 0.1 * np.eye(3)},
     "ring": {"F": ring, "state": np.linspace(0.1, 1, 9), "params": {"c": np.full(9, 0.3), "d": 0.2}, "substeps": 3},
 }
