@@ -13,6 +13,7 @@ from fwdgrad.losses import SquaredError
 from fwdgrad.optimizers import SGD, JointFilter, Optimizer
 from fwdgrad.step import JOINT
 from fwdgrad.system import System
+from fwdgrad.tracing import traced
 
 __all__ = ["Method", "method_for"]
 
@@ -73,7 +74,7 @@ def _unsuited(system: System) -> str | None:
     if system.injection is not None:
         return "the system corrects its state by itself (injection)"
     try:
-        analyze(system)
+        traced(system)
     except TracingError:
         return "the functions cannot be traced"
     return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -64,12 +64,8 @@ class GaussNewton:
         self._loop, self._execution, self._known = loop, loop.execution, known
         self._system = loop.execution.system
 
-    def flat(self, params: Any) -> np.ndarray:
-        """Coordinates of the learned leaves as one vector."""
-        return np.concatenate([np.ravel(np.asarray(params[k], float)) for k in self._system.trainable])
-
-    def leaves(self, point: np.ndarray) -> dict[str, np.ndarray]:
-        """The inverse."""
+    def _leaves(self, point: np.ndarray) -> dict[str, np.ndarray]:
+        """Coordinates, shape (p,), by leaf."""
         made, place = {}, 0
         for k in self._system.trainable:
             like = self._system.coordinates[k]
@@ -141,7 +137,7 @@ class GaussNewton:
         """The normal equations at a point; None where the model cannot be simulated."""
         execution, system = self._execution, self._system
         fresh = execution.unpack(execution.initial())
-        params = fresh.params | self.leaves(point)
+        params = fresh.params | self._leaves(point)
         optimizer = fresh.optimizer._replace(noise=np.asarray(noise, system.dtype))
         carry = record.replayed(self._loop, execution.pack(fresh._replace(params=params, optimizer=optimizer)))
         if carry is None:

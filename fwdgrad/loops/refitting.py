@@ -63,7 +63,7 @@ class Refitting(Loop):
         self.execution, self.reader, self.noise = inner.execution, inner.reader, inner.noise
         self._filter: Any = inner.execution.steps.informed
         declared: Any = inner.execution.optimizer
-        self._declared: Any = declared
+        self._declared = declared
         self._record: Record | None = Record(inner.execution.system)
         self._record.begin(inner.execution.system.initial, False)
         self._level: tuple[float, float] = declared.levels[0]
@@ -228,14 +228,12 @@ class Refitting(Loop):
             return None
         # the prior is that of the declared parameters, not of those that the pass began with
         after = execution.unpack(made)
-        units = np.asarray(first.units)
-        pull = (self._middle - before) / (self._declared.prior * units) ** 2
-        moved = bound.pulled(after.optimizer, pull)
+        width = self._declared.prior * np.asarray(first.units)
+        away = (self._middle - before) / width
+        moved = bound.pulled(after.optimizer, away / width)
         h = np.asarray(after.h) + moved[: bound.size]
         params = self._moved(after.params, moved[bound.size :])
-        surprise = float(after.optimizer.surprise) + 0.5 * float(
-            np.sum(((self._middle - before) / (self._declared.prior * units)) ** 2)
-        )
+        surprise = float(after.optimizer.surprise) + 0.5 * float(np.sum(away**2))
         if not (np.isfinite(surprise) and np.all(np.isfinite(moved))):
             return None
         return Pass(surprise, execution.pack(after._replace(h=h.astype(after.h.dtype), params=params)), level)

@@ -15,7 +15,6 @@ from fwdgrad.influence import Coordinates, Influence, Layout, NoInfluence, Noise
 from fwdgrad.linear import Model, Segment, Window, backpropagate, replay
 from fwdgrad.optimizers import Binding, Evidence, Optimizer, Setting, filled, split
 from fwdgrad.optimizers.informed import scale_of
-from fwdgrad.parameters import Free
 from fwdgrad.program import scan
 from fwdgrad.windows import Sliding
 
@@ -90,7 +89,7 @@ class Steps:
             {k: 1.0 if system.coordinate[k].bounded else scale_of(system.coordinates[k]) for k in system.trainable},
             lambda: model.patterns,
             system.size,
-            tuple(k for k in shapes if isinstance(system.coordinate[k], Free)),
+            tuple(k for k in shapes if not system.coordinate[k].bounded),
         )
 
     def init(self, start: tuple[Any, ...]) -> Carry:

@@ -22,8 +22,6 @@ JOINT = Estimator(NoInfluence(), name="joint covariance")
 UNROLLED = 4
 """Outputs up to which their derivatives are computed one beside the other, and not in a loop."""
 
-Leaves = dict[str, Any]
-
 
 def steps_for(model: Model, estimator: Estimator, optimizer: Any) -> Steps:
     """The steps that an optimizer asks for.
@@ -97,15 +95,9 @@ class JointSteps(Steps):
 
         def row(unit: Any) -> Any:
             c, direct = seen.pull(np.reshape(unit, seen.prediction.shape))
-            return np.concatenate([c, *self._flat(direct)])
+            return np.concatenate([c, np.reshape(self.filter.rows(direct, 1), (-1,))])
 
         basis = np.eye(self.filter.outputs, dtype=self.layout.dtype)
         if len(basis) <= UNROLLED:
             return np.stack([row(unit) for unit in basis])
         return scan(lambda _, rows: ((), (row(rows[0]),)), (), (basis,))[1][0]
-
-    def _flat(self, direct: Leaves) -> list[Any]:
-        dtype = self.layout.dtype
-        return [
-            np.reshape(direct[k], (n,)) if k in direct else np.zeros(n, dtype) for k, n in self.filter.sizes.items()
-        ]

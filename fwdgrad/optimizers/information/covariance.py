@@ -213,10 +213,7 @@ class BoundParameterFilter:
         step = np.reshape(np.dot(np.transpose(white), made[:m, m:]), (p,))
         root = unless_far(made[m:, m:], through / np.sqrt(state.noise), LOSS)
         after = self._learned(state.noise, seen, residual - np.dot(rows, step), np.dot(root, np.transpose(rows)))
-        updates, place = {}, 0
-        for k, n in self._sizes.items():
-            updates[k] = np.reshape(step[place : place + n], params[k].shape)
-            place += n
+        updates = by_leaf(self._setting, self._sizes, step)
         z = np.reshape(white, (m,))
         watched = self._watch.update(state.watch, z, seen)
         if watched.learned is not None:
@@ -260,11 +257,11 @@ class BoundParameterFilter:
         return by_leaf(self._setting, self._sizes, self._start)
 
 
-def by_leaf(setting: Setting, sizes: dict[str, int], flat: np.ndarray) -> Arrays:
-    """Numbers of all parameters, by leaf."""
+def by_leaf(setting: Setting, sizes: dict[str, int], flat: Any) -> Arrays:
+    """Numbers of all parameters, shape (p,), by leaf; traceable."""
     made, place = {}, 0
     for k, n in sizes.items():
-        made[k] = flat[place : place + n].reshape(setting.shapes[k])
+        made[k] = np.reshape(flat[place : place + n], setting.shapes[k])
         place += n
     return made
 

@@ -213,14 +213,6 @@ class BoundJointFilter:
     def _flat(self, leaves: Arrays) -> Any:
         return np.concatenate([np.ravel(leaves[k]) for k in self.sizes]).astype(self.setting.dtype)
 
-    def _leaves(self, flat: Any) -> Arrays:
-        """A vector (p,) leaf by leaf."""
-        made, place = {}, 0
-        for k, n in self.sizes.items():
-            made[k] = np.reshape(flat[place : place + n], self.setting.shapes[k])
-            place += n
-        return made
-
     def rows(self, leaves: Arrays, count: int) -> Any:
         """Derivatives in θ as a matrix (count, p); a leaf left out is zero."""
         dtype = self.setting.dtype
@@ -358,7 +350,7 @@ class BoundJointFilter:
             surprise=state.surprise + surprise,
             watch=self.watch.update(state.watch, white, seen * self._judged(state.t)),
         )
-        return step[:n], self._leaves(step[n:]), known
+        return step[:n], by_leaf(self.setting, self.sizes, step[n:]), known
 
     def _learned(self, t: Any, noise: Any, seen: Any, fresh: Any, span: Any) -> Any:
         """R: a mean at first, an exponential mean later, for observed components."""
