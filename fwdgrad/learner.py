@@ -418,7 +418,7 @@ class Learner:
                 stop = min(stop, start + every - self.steps % every)
             while start < stop:
                 cut = start + self._watch.until_next_look(self._loop, chunk.observed[start:stop])
-                yield Chunk([a[start:cut] for a in chunk.x], [a[start:cut] for a in chunk.y], chunk.observed[start:cut])
+                yield chunk.part(start, cut)
                 start = cut
 
     def prepare(self, steps: int) -> None:

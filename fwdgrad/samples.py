@@ -25,6 +25,10 @@ class Chunk(NamedTuple):
     y: list[np.ndarray]
     observed: np.ndarray
 
+    def part(self, start: int, stop: int) -> Chunk:
+        """Those from one place to before another."""
+        return Chunk([a[start:stop] for a in self.x], [a[start:stop] for a in self.y], self.observed[start:stop])
+
 
 class SampleReader:
     """Turns samples into arrays for a model.

@@ -13,7 +13,7 @@ from fwdgrad.samples import Chunk
 from fwdgrad.system import System
 from fwdgrad.trees import flatten
 
-__all__ = ["Record", "Start", "part"]
+__all__ = ["Record", "Start"]
 
 SCALE_SAMPLES = 50
 """Targets whose spread tells the size of the outputs."""
@@ -97,8 +97,3 @@ class Record:
         self._columns = [arrays[f"record{k}"] for k in range(len(self._columns))]
         starts = zip(arrays["places"], arrays["states"], arrays["given"], strict=True)
         self.starts = [Start(int(place), np.array(state), bool(given)) for place, state, given in starts]
-
-
-def part(chunk: Chunk, start: int, stop: int) -> Chunk:
-    """Consecutive samples of a chunk."""
-    return Chunk([a[start:stop] for a in chunk.x], [a[start:stop] for a in chunk.y], chunk.observed[start:stop])

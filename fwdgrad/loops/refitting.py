@@ -12,7 +12,7 @@ from fwdgrad.execution import Execution, Flat, execution_for
 from fwdgrad.loops.base import Loop, Ran, Sample
 from fwdgrad.loops.feed import Feed
 from fwdgrad.loops.gauss_newton import GaussNewton, Normal
-from fwdgrad.loops.record import Record, part
+from fwdgrad.loops.record import Record
 from fwdgrad.optimizers import NormalEquations
 from fwdgrad.samples import Chunk
 
@@ -144,7 +144,7 @@ class Refitting(Loop):
         while start < length:
             count = 0 if self._record is None else len(self._record)
             stop = length if self._record is None else min(length, start + self._due(count) - count)
-            piece = part(chunk, start, stop)
+            piece = chunk.part(start, stop)
             ran = self._kept(piece) if self._record is not None else self.inner.run(piece)
             made.append(ran)
             if ran.error is not None:
@@ -160,7 +160,7 @@ class Refitting(Loop):
         if self._centre is None:
             self._centre = self._flat(self.inner.carry)
         ran = self.inner.run(chunk)
-        record.extend(part(chunk, 0, len(ran.losses)))
+        record.extend(chunk.part(0, len(ran.losses)))
         if ran.error is None and len(record) == self._due(len(record) - 1):
             self._fit(record)
         if len(record) >= self._declared.first:
