@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from fwdgrad.estimators import RTRL
-from fwdgrad.execution import Execution, Flat, execution_for
+from fwdgrad.execution import Execution, Flat
 from fwdgrad.loops.base import Loop, Ran, Sample
 from fwdgrad.loops.feed import Feed
-from fwdgrad.loops.gauss_newton import GaussNewton, Normal
+from fwdgrad.loops.fitting import Fitting
 from fwdgrad.loops.record import Record
-from fwdgrad.optimizers import NormalEquations
 from fwdgrad.samples import Chunk
 
 __all__ = ["Refitting"]
@@ -24,21 +22,8 @@ GROWTH = 4
 """How many times more there are at each fit than at the one before."""
 SIMULATED = 64
 """Samples from which on the model is also simulated without corrections."""
-PASSES = 3
-"""How often, at most, the filter goes through them in a row."""
 REPEATED = 15
 """Passes over all that is kept that the fits are worth, about."""
-SETTLED = 0.02
-"""A change of θ that ends it, in the units of its coordinates."""
-
-
-class Pass(NamedTuple):
-    """What came of going through the record once."""
-
-    surprise: float
-    """−log of the likelihood, and of the prior."""
-    carry: Flat
-    level: tuple[float, float]
 
 
 class Refitting(Loop):
@@ -61,14 +46,12 @@ class Refitting(Loop):
     def __init__(self, inner: Loop, loop_for: Callable[[Execution], Loop]) -> None:
         self.inner, self._loop_for = inner, loop_for
         self.execution, self.reader, self.noise = inner.execution, inner.reader, inner.noise
-        self._filter: Any = inner.execution.steps.informed
         declared: Any = inner.execution.optimizer
         self._declared = declared
         self._record: Record | None = Record(inner.execution.system)
         self._record.begin(inner.execution.system.initial, False)
         self._level: tuple[float, float] = declared.levels[0]
-        self._centre: np.ndarray | None = None
-        self._newton: GaussNewton | None = None
+        self._fitting: Fitting | None = None
 
     # ---- handed on
 
@@ -157,14 +140,14 @@ class Refitting(Loop):
         """Samples up to the next fit."""
         record = self._record
         assert record is not None
-        if self._centre is None:
-            self._centre = self._flat(self.inner.carry)
+        if self._fitting is None:
+            self._fitting = Fitting(self.inner, self._loop_for)
         ran = self.inner.run(chunk)
         record.extend(chunk.part(0, len(ran.losses)))
         if ran.error is None and len(record) == self._due(len(record) - 1):
-            self._fit(record)
+            self._fit(record, self._fitting)
         if len(record) >= self._declared.first:
-            self._record = self._newton = None
+            self._record = self._fitting = None
         return ran
 
     def restart(self, h: Any, given: bool) -> None:
@@ -180,114 +163,21 @@ class Refitting(Loop):
             due *= GROWTH
         return min(due, self._declared.first)
 
-    # ---- the fits
-
-    def _fit(self, record: Record) -> None:
+    def _fit(self, record: Record, fitting: Fitting) -> None:
         """Go on from what explains the record best."""
         steps, row, present = self.steps, list(self.feed.row), self.inner.carry
-        best = self._filtered(record, present)
+        best = fitting.filtered(record, present, self._level)
         if len(record) >= SIMULATED:
-            best = self._simulated(record, present, best)
+            starts = [] if best is None else [fitting.flat(best.carry)]
+            if not starts or len(record) in (SIMULATED, self._declared.first):
+                starts.append(fitting.declared)
+            found = fitting.simulated(record, present, starts)
+            if best is None or (found is not None and found.surprise < best.surprise):
+                best = found
         if best is not None:
             self._level = best.level
         self.inner.carry = present if best is None else best.carry
         self.steps, self.feed.row = steps, row
-
-    def _filtered(self, record: Record, present: Flat) -> Pass | None:
-        """The best pass of the filter, over the levels of noise."""
-        best = self._settled(record, None, present, self._level)
-        for level in self._declared.levels:
-            if level != self._level and best is not None:
-                other = self._pass(record, best.carry, level)
-                if other is not None and other.surprise < best.surprise:
-                    best = self._settled(record, other, other.carry, level)
-        return best
-
-    def _settled(self, record: Record, best: Pass | None, carry: Flat, level: tuple[float, float]) -> Pass | None:
-        """The best of consecutive passes, each from the parameters that the one before has found."""
-        for _ in range(PASSES):
-            made = self._pass(record, carry, level)
-            if made is None:
-                break
-            if best is None or made.surprise < best.surprise:
-                best = made
-            moved = np.abs(self._flat(made.carry) - self._flat(carry)) / self._units(made.carry)
-            carry = made.carry
-            if np.max(moved) < SETTLED:
-                break
-        return best
-
-    def _pass(self, record: Record, carry: Flat, level: tuple[float, float]) -> Pass | None:
-        """Filter the record with the parameters of a carry; None if that fails."""
-        execution, bound = self.execution, self._filter
-        held, before = execution.unpack(carry), self._flat(carry)
-        trained = {k: np.asarray(held.params[k]) for k in execution.system.trainable}
-        first = bound.levelled(bound.init(trained), held.optimizer, level, record.spread(bound.outputs))
-        made = record.replayed(self.inner, execution.pack(held._replace(optimizer=first)))
-        if made is None:
-            return None
-        # the prior is that of the declared parameters, not of those that the pass began with
-        after = execution.unpack(made)
-        width = self._declared.prior * np.asarray(first.units)
-        away = (self._middle - before) / width
-        moved = bound.pulled(after.optimizer, away / width)
-        h = np.asarray(after.h) + moved[: bound.size]
-        params = self._moved(after.params, moved[bound.size :])
-        surprise = float(after.optimizer.surprise) + 0.5 * float(np.sum(away**2))
-        if not (np.isfinite(surprise) and np.all(np.isfinite(moved))):
-            return None
-        return Pass(surprise, execution.pack(after._replace(h=h.astype(after.h.dtype), params=params)), level)
-
-    def _simulated(self, record: Record, present: Flat, best: Pass | None) -> Pass | None:
-        """`best`, or what Gauss–Newton finds if that is likelier."""
-        bound, units = self._filter, np.asarray(self._units(present), float)
-        if self._newton is None:
-            known = None if bound.learns_noise else np.asarray(bound.first_noise, float)
-            execution = execution_for(self.execution.system, RTRL(), NormalEquations(), self.execution.engine)
-            self._newton = GaussNewton(self._loop_for(execution), known)
-        centre, prior = self._middle.astype(float), self._declared.prior * units
-        starts = [] if best is None else [self._flat(best.carry).astype(float)]
-        if not starts or len(record) in (SIMULATED, self._declared.first):
-            starts.append(centre)
-        found = [self._newton.minimum(record, start, centre, prior, units) for start in starts]
-        likely = min((f for f in found if f is not None), key=lambda f: f.objective, default=None)
-        if likely is None or (best is not None and best.surprise <= likely.objective):
-            return best
-        return Pass(likely.objective, self._from_simulation(present, likely, prior), self._declared.levels[0])
-
-    def _from_simulation(self, present: Flat, found: Normal, prior: np.ndarray) -> Flat:
-        """The filter's carry at the end of a simulated record."""
-        execution, bound, held = self.execution, self._filter, found.carry
-        layout = execution.steps.layout
-        G = self._newton.influence(held) if self._newton is not None else {}
-        rows = bound.rows({k: np.asarray(v).reshape(layout.size, -1) for k, v in G.items()}, layout.size)
-        covariance = np.linalg.inv(found.matrix + np.diag(prior**-2.0))
-        mine = execution.unpack(present)
-        optimizer = bound.simulated(mine.optimizer, covariance, rows, found.noise, self._declared.levels[0], held)
-        return execution.pack(mine._replace(h=np.asarray(held.h), params=held.params, optimizer=optimizer))
-
-    # ---- parameters as vectors
-
-    @property
-    def _middle(self) -> np.ndarray:
-        """The declared coordinates: the mean of the prior."""
-        assert self._centre is not None
-        return self._centre
-
-    def _flat(self, carry: Flat) -> np.ndarray:
-        held = self.execution.unpack(carry)
-        return np.concatenate([np.ravel(np.asarray(held.params[k])) for k in self.execution.system.trainable])
-
-    def _units(self, carry: Flat) -> np.ndarray:
-        return np.asarray(self.execution.unpack(carry).optimizer.units)
-
-    def _moved(self, params: Any, by: np.ndarray) -> dict[str, np.ndarray]:
-        made, place = dict(params), 0
-        for k in self.execution.system.trainable:
-            value = np.asarray(params[k])
-            made[k] = (value + by[place : place + value.size].reshape(value.shape)).astype(value.dtype)
-            place += value.size
-        return made
 
     # ---- checkpoints
 
@@ -296,7 +186,7 @@ class Refitting(Loop):
         if self._record is None:
             return {}
         made = self._record.arrays() | {"level": np.array(self._level)}
-        return made if self._centre is None else made | {"centre": self._centre}
+        return made if self._fitting is None else made | {"centre": self._fitting.declared}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
         """Take it up."""
@@ -306,4 +196,5 @@ class Refitting(Loop):
         self._record = Record(self.execution.system)
         self._record.restore(arrays)
         self._level = (float(arrays["level"][0]), float(arrays["level"][1]))
-        self._centre = arrays.get("centre")
+        if "centre" in arrays:
+            self._fitting = Fitting(self.inner, self._loop_for, arrays["centre"])
