@@ -454,3 +454,50 @@ def test_products_at_a_root_share_an_inverse(monkeypatch):
     del linearized
     gc.collect()
     assert len(roots._INVERSES) == kept
+
+
+def written(form, n):
+    """n equations z + … = 0: each unknown in two of them, or in all, or written as vectors."""
+    w = np.random.default_rng(0).normal(size=(n, n)) / n
+
+    def chain(z, a):
+        flow = [0.0, *(a[k] * z[k] / (1.0 + z[k] ** 2) for k in range(n))]
+        return np.stack([z[k] + flow[k + 1] - flow[k] for k in range(n)])
+
+    def dense(z, a):
+        total = sum(np.tanh(z[k]) for k in range(n))
+        return np.stack([z[k] + a[k] * total for k in range(n)])
+
+    return {"chain": chain, "dense": dense, "vectors": lambda z, a: z + np.tanh(w @ (a * z))}[form]
+
+
+@pytest.mark.parametrize(
+    ("form", "n", "in_a_loop"),
+    [("chain", 2, 0), ("chain", 20, 0), ("dense", 8, 0), ("dense", 20, 1), ("vectors", 8, 0), ("vectors", 9, 1)],
+)
+def test_jacobians_of_newtons_method(form, n, in_a_loop):
+    """However they are recorded, column by column or in a loop, they are the forward products of unit vectors."""
+    from fwdgrad.program import Abstract, Linearized, roots, trace
+
+    vector = Abstract((n,), np.dtype(float))
+    residual = trace(lambda z, a: [written(form, n)(z, a)], [vector, vector])
+    program = trace(lambda z, a: [roots._jacobian(Linearized(residual, [z, a]), z)], [vector, vector])
+    z, a = np.random.default_rng(1).uniform(0.5, 2.0, (2, n))
+    point = Linearized(residual, [z, a])
+    expected = np.stack([point.jvp({0: e})[0] for e in np.eye(n)], axis=1)
+    np.testing.assert_allclose(program(z, a)[0], expected, rtol=1e-12)
+    assert sum(i.operation.name == "scan" for i in program) == in_a_loop
+
+
+def test_what_an_unknown_does_not_move_is_no_part_of_its_column():
+    """√z at 0 has no slope, which is nothing to the other unknown: 0·∞ beside it would be NaN."""
+    from fwdgrad.program import Abstract, Linearized, trace
+
+    vector = Abstract((2,), np.dtype(float))
+    program = trace(lambda z: [np.stack([np.sqrt(z[0]), z[1] + 0.0 * z[0]])], [vector])
+    columns = trace(lambda z: [Linearized(program, [z]).column(0, k)[0] for k in range(2)], [vector])
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(columns(np.array([0.0, 1.0])), [[np.inf, 0.0], [0.0, 1.0]])
+        np.testing.assert_array_equal(
+            Linearized(program, [np.array([0.0, 1.0])]).jvp({0: np.eye(2)[1]}), [[np.nan, 1.0]]
+        )

@@ -16,6 +16,7 @@ import numpy as np
 
 from fwdgrad.errors import ShapeError, UnsupportedOperationError
 from fwdgrad.program import operations as ops
+from fwdgrad.program.array import is_tracer
 from fwdgrad.program.operations import Pointwise
 from fwdgrad.program.program import Constant, Instruction, Program, Variable, read, recording_for
 from fwdgrad.program.rules import BACKWARD, FORWARD, PARTIALS, autograd_rule, unbroadcast
@@ -73,6 +74,25 @@ class Linearized:
             self.program.inputs[k]: fit(_checked(t, self.program.inputs[k]), self.program.inputs[k])
             for k, t in tangents.items()
         }
+        return self._pushed(moving, _kept)
+
+    def column(self, number: int, entry: int) -> tuple[Any, ...]:
+        """Derivatives of the outputs with respect to one entry of a vector: `jvp` of a unit vector, where it is sparse.
+
+        What the entry does not move is zero whatever the values are, and no products are made with it: what is recorded
+        is as long as what follows from the entry, and 0·∞ is no part of it.
+
+        Args:
+            number: of the input.
+            entry: its place in it.
+        """
+        variable = self.program.inputs[number]
+        unit = np.zeros(variable.shape, variable.dtype)
+        unit[entry] = 1.0
+        return self._pushed({variable: unit}, _moves)
+
+    def _pushed(self, moving: dict[Variable, Any], keeps: Callable[[Any], bool]) -> tuple[Any, ...]:
+        """Tangents of the outputs, from those that keep moving what depends on it."""
         for instruction in self.program.instructions:
             if not any(isinstance(i, Variable) and i in moving for i in instruction.inputs):
                 continue
@@ -86,7 +106,7 @@ class Linearized:
             out = instruction.outputs[0]
             with recording_for(instruction.source):
                 tangent = forward(instruction, values, self._values[out], directions)
-                if tangent is not None:
+                if tangent is not None and keeps(tangent):
                     moving[out] = fit(tangent, out)
         return tuple(
             moving[o] if isinstance(o, Variable) and o in moving else np.zeros(o.shape, o.dtype)
@@ -160,6 +180,16 @@ def _checked(value: Any, variable: Variable) -> Any:
     if value.shape != variable.shape:
         raise ShapeError(f"A tangent or cotangent of shape {variable.shape} is expected, got {value.shape}.")
     return value
+
+
+def _kept(tangent: Any) -> bool:
+    """Every tangent is carried on, also one that happens to be zero."""
+    return True
+
+
+def _moves(tangent: Any) -> bool:
+    """Whether a tangent is not known to be zero."""
+    return is_tracer(tangent) or bool(np.any(tangent))
 
 
 def fit(value: Any, variable: Variable) -> Any:

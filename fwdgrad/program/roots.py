@@ -34,7 +34,9 @@ ITERATIONS = 30
 ROUNDING = 4
 """A step of at most so many units in the last place of what it changes is a rounding error."""
 UNROLLED = 8
-"""Unknowns up to which the columns of the Jacobian are computed one beside the other, and not in a loop."""
+"""Unknowns up to which the columns of the Jacobian are computed one beside the other, and not in a loop …"""
+SPARSE = 2
+"""… and of more unknowns too where that takes at most so many operations for each one of the residual."""
 
 Residual = Callable[[Any], Any]
 
@@ -176,12 +178,35 @@ def _traced(residual: Residual, start: Any, parent: Graph) -> Any:
 
 
 def _jacobian(linearized: Linearized, z: Any) -> Any:
-    """∂(output 0)/∂(input 0), (n, n), by a forward product for every column."""
-    (n,) = z.shape
-    basis = np.eye(n, dtype=z.dtype)
-    if n <= UNROLLED:
-        return np.stack([linearized.jvp({0: e})[0] for e in basis], axis=1)
+    """∂(output 0)/∂(input 0), (n, n), column by column."""
+    columns = _columns(linearized, z.shape[0])
+    if columns is not None:
+        return np.stack(columns, axis=1)
+    basis = np.eye(z.shape[0], dtype=z.dtype)
     return np.transpose(scan(lambda _, row: ((), (linearized.jvp({0: row[0]})[0],)), (), (basis,))[1][0])
+
+
+def _columns(linearized: Linearized, size: int) -> list[Any] | None:
+    """The columns of the Jacobian, each recorded by itself; None if that makes the program long.
+
+    Where equations are written entry by entry, and each unknown is in a few of them, all columns together take little
+    more than one product with any vector.
+    """
+    before, most = _recorded(), SPARSE * len(linearized.program.instructions)
+    columns = []
+    for entry in range(size):
+        columns.append(linearized.column(0, entry)[0])
+        if size > UNROLLED and _recorded() - before > most:
+            return None
+    return columns
+
+
+def _recorded() -> int:
+    """Operations in the program that is being written, and in those around it."""
+    graph, count = active_graph(), 0
+    while graph is not None:
+        graph, count = graph.parent, count + len(graph.instructions)
+    return count
 
 
 class Root(Operation):

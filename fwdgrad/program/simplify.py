@@ -6,6 +6,7 @@ exception is the sign of zero: x + 0 is x here, where NumPy turns −0 into +0; 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,7 +44,7 @@ def simplify(operation: Any, operands: Sequence[Any], params: dict[str, Any]) ->
         case "transpose":
             return x if params["axes"] == tuple(range(np.ndim(x))) else None
         case "concatenate":
-            return x if len(operands) == 1 else None
+            return x if len(operands) == 1 else _known_together(operation, operands, params)
         case "astype":
             return x if params["dtype"] == x.dtype else None
         case "sum":
@@ -52,6 +53,16 @@ def simplify(operation: Any, operands: Sequence[Any], params: dict[str, Any]) ->
             return x if all(e == ("slice", None, None, None) for e in params["index"]) else None
         case _:
             return None
+
+
+def _known_together(concatenate: Any, operands: Sequence[Any], params: dict[str, Any]) -> Any:
+    """The call with known arrays that stand side by side joined beforehand; None if there are none."""
+    joined: list[Any] = []
+    for is_known, run in itertools.groupby(operands, lambda o: isinstance(o, np.ndarray)):
+        parts = list(run)
+        alike = is_known and len({p.dtype for p in parts}) == 1
+        joined += [np.concatenate(parts, params["axis"])] if alike else parts
+    return concatenate(*joined, **params) if len(joined) < len(operands) else None
 
 
 def _neutral(operands: Sequence[Any], value: float, commutes: bool) -> Any:

@@ -10,6 +10,13 @@ P = ops.POINTWISE
 SPECIAL = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.5, -2.25, 1e-310, 1e200])
 FULL = ("slice", None, None, None)
 
+
+def joined(x):
+    """The array behind two arrays that are known, and before two more."""
+    few = np.array([1, 0], x.dtype)
+    return few[:1], few, x, few, few[1:]
+
+
 # name: the call, how many instructions are left, whether the sign of zero may change
 RULES = {
     "x + 0": (lambda x: P["add"](x, 0.0), 0, True),
@@ -28,6 +35,7 @@ RULES = {
     "broadcast_to": (lambda x: ops.broadcast_to(x, shape=(9,)), 0, False),
     "transpose": (lambda x: ops.transpose(x, axes=(0,)), 0, False),
     "concatenate": (lambda x: ops.concatenate(x, axis=0), 0, False),
+    "constants side by side": (lambda x: ops.concatenate(*joined(x), axis=0)[3:12], 2, False),
     "astype": (lambda x: ops.astype(x, dtype=x.dtype), 0, False),
     "sum over no axes": (lambda x: ops.reduce_sum(x, axes=()), 0, True),
     "all of it": (lambda x: ops.getitem(x, index=(FULL,)), 0, False),
@@ -72,6 +80,14 @@ def test_rule(name, dtype):
     np.testing.assert_allclose(result, expected, rtol=4 * np.finfo(dtype).eps)
     if not signless:
         np.testing.assert_array_equal(np.signbit(result), np.signbit(expected))
+
+
+def test_known_arrays_side_by_side_are_one_operand():
+    """Two before and two behind; not where something stands between them, or they are of unlike kinds."""
+    for parts, count in ((joined, 3), (lambda x: (x, *joined(x)), 4), (lambda x: (x, np.ones(1), np.arange(2)), 3)):
+        program, result, expected = results(lambda x, parts=parts: ops.concatenate(*parts(x), axis=0), SPECIAL)
+        assert len(program.instructions[0].inputs) == count
+        np.testing.assert_array_equal(result, expected)
 
 
 @pytest.mark.parametrize("name", KEPT)
