@@ -430,18 +430,16 @@ def test_methods_are_plain_functions():
         np.testing.assert_allclose(method(lambda h: -h, np.ones(2), 1e-2), np.exp(-1e-2), rtol=1e-6)
 
 
-def test_products_at_a_root_share_an_inverse(monkeypatch):
-    """One inverse at a point, whatever number of products; another at another point; none kept when both are gone."""
-    import gc
-
+def test_products_at_a_root_share_what_they_are_made_of(monkeypatch):
+    """One inverse, and the residual evaluated once, whatever number of products and operands; anew at another point."""
     from fwdgrad.program import Abstract, Linearized, root, roots, trace
 
-    made, inv = [], roots.ops.inv
+    made, evaluated, inv = [], [], roots.ops.inv
     monkeypatch.setattr(roots.ops, "inv", lambda a: made.append(1) or inv(a))
     vector = Abstract((2,), np.dtype(float))
     program = trace(lambda a, b: [root(lambda z: z * z * b - a, np.ones(2))], [vector, vector])
-    kept = len(roots._INVERSES)
     made.clear()
+    monkeypatch.setattr(roots, "Linearized", lambda *given: evaluated.append(1) or Linearized(*given))
     for count, a in enumerate((np.array([4.0, 9.0]), np.array([1.0, 16.0])), 1):
         linearized = Linearized(program, [a, np.ones(2)])
         for _ in range(2):
@@ -450,10 +448,7 @@ def test_products_at_a_root_share_an_inverse(monkeypatch):
             np.testing.assert_allclose(tangent, 0.5 / np.sqrt(a))
             np.testing.assert_allclose(pulled, 0.5 / np.sqrt(a))
             np.testing.assert_allclose(other, -0.5 * np.sqrt(a))
-        assert len(made) == count
-    del linearized
-    gc.collect()
-    assert len(roots._INVERSES) == kept
+        assert len(made) == len(evaluated) == count
 
 
 def written(form, n):

@@ -21,10 +21,13 @@ from fwdgrad.program.operations import Pointwise
 from fwdgrad.program.program import Constant, Instruction, Program, Variable, read, recording_for
 from fwdgrad.program.rules import BACKWARD, FORWARD, PARTIALS, autograd_rule, unbroadcast
 
-__all__ = ["LOOPS", "Linearized"]
+__all__ = ["PRODUCTS", "Linearized"]
 
-LOOPS: dict[str, Callable[..., Any]] = {}
-"""Operation with several results → (instruction, operands, results) ↦ its products, `jvp` and `vjp`."""
+PRODUCTS: dict[str, Callable[..., Any]] = {}
+"""Operation that holds a program → (instruction, operands, results) ↦ its products with all operands, `jvp` and `vjp`.
+
+They are made once at a point, and keep what their products have in common.
+"""
 
 
 class Linearized:
@@ -54,7 +57,7 @@ class Linearized:
     def __init__(self, program: Program, arguments: Sequence[Any]) -> None:
         self.program = program
         self._values = program.evaluate(arguments)
-        self._loops: dict[Instruction, Any] = {}
+        self._products: dict[Instruction, Any] = {}
 
     @property
     def value(self) -> tuple[Any, ...]:
@@ -97,10 +100,10 @@ class Linearized:
             if not any(isinstance(i, Variable) and i in moving for i in instruction.inputs):
                 continue
             directions = [moving.get(i) if isinstance(i, Variable) else None for i in instruction.inputs]
-            if instruction.operation.several:
+            if instruction.operation.name in PRODUCTS:
                 with recording_for(instruction.source):
-                    made = zip(instruction.outputs, self._loop(instruction).jvp(directions), strict=False)
-                    moving.update((o, fit(t, o)) for o, t in made if t is not None)
+                    made = zip(instruction.outputs, self._products_of(instruction).jvp(directions), strict=False)
+                    moving.update((o, fit(t, o)) for o, t in made if t is not None and keeps(t))
                 continue
             values = [read(self._values, i) for i in instruction.inputs]
             out = instruction.outputs[0]
@@ -113,15 +116,13 @@ class Linearized:
             for o in self.program.outputs
         )
 
-    def _loop(self, instruction: Instruction) -> Any:
-        """The products of a loop."""
-        if instruction not in self._loops:
-            if instruction.operation.name not in LOOPS:
-                raise _no_rule(instruction)
+    def _products_of(self, instruction: Instruction) -> Any:
+        """The products of an operation that holds a program."""
+        if instruction not in self._products:
             operands = [read(self._values, i) for i in instruction.inputs]
             results = [self._values[o] for o in instruction.outputs]
-            self._loops[instruction] = LOOPS[instruction.operation.name](instruction, operands, results)
-        return self._loops[instruction]
+            self._products[instruction] = PRODUCTS[instruction.operation.name](instruction, operands, results)
+        return self._products[instruction]
 
     def at(self, operand: Variable | Constant) -> Any:
         """The value of an intermediate variable of the program, or of a constant."""
@@ -155,12 +156,12 @@ class Linearized:
         for instruction in reversed(self.program.instructions):
             if not any(o in gradients for o in instruction.outputs):
                 continue
-            if instruction.operation.several:
+            if instruction.operation.name in PRODUCTS:
                 ends = [gradients.get(o) if o in wanted else gradients.pop(o, None) for o in instruction.outputs]
                 numbers = [k for k, i in enumerate(instruction.inputs) if isinstance(i, Variable) and i in active]
                 numbers = [k for k in numbers if np.issubdtype(instruction.inputs[k].dtype, np.floating)]
                 with recording_for(instruction.source):
-                    for number, part in self._loop(instruction).vjp(ends, numbers).items():
+                    for number, part in self._products_of(instruction).vjp(ends, numbers).items():
                         accumulate(instruction.inputs[number], part)
                 continue
             out = instruction.outputs[0]

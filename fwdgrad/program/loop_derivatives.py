@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fwdgrad.program.derivatives import LOOPS, Linearized
+from fwdgrad.program.derivatives import PRODUCTS, Linearized
 from fwdgrad.program.loops import SCAN
 from fwdgrad.program.program import Abstract, Constant, Instruction, Program, Variable
 from fwdgrad.program.tracer import Graph, Tracer, index_bounds
@@ -246,4 +246,4 @@ class TracedLoop:
         self.graph.ordered = False  # what is captured may have been recorded after the loop
 
 
-LOOPS["scan"] = opened
+PRODUCTS["scan"] = opened

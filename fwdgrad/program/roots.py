@@ -8,10 +8,10 @@ derivative.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,10 @@ from autograd.tracer import getval, isbox
 
 from fwdgrad.errors import TracingError
 from fwdgrad.program import operations as ops
-from fwdgrad.program.derivatives import Linearized
+from fwdgrad.program.derivatives import PRODUCTS, Linearized
 from fwdgrad.program.loops import scan
 from fwdgrad.program.operations import Operand, Operation
-from fwdgrad.program.program import Abstract, Program
-from fwdgrad.program.rules import BACKWARD, FORWARD
+from fwdgrad.program.program import Abstract, Instruction, Program
 from fwdgrad.program.tracer import Graph, active_graph, as_operand, refuse, trace
 
 __all__ = ["ITERATIONS", "ROOT", "newton", "root", "watched"]
@@ -236,51 +235,50 @@ ROOT = Root("root")
 # ---------------------------------------------------------------- derivatives
 
 
-_INVERSES: dict[int, tuple[weakref.ref[Any], Any]] = {}
-"""What was inverted at roots that are arrays, by their identity, for as long as they live."""
+class RootProducts:
+    """∂z = −(∂R/∂z)⁻¹ ∂R at a root, by products with ∂R, the residual's Jacobian in all that it uses.
+
+    The residual is evaluated, and the inverse made, or recorded, once at a root, whatever number of products follows.
+
+    Args:
+        instruction: the root.
+        operands: values of its inputs.
+        results: z.
+    """
+
+    def __init__(self, instruction: Instruction, operands: Sequence[Any], results: Sequence[Any]) -> None:
+        self._residual, self._body = instruction.params["residual"], instruction.params["body"]
+        self._captured, (self._z,) = operands[1:], results
+
+    @cached_property
+    def _at_root(self) -> Linearized:
+        return Linearized(self._residual, [self._z, *self._captured[: len(self._residual.inputs) - 1]])
+
+    @cached_property
+    def _inverse(self) -> Any:
+        slopes = self._body(self._z, *self._captured)[1]
+        # NaN where there is no root, whatever the Jacobian is then: NumPy does not invert a singular matrix
+        return ops.inv(slopes + 0.0 * self._z)
+
+    def _uses(self, number: int) -> bool:
+        """Whether the residual uses an operand: neither where Newton began, nor what only the Jacobian uses."""
+        return 0 < number < len(self._residual.inputs)
+
+    def jvp(self, directions: Sequence[Any]) -> list[Any]:
+        """The tangent of z from those of the operands, None where it is zero."""
+        moving = {k: d for k, d in enumerate(directions) if d is not None and self._uses(k)}
+        if not moving:
+            return [None]
+        return [-ops.matmul(self._inverse, self._at_root.jvp(moving)[0])]
+
+    def vjp(self, cotangents: Sequence[Any], wanted: Sequence[int]) -> dict[int, Any]:
+        """Gradients of the wanted operands from the cotangent of z."""
+        used = [k for k in wanted if self._uses(k)]
+        adjoint = -ops.matmul(cotangents[0], self._inverse)
+        return dict(zip(used, self._at_root.vjp([adjoint], used), strict=True))
 
 
-def _inverse(values: Sequence[Any], out: Any, params: dict[str, Any]) -> Any:
-    """(∂R/∂z)⁻¹ at the root: made, or recorded, once, whatever number of products is made with it."""
-    if type(out) is not np.ndarray:
-        return _inverted(values, out, params)  # equal operations are recorded once
-    key = id(out)
-    found = _INVERSES.get(key)
-    if found is not None and found[0]() is out:
-        return found[1]
-    inverse = _inverted(values, out, params)
-    _INVERSES[key] = weakref.ref(out, lambda _: _INVERSES.pop(key, None)), inverse
-    return inverse
-
-
-def _inverted(values: Sequence[Any], out: Any, params: dict[str, Any]) -> Any:
-    slopes = params["body"](out, *values[1:])[1]
-    # NaN where there is no root, whatever the Jacobian is then: NumPy does not invert a singular matrix
-    return ops.inv(slopes + 0.0 * out)
-
-
-def _at_root(values: Sequence[Any], out: Any, params: dict[str, Any]) -> Linearized:
-    residual = params["residual"]
-    return Linearized(residual, [out, *values[1 : len(residual.inputs)]])
-
-
-def _forward(values: list[Any], out: Any, directions: list[Any], params: dict[str, Any]) -> Any:
-    used = range(1, len(params["residual"].inputs))
-    moving = {k: directions[k] for k in used if directions[k] is not None}
-    if not moving:
-        return None
-    (moved,) = _at_root(values, out, params).jvp(moving)
-    return -ops.matmul(_inverse(values, out, params), moved)
-
-
-def _backward(values: list[Any], out: Any, g: Any, number: int, params: dict[str, Any]) -> Any:
-    if not 0 < number < len(params["residual"].inputs):
-        return None
-    adjoint = -ops.matmul(g, _inverse(values, out, params))
-    return _at_root(values, out, params).vjp([adjoint], [number])[0]
-
-
-FORWARD["root"], BACKWARD["root"] = _forward, _backward
+PRODUCTS["root"] = RootProducts
 
 
 # ---------------------------------------------------------------- without a trace
