@@ -204,7 +204,8 @@ def _recorded() -> int:
     """Operations in the program that is being written, and in those around it."""
     graph, count = active_graph(), 0
     while graph is not None:
-        graph, count = graph.parent, count + len(graph.instructions)
+        count += len(graph.instructions)
+        graph = graph.parent
     return count
 
 
