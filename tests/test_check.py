@@ -19,7 +19,7 @@ from fwdgrad.check.compare import Tally, sign_table
 from fwdgrad.errors import DeclarationError
 from fwdgrad.influence import Exact, RankOne
 from fwdgrad.losses import SquaredError
-from fwdgrad.program import derivatives
+from fwdgrad.program import derivatives, roots
 
 
 def verdicts(report: CheckReport) -> dict[str, str]:
@@ -158,7 +158,53 @@ def test_longer_trajectories():
     assert report.ok, str(report)
 
 
+def stiff() -> fg.System:
+    """Three reactions in a row, by the implicit method: F solves equations."""
+    return fg.from_text(
+        """
+        d s1/dt = - fast*s1/(1 + s1)
+        d s2/dt = fast*s1/(1 + s1) - middle*s2**2
+        d s3/dt = middle*s2**2 - slow*s3
+        s1(0) = 1.0
+        s2(0) = 0.1
+        s3(0) = 0.1
+        param fast = 1000.0 in (0, inf)
+        param middle = 1.0 in (0, inf)
+        param slow = 0.01 in (0, inf)
+        """,
+        dt=0.1,
+        method="sdirk2",
+        substeps=2,
+    )
+
+
+def test_differences_of_a_step_that_solves_equations_are_taken_at_all_points_at_once(monkeypatch):
+    """One evaluation, whatever number of parameters, or as many as the memory asks for: the same report."""
+    run, calls = sys.modules["fwdgrad.check.run"], []
+    right = run.at_points
+    monkeypatch.setattr(run, "at_points", lambda *given: calls.append(given[2]) or right(*given))
+    report = check(stiff())
+    assert set(verdicts(report).values()) == {"ok"}, str(report)
+    ladder, states, params = 17, 3, 3
+    once = [1, ladder * (states + params)] * run.POINTS + [ladder * params] * 6
+    assert calls == once
+    monkeypatch.setattr(run, "NUMBERS", 20 * (states**2 + params))
+    calls.clear()
+    again = check(stiff())
+    assert max(calls) == 20
+    assert sum(calls) == sum(once)
+    assert verdicts(again) == verdicts(report)
+    np.testing.assert_allclose([r.error for r in again.rows], [r.error for r in report.rows], rtol=0.1, atol=1e-12)
+
+
 # ---------------------------------------------------------------- what is wrong
+
+
+def test_a_wrong_derivative_of_a_solution_is_found(monkeypatch):
+    """The inverse is that of another matrix by 1e-4: forward and backward agree, differences do not."""
+    right = roots.ops.inv
+    monkeypatch.setattr(roots.ops, "inv", lambda a: right(a) * (1 + 1e-4))
+    assert failed(check(stiff())) == {FORWARD, BACKWARD, INFLUENCE, GRADIENTS}
 
 
 @pytest.mark.parametrize("size", [1e-1, 1e-5])

@@ -22,19 +22,22 @@ def largest(values: Any) -> float:
     return float(np.max(np.abs(values), initial=0.0))
 
 
-def line_slope(line: Callable[[float], Any]) -> tuple[Any, Any, Any]:
+def line_slope(line: Callable[[np.ndarray], Any]) -> tuple[Any, Any, Any]:
     """dline/dt at 0 by extrapolated central differences; its uncertainty; |line(0)|: entry by entry.
+
+    `line` takes all times at which its value is wanted, and returns a row for each.
 
     Of the steps in LADDER each entry takes the one with the least uncertainty: what changes when the step is halved, or
     was ten times as long, by how much the slopes on the two sides differ, and rounding. Where nothing is finite, or a
     kink is near, it is large.
     """
-    middle = np.asarray(line(0.0))
+    made = np.asarray(line(np.array([0.0, *(s for t in LADDER for s in (t, t / 2, -t / 2, -t))])))
+    middle = made[0]
     rounding = float(np.finfo(middle.dtype).eps) * np.abs(middle)
     best, least = np.zeros(middle.shape), np.full(middle.shape, np.inf)
     before = np.full(middle.shape, np.nan)
-    for t in LADDER:
-        right, near_right, near_left, left = (np.asarray(line(s), float) - middle for s in (t, t / 2, -t / 2, -t))
+    for number, t in enumerate(LADDER):
+        right, near_right, near_left, left = made[4 * number + 1 : 4 * number + 5].astype(float) - middle
         fine, coarse = (near_right - near_left) / t, (right - left) / (2 * t)
         estimate = (4 * fine - coarse) / 3
         kink = (4 * (near_right + near_left) - (right + left)) / t

@@ -13,13 +13,12 @@ import numpy as np
 
 from fwdgrad.check.compare import Tally, largest, line_slope, sign_table, skipped
 from fwdgrad.check.report import CheckReport, CheckRow
-from fwdgrad.engines.numpy_engine import compile_program
 from fwdgrad.errors import DeclarationError, FwdgradError, HiddenStateError, TracingError
 from fwdgrad.estimators import RTRL, UORO, Estimator, NoBackTrack
 from fwdgrad.execution import Execution
 from fwdgrad.linear import Coordinates, EagerModel, Model, TracedModel
 from fwdgrad.notice import slow
-from fwdgrad.program import Linearized, Program
+from fwdgrad.program import Linearized, Program, at_points
 from fwdgrad.system import System
 from fwdgrad.tracing import check_against_plain
 from fwdgrad.trees import flatten, unflatten
@@ -34,6 +33,8 @@ PATHS = "θ: paths to the loss"
 POINTS = 3
 LARGEST = 2e9
 """Operations that one row may take; beyond, it is skipped and says so."""
+NUMBERS = 4e6
+"""Numbers of Jacobians and parameters that are held at once where a transition is computed at many points."""
 
 
 def check(system: System, *, steps: int = 3, seed: int = 0, rtol: float | None = None) -> CheckReport:
@@ -218,7 +219,9 @@ class _Check:
         return (np.asarray(value, self.exact.dtype) + t * direction).astype(self.exact.dtype)
 
     def _moved(self, params: Leaves, direction: Leaves, t: float) -> Leaves:
-        return {k: self._along(v, direction.get(k, 0.0), t) for k, v in params.items()}
+        """θ in the precision of the differences; leaves that do not move are the same arrays."""
+        still = {k: np.asarray(v, self.exact.dtype) for k, v in params.items() if k not in direction}
+        return {k: self._along(v, direction[k], t) if k in direction else still[k] for k, v in params.items()}
 
     def _input(self, x: Any) -> Any:
         cast = self.exact.dtype
@@ -241,19 +244,32 @@ class _Check:
         yield row
 
     @cached_property
-    def _step(self) -> Callable[..., Any]:
+    def _transitions(self) -> Function:
         """The transition whose differences are taken: the plain function in double precision.
 
         Where it solves equations, calling it once takes hundreds of evaluations of F. What was traced of it, which "as
-        traced" compares with it, stands in.
+        traced" compares with it, stands in, at all points at once.
         """
         if self.exact is not self.system or not isinstance(self.model, TracedModel):
-            return self.exact.transition
-        traced = self.model.traced
+            return _each(self.exact.transition)
+        traced, size = self.model.traced, self.system.size
         if not _solves(traced.transition):
-            return self.exact.transition
-        function = compile_program(traced.transition)
-        return lambda h, x, params: function(*traced.arguments(h, x, params))[0]
+            return _each(self.exact.transition)
+
+        def several(states: Any, x: Any, params: list[Leaves]) -> Any:
+            together = {
+                k: v if all(p[k] is v for p in params) else np.stack([p[k] for p in params])
+                for k, v in params[0].items()
+            }
+            return at_points(traced.transition, traced.arguments(states, x, together), len(params))[0]
+
+        most = max(1, int(NUMBERS // (size**2 + sum(v.size for v in self.system.coordinates.values()))))
+
+        def function(states: Any, x: Any, params: list[Leaves]) -> Any:
+            parts = [slice(k, k + most) for k in range(0, len(params), most)]
+            return np.concatenate([several(states[part], x, params[part]) for part in parts])
+
+        return function
 
     def _as_traced(self) -> Iterator[CheckRow]:
         tally = Tally("F, Y, loss: as traced", self.tight)
@@ -287,7 +303,7 @@ class _Check:
             lin = self.model.linearize(p.h, p.x, p.params)
             return lin.jvp, lin.vjp
 
-        yield from self._products("F", lambda p: p.h, products, self._step)
+        yield from self._products("F", lambda p: p.h, products, self._transitions)
 
     def _output(self) -> Iterator[CheckRow]:
         if not isinstance(self.model, TracedModel):
@@ -306,10 +322,10 @@ class _Check:
 
             return jvp, vjp
 
-        yield from self._products("Y", lambda p: p.after, products, self.exact.output)
+        yield from self._products("Y", lambda p: p.after, products, _each(self.exact.output))
 
     def _products(
-        self, name: str, at: Callable[[_Point], Any], products: Callable[[_Point], tuple[Any, Any]], plain: Any
+        self, name: str, at: Callable[[_Point], Any], products: Callable[[_Point], tuple[Any, Any]], plain: Function
     ) -> Iterator[CheckRow]:
         """Forward and backward products of one function against finite differences and each other."""
         forward = Tally(f"{name}: forward products", self.rtol)
@@ -318,22 +334,36 @@ class _Check:
         for p in self.points:
             jvp, vjp = products(p)
             h, x = at(p), self._input(p.x)
+            (value,) = plain(self._along(h, 0.0, 0.0)[None], x, [self._moved(p.params, {}, 0.0)])
+            size = np.abs(value)
+            ways, made = [], []
             for where, dh, dp in self._directions(p, h):
-
-                def line(t: float, h: Any = h, x: Any = x, dh: Any = dh, dp: Leaves = dp, p: _Point = p) -> Any:
-                    return plain(self._along(h, dh, t), x, self._moved(p.params, dp, t))
-
-                slope, slack, size = line_slope(line)
                 tangent = np.asarray(jvp(dh.astype(self.system.dtype), self._cast(dp)), float)
-                forward.compare(tangent, slope, where, slack, 1e-6 * size)
                 weight = np.maximum(np.abs(tangent), 1e-3 * size)  # so that outputs of unlike sizes weigh the same
                 c = self._direction(1.0 / np.where(weight > 0, weight, 1.0))
                 state, leaves = vjp(c.astype(self.system.dtype))
                 pulled = np.vdot(state, dh) + sum(np.vdot(leaves[k], d) for k, d in dp.items() if k in leaves)
+                ways.append((dh, dp))
+                made.append((where, tangent, c, pulled))
+            slopes, slacks, _ = line_slope(self._lines(h, x, p.params, ways, plain))
+            for (where, tangent, c, pulled), slope, slack in zip(made, slopes, slacks, strict=True):
+                forward.compare(tangent, slope, where, slack, 1e-6 * size)
                 weight = np.abs(c)
                 backward.compare(pulled, np.sum(c * slope), where, np.sum(weight * slack), 1e-6 * np.sum(weight * size))
                 adjoint.compare(pulled, np.sum(c * tangent), where, 0.0, np.sum(weight * np.abs(tangent)))
         yield from (forward.row(), backward.row(), adjoint.row())
+
+    def _lines(
+        self, h: Any, x: Any, params: Leaves, ways: list[tuple[Any, Leaves]], plain: Function
+    ) -> Callable[[np.ndarray], Any]:
+        """t ↦ the function at (h, θ) moved by t in each of some directions, arrays (times, directions, *shape)."""
+
+        def lines(times: np.ndarray) -> Any:
+            states = np.stack([self._along(h, dh, t) for t in times for dh, _ in ways])
+            made = np.asarray(plain(states, x, [self._moved(params, dp, t) for t in times for _, dp in ways]))
+            return made.reshape(len(times), len(ways), *made.shape[1:])
+
+        return lines
 
     def _cast(self, leaves: Leaves) -> Leaves:
         return {k: np.asarray(v).astype(self.system.dtype) for k, v in leaves.items()}
@@ -343,46 +373,53 @@ class _Check:
         for p in self.points:
             c, direct = self.model.observe(p.after, p.x, p.y, p.params).gradient()
             x, y = self._input(p.x), self._input(p.y)
-            for where, dh, dp in self._directions(p, p.after):
-
-                def line(t: float, p: _Point = p, x: Any = x, y: Any = y, dh: Any = dh, dp: Leaves = dp) -> Any:
-                    after = self._along(p.after, dh, t)
-                    return self._loss_at(self.exact, after, x, self._moved(p.params, dp, t), y)
-
-                slope, slack, size = line_slope(line)
+            ways = list(self._directions(p, p.after))
+            losses = _each(lambda h, x, params, y=y: self._loss_at(self.exact, h, x, params, y))
+            found = line_slope(self._lines(p.after, x, p.params, [way[1:] for way in ways], losses))
+            for (where, dh, dp), slope, slack, size in zip(ways, *found, strict=True):
                 got = np.vdot(c, dh) + sum(np.vdot(direct[k], d) for k, d in dp.items() if k in direct)
                 tally.compare(got, slope, where, slack, 1e-6 * size)
         yield tally.row()
 
     # ---- trajectories
 
-    def _trajectory(self, params: Leaves, dtype: Any) -> Iterator[tuple[_Point, Any]]:
+    @cached_property
+    def _trajectory(self) -> list[tuple[_Point, Any]]:
         """(sample, state before it), from the first point on, with the inputs and targets of the points in turn."""
-        exact = dtype == self.exact.dtype
-        system = self.exact if exact else self.system
-        h = self.points[0].h.astype(dtype)
+        h, walk = self.points[0].h, []
         for p in itertools.islice(itertools.cycle(self.points), self.steps):
-            yield p, h
-            step = self._step if exact else system.transition
-            h = np.asarray(step(h, self._input(p.x) if exact else p.x, params))
-        yield p, h
+            walk.append((p, h))
+            h = np.asarray(self.system.transition(h, p.x, self.points[0].params))
+        return walk
+
+    def _walks(self, ways: list[Leaves], times: np.ndarray) -> Iterator[tuple[_Point, Any, list[Leaves]]]:
+        """(sample, states after it, θ) of trajectories with θ moved by t in each of some directions, times first."""
+        params = [self._moved(self.points[0].params, d, t) for t in times for d in ways]
+        states = np.stack([self.points[0].h.astype(self.exact.dtype)] * len(params))
+        for p, _ in self._trajectory:
+            states = np.asarray(self._transitions(states, self._input(p.x), params))
+            yield p, states, params
 
     def _influence(self) -> Iterator[CheckRow]:
         """v ← A v + B d along a trajectory, against the difference of whole trajectories."""
         tally = Tally(f"influence of θ after {self.steps} steps", self.rtol)
         first = self.points[0]
-        for k in self.model.leaves:
-            d = {k: self._direction(first.params[k])}
-            v = np.zeros(self.system.size, self.system.dtype)
-            for p, h in list(self._trajectory(first.params, self.system.dtype))[:-1]:
-                v = self.model.linearize(h, p.x, first.params).jvp(v, self._cast(d))
+        ways = [{k: self._direction(first.params[k])} for k in self.model.leaves]
+        if not ways:
+            yield skipped(tally, "No parameter influences the state.")
+            return
+        moved = [np.zeros(self.system.size, self.system.dtype) for _ in ways]
+        for p, h in self._trajectory:
+            lin = self.model.linearize(h, p.x, first.params)
+            moved = [lin.jvp(v, self._cast(d)) for v, d in zip(moved, ways, strict=True)]
 
-            def line(t: float, d: Leaves = d) -> Any:
-                return list(self._trajectory(self._moved(first.params, d, t), self.exact.dtype))[-1][1]
+        def lines(times: np.ndarray) -> Any:
+            *_, (_, states, _) = self._walks(ways, times)
+            return states.reshape(len(times), len(ways), -1)
 
-            slope, slack, size = line_slope(line)
+        for k, v, slope, slack, size in zip(self.model.leaves, moved, *line_slope(lines), strict=True):
             tally.compare(v, slope, f"in {k}", slack, 1e-6 * size)
-        yield tally.row() if tally.points else skipped(tally, "No parameter influences the state.")
+        yield tally.row()
 
     def _rtrl(self, execution: Execution) -> Iterator[CheckRow]:
         """The gradients of the learner's own steps, with θ fixed."""
@@ -394,23 +431,23 @@ class _Check:
         first = self.points[0]
         carry = self._start(execution)
         found: list[Leaves] = []
-        for p, _ in list(self._trajectory(first.params, self.system.dtype))[:-1]:
+        for p, _ in self._trajectory:
             carry = tuple(execution.learn(carry, flatten(p.x), flatten(p.y), ())[:-3])
             found.append(execution.unpack(carry).optimizer)
-        for k in self.system.trainable:
-            d = {k: self._direction(first.params[k])}
+        names = self.system.trainable
+        ways = [{k: self._direction(first.params[k])} for k in names]
+        if not ways:
+            yield tally.row()
+            return
 
-            def line(t: float, d: Leaves = d) -> Any:
-                params = self._moved(first.params, d, t)
-                walk = list(self._trajectory(params, self.exact.dtype))
-                return np.array(
-                    [
-                        self._loss_at(self.exact, after, self._input(p.x), params, self._input(p.y))
-                        for (p, _), (_, after) in itertools.pairwise(walk)
-                    ]
-                )
+        def lines(times: np.ndarray) -> Any:
+            made = []
+            for p, states, params in self._walks(ways, times):
+                x, y = self._input(p.x), self._input(p.y)
+                made.append([self._loss_at(self.exact, h, x, q, y) for h, q in zip(states, params, strict=True)])
+            return np.array(made).T.reshape(len(times), len(ways), -1)
 
-            slope, slack, size = line_slope(line)
+        for k, d, slope, slack, size in zip(names, ways, *line_slope(lines), strict=True):
             tally.compare([np.vdot(g[k], d[k]) for g in found], slope, f"in {k}", slack, 1e-6 * size)
         yield tally.row()
 
@@ -453,6 +490,15 @@ class _Check:
 
 
 # ---- helpers
+
+
+Function = Callable[[Any, Any, list[Leaves]], Any]
+"""(states, arrays (N, n); x; N times θ) ↦ values, arrays (N, *shape)."""
+
+
+def _each(function: Callable[..., Any]) -> Function:
+    """A plain function of (h, x, θ), called at one point after the other."""
+    return lambda states, x, params: np.stack([function(h, x, p) for h, p in zip(states, params, strict=True)])
 
 
 def _model(system: System) -> tuple[Model, str, bool]:

@@ -5,6 +5,7 @@ from fwdgrad.program.derivatives import Linearized
 from fwdgrad.program.loop_derivatives import opened
 from fwdgrad.program.loops import repeat, scan
 from fwdgrad.program.outlived import trace_pure
+from fwdgrad.program.points import at_points
 from fwdgrad.program.program import Abstract, Constant, Instruction, Program, Source, Variable
 from fwdgrad.program.roots import root
 from fwdgrad.program.tracer import trace
@@ -18,6 +19,7 @@ __all__ = [
     "Source",
     "Tracer",
     "Variable",
+    "at_points",
     "is_tracer",
     "opened",
     "repeat",

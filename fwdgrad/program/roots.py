@@ -26,7 +26,7 @@ from fwdgrad.program.operations import Operand, Operation
 from fwdgrad.program.program import Abstract, Instruction, Program
 from fwdgrad.program.tracer import Graph, active_graph, as_operand, refuse, trace
 
-__all__ = ["ITERATIONS", "ROOT", "newton", "root", "watched"]
+__all__ = ["ITERATIONS", "ROOT", "newton", "root", "settled", "watched"]
 
 ITERATIONS = 30
 """Newton's method gives up after so many. From a good start it takes four to six."""
@@ -117,10 +117,8 @@ def newton(function: Callable[..., tuple[Any, Any]], start: Any, *captured: Any)
     Returns:
         z, or NaN if it does not converge.
     """
-    z = np.array(start)
-    unit = float(np.finfo(z.dtype).eps)
-    least = 2 * ROUNDING * unit * np.abs(z).max()
-    before: Any = np.inf
+    z = start = np.array(start)
+    before: Any = np.full(z.shape, np.inf)
     begun, iterations, largest = bool(np.isfinite(z).all()), 0, np.nan
     with np.errstate(all="ignore"):  # what is not finite ends the iterations
         while iterations < ITERATIONS:
@@ -131,18 +129,32 @@ def newton(function: Callable[..., tuple[Any, Any]], start: Any, *captured: Any)
             except np.linalg.LinAlgError:
                 break
             z = z - step
-            size, length = np.abs(step), np.abs(z)
-            largest = size.max()
+            largest = np.abs(step).max()
             if not np.isfinite(largest):
                 break
-            settled = (size <= ROUNDING * unit * length) | (size >= before)
-            if settled.all() and largest <= max(unit**0.5 * length.max(), least):
+            if settled(step, before, z, start):
                 return z
-            before = size
+            before = np.abs(step)
     failures = _FAILURES.get()
     if failures is not None and begun:
         failures.append((iterations, float(largest)))
     return np.full_like(z, np.nan)
+
+
+def settled(step: Any, before: Any, z: Any, start: Any) -> Any:
+    """Whether Newton's iterations have arrived, at one point or at each of several along the first axes.
+
+    Args:
+        step: the last step, shape (…, n).
+        before: the sizes of the entries of the one before.
+        z: after the step.
+        start: where they began.
+    """
+    unit = float(np.finfo(z.dtype).eps)
+    size, length = np.abs(step), np.abs(z)
+    still = (size <= ROUNDING * unit * length) | (size >= before)
+    least = 2 * ROUNDING * unit * np.abs(start).max(axis=-1)
+    return still.all(axis=-1) & (size.max(axis=-1) <= np.maximum(unit**0.5 * length.max(axis=-1), least))
 
 
 def _check(value: Any, start: Any) -> None:
