@@ -1,14 +1,17 @@
-"""A line on the error stream for work that takes longer than one would expect."""
+"""What is said on the error stream while something takes long: a line that stays, or a bar where one is asked for."""
 
 from __future__ import annotations
 
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
-__all__ = ["PATIENCE", "slow"]
+from fwdgrad.errors import DeclarationError
+
+__all__ = ["PATIENCE", "Progress", "slow"]
 
 PATIENCE = 1.0
 """Seconds after which something is said."""
@@ -34,3 +37,55 @@ def slow(what: str) -> Iterator[None]:
         timer.join()
         if said.is_set():
             print(f" {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
+
+
+class Progress:
+    """A tqdm bar, a user's callback, or nothing.
+
+    Args:
+        who: the function that has `progress` as an argument.
+        progress: True for a bar, or a function called with (done, in all).
+        total: in all.
+        unit: what is counted.
+
+    Raises:
+        DeclarationError: `progress` is neither a truth value nor a function.
+    """
+
+    def __init__(
+        self, who: str, progress: bool | Callable[[int, int], None], total: int, unit: str = "replica"
+    ) -> None:
+        if not (isinstance(progress, bool) or callable(progress)):
+            raise DeclarationError(f"{who}(progress=…): expected True, False or a function, got {progress!r}.")
+        self._callback = progress if callable(progress) else None
+        self._done, self._total = 0, total
+        self._bar: Any = None
+        if progress is True:
+            from tqdm.auto import tqdm
+
+            self._bar = tqdm(total=total, unit=unit)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    @contextmanager
+    def at(self, what: str) -> Iterator[None]:
+        """While `what` is going on, the bar says so; without one, a line does if it takes long."""
+        if self._bar is None:
+            with slow(what):
+                yield
+        else:
+            self._bar.set_postfix_str(what)
+            yield
+
+    def add(self, count: int) -> None:
+        """So many more are done."""
+        self._done += count
+        if self._bar is not None:
+            self._bar.update(count)
+        elif self._callback is not None:
+            self._callback(self._done, self._total)

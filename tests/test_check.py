@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
 import sys
@@ -345,6 +346,39 @@ def test_one_seed_is_one_report():
     assert check(case.system, seed=3).rows != check(case.system, seed=4).rows
 
 
+def test_progress_is_told():
+    """One for the tracing, one for each comparison: also where one of them fails."""
+    seen: list[tuple[int, int]] = []
+    check(oracles.linear().system, progress=lambda *done: seen.append(done))
+    assert seen == [(k, 11) for k in range(1, 12)]
+    again: list[tuple[int, int]] = []
+    check(system_of(lambda h, x, p: p["a"] * h * math.cos(float(h[0]))), progress=lambda *done: again.append(done))
+    assert again == seen
+
+
+def test_the_bar_says_what_is_going_on(capsys, monkeypatch):
+    """It stands before anything is called."""
+    system, before = oracles.linear().system, []
+    confirm = fg.System.confirm
+    monkeypatch.setattr(fg.System, "confirm", lambda self: before.append(capsys.readouterr().err) or confirm(self))
+    check(system, progress=True)
+    assert "0/11" in before[0]
+    shown = "".join(before) + capsys.readouterr().err
+    assert "11/11" in shown
+    assert "NoBackTrack" in shown
+
+
+def test_without_a_bar_there_are_lines_for_what_takes_long(monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr("fwdgrad.notice.slow", lambda what: said.append(what) or contextlib.nullcontext())
+    check(oracles.linear().system)
+    assert said[0] == "checking that it can be traced"
+    assert f"checking {TRACED}" in said
+    assert len(said) == 11
+    check(oracles.linear().system, progress=True)
+    assert len(said) == 11
+
+
 def test_nothing_is_changed():
     system = oracles.vehicle().system
     before = {k: v.copy() for k, v in system.params.items()}
@@ -365,7 +399,7 @@ def test_a_tolerance_of_ones_own():
     assert {row.tolerance for row in report.rows if row.what == FORWARD} == {1e-15}
 
 
-@pytest.mark.parametrize("options", [{"steps": 0}, {"steps": 2.5}, {"rtol": 0.0}, {"rtol": -1}])
+@pytest.mark.parametrize("options", [{"steps": 0}, {"steps": 2.5}, {"rtol": 0.0}, {"rtol": -1}, {"progress": 3}])
 def test_bad_arguments_are_refused(options):
     with pytest.raises(DeclarationError, match=next(iter(options))):
         check(oracles.linear().system, **options)

@@ -18,10 +18,11 @@ import fwdgrad as fg
 from fwdgrad import systems
 from fwdgrad.compare.declare import study_of
 from fwdgrad.compare.reference import exact_gradients
-from fwdgrad.compare.replicas import Progress, replicate
+from fwdgrad.compare.replicas import replicate
 from fwdgrad.compare.report import number
 from fwdgrad.compare.statistics import _trace_of_square, mean_interval, squared_norm_interval
 from fwdgrad.influence import Exact, NoiseSpec, RankOne
+from fwdgrad.notice import Progress
 
 STEPS = 12
 
@@ -836,7 +837,7 @@ def test_batches_are_reduced_in_order():
     case = oracles.tanh_rnn(n=2, steps=4)
     study, chosen = study_for(case, ["uoro"], 2)
     _, exact = exact_gradients(study)
-    made = list(replicate(study, chosen, exact, {"UORO": 19}, 0, 1, Progress(False, 19)))
+    made = list(replicate(study, chosen, exact, {"UORO": 19}, 0, 1, Progress("compare", False, 19)))
     assert [len(batch.gradients) for _, batch in made] == [8, 8, 3]
     everything = np.concatenate([batch.gradients for _, batch in made])
     sums = sum(batch.sums for _, batch in made)

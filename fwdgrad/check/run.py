@@ -17,7 +17,7 @@ from fwdgrad.errors import DeclarationError, FwdgradError, HiddenStateError, Tra
 from fwdgrad.estimators import RTRL, UORO, Estimator, NoBackTrack
 from fwdgrad.execution import Execution
 from fwdgrad.linear import Coordinates, EagerModel, Model, TracedModel
-from fwdgrad.notice import slow
+from fwdgrad.notice import Progress
 from fwdgrad.program import Linearized, Program, at_points
 from fwdgrad.system import System
 from fwdgrad.tracing import check_against_plain
@@ -37,7 +37,14 @@ NUMBERS = 4e6
 """Numbers of Jacobians and parameters that are held at once where a transition is computed at many points."""
 
 
-def check(system: System, *, steps: int = 3, seed: int = 0, rtol: float | None = None) -> CheckReport:
+def check(
+    system: System,
+    *,
+    steps: int = 3,
+    seed: int = 0,
+    rtol: float | None = None,
+    progress: bool | Callable[[int, int], None] = False,
+) -> CheckReport:
     """Compare everything that learning will use of a system with the plain functions and their finite differences.
 
     Points are drawn around the declared example and along a trajectory from it. Compared are: two calls with the same
@@ -52,6 +59,8 @@ def check(system: System, *, steps: int = 3, seed: int = 0, rtol: float | None =
         steps: length of the trajectory.
         seed: of the random points and directions.
         rtol: relative tolerance; 1e-6 by default, 1e-3 in single precision.
+        progress: True for a bar, or a function called with (comparisons done, comparisons in all). Without a bar, what
+            takes longer than a second is said in a line on the error stream.
 
     Returns:
         The report. It fails nobody by itself; see `CheckReport.raise_if_failed`.
@@ -60,7 +69,8 @@ def check(system: System, *, steps: int = 3, seed: int = 0, rtol: float | None =
     where they are cheap enough.
 
     Raises:
-        DeclarationError: `system` is not a System, or F, Y or loss is not finite at the declared example.
+        DeclarationError: `system` is not a System, another argument makes no sense, or F, Y or loss is not finite at
+            the declared example.
 
     Example:
         >>> import numpy as np, fwdgrad as fg
@@ -78,13 +88,42 @@ def check(system: System, *, steps: int = 3, seed: int = 0, rtol: float | None =
         raise DeclarationError(f"check(steps=…): expected an integer of at least 1, got {steps!r}.")
     if rtol is not None and not rtol > 0:
         raise DeclarationError(f"check(rtol=…): expected a positive number, got {rtol!r}.")
-    with np.errstate(all="ignore"):  # what is not finite is said in the table
-        try:
-            system.confirm()
-        except HiddenStateError as error:  # nothing else can be compared
-            row = CheckRow(TWICE, 0, np.inf, 0.0, "FAILED", " ".join(str(error).split("\n")))
-            return CheckReport(repr(system), "eager", _first_line(error), (row,))
-        return _Check(system, steps, seed, rtol).report()
+    sections = _sections(steps)
+    with Progress("check", progress, 1 + len(sections), "comparison") as shown, np.errstate(all="ignore"):
+        # what is not finite is said in the table
+        with shown.at("checking that it can be traced"):
+            try:
+                system.confirm()
+            except HiddenStateError as error:  # nothing else can be compared
+                row = CheckRow(TWICE, 0, np.inf, 0.0, "FAILED", " ".join(str(error).split("\n")))
+                return CheckReport(repr(system), "eager", _first_line(error), (row,))
+            found = _Check(system, steps, seed, rtol)
+        shown.add(1)
+        rows: list[CheckRow] = []
+        for what, section in sections.items():
+            try:
+                with shown.at(f"checking {what}"):
+                    rows += section(found)
+            except Exception as error:  # whatever a function or a rule does wrong belongs in the table
+                rows.append(CheckRow(what, 0, np.inf, found.rtol, "FAILED", _first_line(error)))
+            shown.add(1)
+        return CheckReport(repr(system), found.execution.engine, found.reason, tuple(rows))
+
+
+def _sections(steps: int) -> dict[str, Callable[[_Check], Iterator[CheckRow]]]:
+    """What is compared, in order."""
+    return {
+        TWICE: _Check._repeated,
+        "F, Y, loss: as traced": _Check._as_traced,
+        PATHS: _Check._paths,
+        "F: derivatives": _Check._transition,
+        "Y: derivatives": _Check._output,
+        "loss: gradient in h' and θ": _Check._loss,
+        f"influence of θ after {steps} steps": _Check._influence,
+        f"RTRL: gradients of {steps} steps": _Check._rtrl,
+        "UORO: mean of a reduction": lambda check: check._reduction(UORO()),
+        "NoBackTrack: mean of a reduction": lambda check: check._reduction(NoBackTrack()),
+    }
 
 
 @dataclass(frozen=True)
@@ -120,28 +159,10 @@ class _Check:
         self.exact = _in_double_precision(system)
         self.points = [self._point(walk) for walk in range(POINTS)]
 
-    def report(self) -> CheckReport:
-        execution = Execution(self.system, RTRL(), _Keep(), "eager" if self.reason else "auto")
-        sections: list[tuple[str, Callable[[], Iterator[CheckRow]]]] = [
-            (TWICE, self._repeated),
-            ("F, Y, loss: as traced", self._as_traced),
-            (PATHS, self._paths),
-            ("F: derivatives", self._transition),
-            ("Y: derivatives", self._output),
-            ("loss: gradient in h' and θ", self._loss),
-            (f"influence of θ after {self.steps} steps", self._influence),
-            (f"RTRL: gradients of {self.steps} steps", lambda: self._rtrl(execution)),
-            ("UORO: mean of a reduction", lambda: self._reduction(UORO())),
-            ("NoBackTrack: mean of a reduction", lambda: self._reduction(NoBackTrack())),
-        ]
-        rows: list[CheckRow] = []
-        for what, section in sections:
-            try:
-                with slow(f"checking {what}"):
-                    rows += section()
-            except Exception as error:  # whatever a function or a rule does wrong belongs in the table
-                rows.append(CheckRow(what, 0, np.inf, self.rtol, "FAILED", _first_line(error)))
-        return CheckReport(repr(self.system), execution.engine, self.reason, tuple(rows))
+    @cached_property
+    def execution(self) -> Execution:
+        """The learner's own steps, of RTRL, with θ fixed."""
+        return Execution(self.system, RTRL(), _Keep(), "eager" if self.reason else "auto")
 
     # ---- points
 
@@ -421,9 +442,9 @@ class _Check:
             tally.compare(v, slope, f"in {k}", slack, 1e-6 * size)
         yield tally.row()
 
-    def _rtrl(self, execution: Execution) -> Iterator[CheckRow]:
+    def _rtrl(self) -> Iterator[CheckRow]:
         """The gradients of the learner's own steps, with θ fixed."""
-        tally = Tally(f"RTRL: gradients of {self.steps} steps", self.rtol)
+        tally, execution = Tally(f"RTRL: gradients of {self.steps} steps", self.rtol), self.execution
         n, p_count = self.system.size, execution.steps.layout.parameters
         if n * n * p_count * self.steps > LARGEST:
             yield skipped(tally, f"Too large: {n} state variables, {p_count} parameters.")

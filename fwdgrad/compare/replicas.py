@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fwdgrad.compare.study import Study
-from fwdgrad.errors import DeclarationError, NonFiniteError
+from fwdgrad.errors import NonFiniteError
 from fwdgrad.estimators import Estimator
+from fwdgrad.notice import Progress
 
-__all__ = ["Batch", "Progress", "replicate"]
+__all__ = ["Batch", "replicate"]
 
 BATCH = 8
 """Replicas that are added up before anything else is done with them, whatever the number of processes."""
@@ -124,41 +125,3 @@ def _failure(label: str, seed: Seed, replica: int, step: int, quantity: str) -> 
         step=step,
         quantity=quantity,
     )
-
-
-class Progress:
-    """A tqdm bar of replicas, a user's callback, or nothing.
-
-    Args:
-        progress: True for a bar, or a function called with (replicas done, replicas in all).
-        total: replicas in all.
-
-    Raises:
-        DeclarationError: it is neither a truth value nor a function.
-    """
-
-    def __init__(self, progress: bool | Callable[[int, int], None], total: int) -> None:
-        if not (isinstance(progress, bool) or callable(progress)):
-            raise DeclarationError(f"compare(progress=…): expected True, False or a function, got {progress!r}.")
-        self._callback = progress if callable(progress) else None
-        self._done, self._total = 0, total
-        self._bar: Any = None
-        if progress is True:
-            from tqdm.auto import tqdm
-
-            self._bar = tqdm(total=total, unit="replica")
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def add(self, count: int) -> None:
-        """So many more are done."""
-        self._done += count
-        if self._bar is not None:
-            self._bar.update(count)
-        elif self._callback is not None:
-            self._callback(self._done, self._total)

@@ -10,11 +10,12 @@ import numpy as np
 from fwdgrad.compare.cost import measure
 from fwdgrad.compare.declare import integer, study_of
 from fwdgrad.compare.reference import exact_gradients
-from fwdgrad.compare.replicas import Batch, Progress, replicate
+from fwdgrad.compare.replicas import Batch, replicate
 from fwdgrad.compare.report import Comparison
 from fwdgrad.compare.statistics import summarise
 from fwdgrad.errors import DeclarationError
 from fwdgrad.estimators import Estimator
+from fwdgrad.notice import Progress
 from fwdgrad.system import System
 
 __all__ = ["compare"]
@@ -105,7 +106,7 @@ def compare(
         first = next(label for label, is_random in random.items() if is_random)
         raise DeclarationError(f"compare(replicas={count}): {first} is random; expected at least 2. Write replicas=32.")
     runs = {label: count if random[label] else 1 for label in chosen}
-    with Progress(progress, sum(runs.values())) as shown:
+    with Progress("compare", progress, sum(runs.values())) as shown:
         name, exact = exact_gradients(study, reference)
         spent = measure(study, list(chosen.values()), costs)
         made: dict[str, list[Batch]] = {label: [] for label in chosen}

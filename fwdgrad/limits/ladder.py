@@ -7,18 +7,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fwdgrad.compare.replicas import Progress
 from fwdgrad.compare.statistics import squared_norm_interval
 from fwdgrad.errors import DataError, DeclarationError, NonFiniteError
 from fwdgrad.estimators import RTRL, Estimator
 from fwdgrad.influence import Exact, RankOne
 from fwdgrad.limits.brownian import brownian_path
-from fwdgrad.limits.options import checked_progress, entropy_of, generator, integer, named, prepared, threads
+from fwdgrad.limits.options import entropy_of, generator, integer, named, prepared, threads
 from fwdgrad.limits.reference import variational
 from fwdgrad.limits.replicas import Replicas
 from fwdgrad.limits.report import FLOOR, Refined, Refinement
 from fwdgrad.limits.timed import OfTime, Timed, grid
 from fwdgrad.limits.unscaled import Unscaled
+from fwdgrad.notice import Progress
 from fwdgrad.system import System
 
 __all__ = ["refine"]
@@ -121,7 +121,7 @@ def refine(
     n_jobs = threads("refine", n_jobs)
     plan = [_Task.of(timed, label, e, steps, horizon, count, rows, engine) for label, e in chosen.items()]
     found = {}
-    with Progress(checked_progress("refine", progress), sum(t.total for t in plan)) as shown:
+    with Progress("refine", progress, sum(t.total for t in plan)) as shown:
         passed = variational(timed, horizon / PASSED * np.arange(1, PASSED + 1)).influence
         limit = passed[-1]
         if not np.any(limit):

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.compare.replicas import Progress
 from fwdgrad.errors import DeclarationError, UnknownNameError, did_you_mean
 from fwdgrad.estimators import RTRL, Estimator
 from fwdgrad.limits.learners import Learners, rate_of_time
-from fwdgrad.limits.options import checked_progress, entropy_of, generator, integer, one, prepared, threads
+from fwdgrad.limits.options import entropy_of, generator, integer, one, prepared, threads
 from fwdgrad.limits.reference import gradient_flow
 from fwdgrad.limits.report import digits
 from fwdgrad.limits.slopes import slope
 from fwdgrad.limits.timed import OfTime, Timed, grid
+from fwdgrad.notice import Progress
 from fwdgrad.optimizers.rates import Rate, rate_at
 from fwdgrad.system import System
 
@@ -194,7 +194,7 @@ def learning(
     learners.prepare()
     parallel = joblib.Parallel(n_jobs=threads("learning", n_jobs), prefer="threads", return_as="generator")
     run = joblib.delayed(_recorded)
-    with Progress(checked_progress("learning", progress), count * len(steps)) as shown:
+    with Progress("learning", progress, count * len(steps)) as shown:
         results = parallel(run(learners, *rows[k], points, (entropy, chosen.name, k, b)) for k, b in tasks)
         for (k, b), thetas in zip(tasks, results, strict=True):
             made[k].append(thetas)

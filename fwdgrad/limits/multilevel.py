@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.compare.replicas import Progress
 from fwdgrad.errors import DataError, DeclarationError
 from fwdgrad.estimators import Estimator
 from fwdgrad.limits.learners import Learners, rate_of_time
 from fwdgrad.limits.levels import Functional, Level, Samples, believed, next_counts
-from fwdgrad.limits.options import checked_progress, entropy_of, integer, one, prepared, threads
+from fwdgrad.limits.options import entropy_of, integer, one, prepared, threads
 from fwdgrad.limits.report import digits
 from fwdgrad.limits.timed import OfTime, Timed, grid
+from fwdgrad.notice import Progress
 from fwdgrad.optimizers.base import positive
 from fwdgrad.optimizers.rates import Rate
 from fwdgrad.system import System
@@ -201,19 +201,19 @@ def multilevel(
     if not learners.random:
         raise DeclarationError(f"{who}: {chosen.name} is not random; its E φ is φ. Use fg.Learner.")
     levels = [Level(learners, horizon, steps[max(k - 1, 0) : k + 1].tolist(), functional) for k in range(len(steps))]
-    first, shown = integer(who, "pilot", pilot, 2), checked_progress(who, progress)
-    return _run(levels, horizon / steps, tolerance, entropy, first, threads(who, n_jobs), shown)
+    first = integer(who, "pilot", pilot, 2)
+    return _run(levels, horizon / steps, tolerance, entropy, first, threads(who, n_jobs), progress)
 
 
 def _run(
     levels: list[Level], dts: np.ndarray, tolerance: float, entropy: int, pilot: int, n_jobs: int, progress: Any
 ) -> Multilevel:
     """A pilot on each level, then as many more as the variances ask for, until they ask for no more."""
-    levels[0].learners.prepare()
     samples, costs = Samples(levels, entropy), np.array([level.cost for level in levels])
     wanted = np.ceil(pilot * np.sqrt(costs[-1] / costs) / BATCH).astype(int)
     rounds = itertools.count()
-    with Progress(progress, int(wanted.sum()) * BATCH) as shown:
+    with Progress("multilevel", progress, int(wanted.sum()) * BATCH) as shown:
+        levels[0].learners.prepare()
         while samples.fill(wanted, n_jobs, shown.add):
             samples.leave_out(_wild(samples.fine()))
             fine, coarse, used = samples.fine(), samples.coarse(), dts[samples.first :]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from fwdgrad.influence import Exact, Masked, NoInfluence, RankOne
 from fwdgrad.limits.unscaled import Unscaled
 from fwdgrad.windows import Sliding
 
-__all__ = ["NOISES", "checked_progress", "entropy_of", "generator", "integer", "named", "one", "prepared", "threads"]
+__all__ = ["NOISES", "entropy_of", "generator", "integer", "named", "one", "prepared", "threads"]
 
 NOISES = ("signs", "gaussian")
 
@@ -51,17 +51,6 @@ def entropy_of(who: str, seed: Any) -> int:
 def generator(entropy: int, label: str, *place: int) -> np.random.Generator:
     """A generator of its own for each label and place."""
     return np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(zlib.crc32(label.encode()), *place)))
-
-
-def checked_progress(who: str, progress: Any) -> bool | Callable[[int, int], None]:
-    """A truth value, or a function of (done, in all).
-
-    Raises:
-        DeclarationError: it is neither.
-    """
-    if not (isinstance(progress, bool) or callable(progress)):
-        raise DeclarationError(f"{who}(progress=…): expected True, False or a function, got {progress!r}.")
-    return progress
 
 
 def named(who: str, estimators: Any) -> dict[str, Estimator]:
