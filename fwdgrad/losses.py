@@ -101,6 +101,14 @@ class SquaredError:
         residual = self._residual(prediction, y)
         return residual if self.scale == 1 else residual * self._precision(prediction)
 
+    def weight(self, square: Any) -> Any:
+        """What a component counts in least squares, by ((y − ŷ)/scale)²: 1."""
+        return np.ones_like(square)
+
+    def cost(self, square: Any) -> Any:
+        """What a component contributes to the loss, by ((y − ŷ)/scale)²."""
+        return 0.5 * square
+
     def fisher(self, prediction: Any) -> Any:
         """Id/scale²; diag(1/scale²) with one scale for each prediction."""
         return np.eye(int(np.prod(np.shape(prediction)))) * np.ravel(self._precision(prediction))

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from fwdgrad.errors import StepError
+from fwdgrad.execution import Flat
 from fwdgrad.loops.base import Loop
 from fwdgrad.loops.record import Record
+from fwdgrad.losses import SquaredError
 from fwdgrad.step import Carry
 
 __all__ = ["GaussNewton", "Normal"]
 
 PASSES = 15
-"""Passes, at most, from one start."""
+"""Passes from one start, at most, unless more are asked for."""
 WIDEST, NARROWEST = 1e3, 1e-6
 """Limits of the deviation that a step is held to, as variances."""
 LONGEST = 1.0
@@ -36,39 +40,53 @@ class Normal(NamedTuple):
     point: np.ndarray
     """Coordinates of θ, shape (p,)."""
     matrix: np.ndarray
-    """Information of the data, Σ Ĵᵀ R⁻¹ Ĵ, shape (p, p)."""
+    """Information of the data, Σ Ĵᵀ W Ĵ, shape (p, p)."""
     vector: np.ndarray
-    """Σ Ĵᵀ R⁻¹ (y − ŷ), shape (p,)."""
+    """−Σ Ĵᵀ ∂ℓ/∂ŷ, shape (p,)."""
     weights: np.ndarray
     """R in these sums, shape (m,)."""
     noise: np.ndarray
-    """Variances of the residuals, shape (m,)."""
+    """Variances of the residuals, shape (m,); ones for a loss without a scale."""
+    counts: np.ndarray
+    """How many targets each output had, shape (m,)."""
     carry: Carry
     """At the end of the record: the state, and the exact influence."""
 
 
 class GaussNewton:
-    """Levenberg–Marquardt on the squares of prediction errors of the simulated model, with a Gaussian prior on θ.
+    """Levenberg–Marquardt on the loss of the simulated model, with a Gaussian prior on θ.
 
-        (Σ Ĵᵀ R⁻¹ Ĵ + Λ + λ Id) Δ = Σ Ĵᵀ R⁻¹ (y − ŷ) − Λ (u − u₀)
+        (Σ Ĵᵀ W Ĵ + Λ + λ Id) Δ = −Σ Ĵᵀ ∂ℓ/∂ŷ − Λ (u − u₀)
 
-    λ falls after a step that makes the objective smaller and rises after another, which is not taken. R is what the
-    residuals say. Nocedal and Wright 2006, §10.3.
+    λ falls after a step that makes the objective smaller and rises after another, which is not taken; Nocedal and
+    Wright 2006, §10.3. W is R⁻¹ for squared errors, whose R is what the residuals say; see `NormalEquations` for other
+    losses.
 
     Args:
         loop: makes the passes: exact influence, with `NormalEquations` as optimizer.
-        known: variances R, shape (m,); None if they are learned.
+        known: variances R, shape (m,); None if they are learned. Without meaning where the loss has no scale.
+        told: called after every pass with the number of samples.
+
+    Attributes:
+        scaled: whether the loss is one of residuals over a scale, R.
+        learned: whether R is.
     """
 
-    def __init__(self, loop: Loop, known: np.ndarray | None) -> None:
-        self._loop, self._execution, self._known = loop, loop.execution, known
-        self._system = loop.execution.system
+    def __init__(self, loop: Loop, known: np.ndarray | None, told: Callable[[int], None] | None = None) -> None:
+        self._loop, self._execution, self._told = loop, loop.execution, told
+        self.system = loop.execution.system
+        sums: Any = self._execution.steps.informed
+        self._outputs: int = sums.outputs
+        self.scaled: bool = sums.scaled
+        self._known = known if sums.scaled else np.ones(self._outputs)
+        self.learned = self._known is None
+        self._profiled = self.learned and isinstance(self.system.loss, SquaredError)
 
     def _leaves(self, point: np.ndarray) -> dict[str, np.ndarray]:
         """Coordinates, shape (p,), by leaf."""
         made, place = {}, 0
-        for k in self._system.trainable:
-            like = self._system.coordinates[k]
+        for k in self.system.trainable:
+            like = self.system.coordinates[k]
             made[k] = point[place : place + like.size].reshape(like.shape).astype(like.dtype)
             place += like.size
         return made
@@ -79,7 +97,13 @@ class GaussNewton:
         return steps.influence.dense(carry.influence, steps.layout)
 
     def minimum(
-        self, record: Record, start: np.ndarray, centre: np.ndarray, prior: np.ndarray, units: np.ndarray
+        self,
+        record: Record,
+        start: np.ndarray,
+        centre: np.ndarray,
+        prior: np.ndarray,
+        units: np.ndarray,
+        passes: int = PASSES,
     ) -> Normal | None:
         """The best point found from a start; None if even that cannot be simulated.
 
@@ -89,25 +113,28 @@ class GaussNewton:
             centre: the mean u₀ of the prior, shape (p,).
             prior: its standard deviations, shape (p,).
             units: what a coordinate is measured in, shape (p,).
+            passes: how many, at most, not counting those that weigh the same sums anew.
         """
-        m = self._execution.steps.informed.outputs  # type: ignore[union-attr]
-        noise = self._known if self._known is not None else (0.1 * record.spread(m)) ** 2 + 1e-300
+        noise = self._known if self._known is not None else (0.1 * record.spread(self._outputs)) ** 2 + 1e-300
         best = self._weighted(record, self._pass(record, start, centre, prior, noise), centre, prior)
         if best is None:
             return None
         width = 1.0
-        for _ in range(PASSES):
+        for _ in range(passes):
             step = self._step(best, centre, prior, width * units**2)
             longest = np.max(np.abs(step) / units) if np.all(np.isfinite(step)) else 0.0
             promised = 0.5 * np.dot(step, best.vector + (centre - best.point) / prior**2)
             if longest < SETTLED or promised < GAIN:
                 break
             step = step / max(longest / LONGEST, 1.0)
-            made = self._pass(record, best.point + step, centre, prior, best.noise)
+            noise = best.noise if self._profiled else best.weights
+            made = self._pass(record, best.point + step, centre, prior, noise)
             if made is not None and made.objective < best.objective:
                 gain, best, width = best.objective - made.objective, made, min(4 * width, WIDEST)
                 if gain < GAIN:
                     break
+                if not self._profiled:
+                    best = self._weighted(record, best, centre, prior) or best
             else:
                 width /= 8
                 if width < NARROWEST:
@@ -131,30 +158,60 @@ class GaussNewton:
             except np.linalg.LinAlgError:
                 return np.full_like(vector, np.nan)
 
+    def _start(self, point: np.ndarray, noise: np.ndarray) -> Flat:
+        """A carry with these coordinates and R, and nothing summed up."""
+        execution = self._execution
+        fresh = execution.unpack(execution.initial())
+        optimizer = fresh.optimizer._replace(noise=np.asarray(noise, self.system.dtype))
+        return execution.pack(fresh._replace(params=fresh.params | self._leaves(point), optimizer=optimizer))
+
+    def refused(self, record: Record, point: np.ndarray) -> StepError:
+        """What ends a simulation with these coordinates, which cannot be made."""
+        self._loop.carry, self._loop.steps = self._start(point, np.ones(self._outputs)), 0
+        error = record.run(self._loop)
+        return error or StepError("the model cannot be simulated: its loss, or a derivative, is not finite.")
+
+    def sample_by_sample(self, record: Record, found: Normal) -> tuple[np.ndarray, np.ndarray]:
+        """The predictions for a record, shape (T, m), and what each sample adds to `vector`, shape (T, p).
+
+        Raises:
+            StepError: the model cannot be simulated with these parameters.
+        """
+        loop, predictions, sums = self._loop, [], [np.zeros(len(found.point))]
+        loop.carry = self._start(found.point, found.noise)
+        for start, chunk in record.trajectories():
+            loop.restart(np.array(start.state), start.given)
+            for k in range(len(chunk.observed)):
+                ran = loop.run(chunk.part(k, k + 1))
+                if ran.error is not None:
+                    raise ran.error
+                predictions.append(np.ravel(ran.predictions[0]))
+                sums.append(np.array(self._execution.unpack(loop.view).optimizer.vector, float))
+        return np.array(predictions), np.diff(np.array(sums), axis=0)
+
     def _pass(
         self, record: Record, point: np.ndarray, centre: np.ndarray, prior: np.ndarray, noise: np.ndarray
     ) -> Normal | None:
         """The normal equations at a point; None where the model cannot be simulated."""
-        execution, system = self._execution, self._system
-        fresh = execution.unpack(execution.initial())
-        params = fresh.params | self._leaves(point)
-        optimizer = fresh.optimizer._replace(noise=np.asarray(noise, system.dtype))
-        carry = record.replayed(self._loop, execution.pack(fresh._replace(params=params, optimizer=optimizer)))
+        execution = self._execution
+        carry = record.replayed(self._loop, self._start(point, noise))
+        if self._told is not None:
+            self._told(len(record))
         if carry is None:
             return None
         held = execution.unpack(carry)
         sums = held.optimizer
-        counts = np.maximum(np.asarray(sums.counts, float), 1.0)
-        floor = (LEAST * record.spread(len(counts))) ** 2 + 1e-300
-        residual = np.maximum(np.asarray(sums.squares, float) / counts, floor)
         seen = np.asarray(sums.counts, float)
-        if self._known is None:
-            found, fit = residual, 0.5 * np.sum(seen * (np.log(residual) + 1.0))
-        else:
-            found = self._known
-            fit = 0.5 * np.sum(seen * np.log(found) + np.asarray(sums.squares, float) / found)
+        found, fit = self._known, float(sums.cost)
+        if found is None:
+            floor = (LEAST * record.spread(self._outputs)) ** 2 + 1e-300
+            found = np.maximum(np.asarray(sums.squares, float) / np.maximum(seen, 1.0), floor)
+        if self._profiled:
+            fit = 0.5 * float(np.sum(seen * (np.log(found) + 1.0)))
+        elif self._known is None:
+            fit += 0.5 * float(np.sum(seen * np.log(noise)))
         objective = float(fit + 0.5 * np.sum(((point - centre) / prior) ** 2))
         if not np.isfinite(objective):
             return None
         matrix, vector = np.asarray(sums.matrix, float), np.asarray(sums.vector, float)
-        return Normal(objective, point, matrix, vector, np.asarray(noise, float), found, held)
+        return Normal(objective, point, matrix, vector, np.asarray(noise, float), found, seen, held)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from fwdgrad.errors import StepError
 from fwdgrad.execution import Flat
 from fwdgrad.loops.base import Loop
 from fwdgrad.samples import Chunk
@@ -37,7 +39,7 @@ class Record:
     """
 
     def __init__(self, system: System) -> None:
-        self._inputs = len(flatten(system.x))
+        self._system, self._inputs = system, len(flatten(system.x))
         self._columns = [np.zeros((0, *a.shape), a.dtype) for a in (*flatten(system.x), *flatten(system.y))]
         self._columns.append(np.zeros(0, bool))
         self.starts: list[Start] = []
@@ -66,16 +68,52 @@ class Record:
     def replayed(self, loop: Loop, carry: Flat) -> Flat | None:
         """The carry after all of it, from a carry that nothing has been seen with; None if a step is refused."""
         loop.carry = carry
+        return loop.carry if self.run(loop) is None else None
+
+    def run(self, loop: Loop) -> StepError | None:
+        """Go through all of it; what refuses a step, which is the last."""
         for start, chunk in self.trajectories():
             loop.restart(np.array(start.state), start.given)
-            if len(chunk.observed) and loop.run(chunk).error is not None:
-                return None
-        return loop.carry
+            error = loop.run(chunk).error if len(chunk.observed) else None
+            if error is not None:
+                return error
+        return None
+
+    def head(self, count: int) -> Record:
+        """The first so many samples, as a record of their own."""
+        made = copy.copy(self)
+        made._columns = [a[:count] for a in self._columns]
+        made.starts = [s for s in self.starts if s.place < count]
+        return made
+
+    @property
+    def observed(self) -> np.ndarray:
+        """Which samples have a target, shape (T,)."""
+        return self._columns[-1]
+
+    def targets(self, outputs: int) -> np.ndarray:
+        """The targets, if they are numbers: shape (T, m), NaN where there is none."""
+        (values,) = self._columns[self._inputs : -1]
+        made = values.reshape(len(self), outputs).astype(float)
+        made[~self.observed] = np.nan
+        return made
+
+    def times(self) -> np.ndarray:
+        """Of the samples, since the start of their trajectory, (T,): in the unit of `dt`; without, their number."""
+        made = []
+        for _, chunk in self.trajectories():
+            count = len(chunk.observed)
+            if isinstance(self._system.dt, str):
+                place = list(self._system.x).index(self._system.dt)
+                made.append(np.cumsum(chunk.x[place].astype(float)))
+            else:
+                first = 0 if self._system.first == "initial" else 1
+                made.append((np.arange(count) + first) * float(self._system.dt or 1.0))
+        return np.concatenate(made)
 
     def spread(self, outputs: int) -> np.ndarray:
         """The standard deviation of each output's first targets, and a thousandth of the largest; shape (m,)."""
-        (targets,) = self._columns[self._inputs : -1]
-        rows = targets[self._columns[-1]].reshape(-1, outputs)[:SCALE_SAMPLES].astype(float)
+        rows = self.targets(outputs)[self.observed][:SCALE_SAMPLES]
         made = np.zeros(outputs)
         for k, column in enumerate(rows.T):
             values = column[np.isfinite(column)]
