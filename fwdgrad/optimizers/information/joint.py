@@ -26,6 +26,8 @@ LONGEST = 1.0
 """How far one sample moves a parameter at most, in units of what it is learned in."""
 TOLD = 64.0
 """Samples learned from after which noise in the state is told of: fewer say little of it."""
+DEVIATION = 'give a deviation, one for each output, or "learned"'
+PART = 'give a part of the size of the state, e.g. 1e-3, or "learned"'
 HEAD_START = 10.0
 """Samples that the first noise counts for while the noise is learned."""
 
@@ -38,10 +40,11 @@ class JointState(NamedTuple):
         units: what each coordinate is measured in, shape (p,): 1 where the parameter is bounded, else |θ(0)|.
         root: upper triangular C, CᵀC = P the covariance of (h, coordinates of θ), shape (n + p, n + p).
         noise: variances R of the observation noise, shape (m,); 0 while nothing is known of them.
+        open: 1 while the noise is being learned, 0 once it is known, a scalar.
         size: the largest |h_i| so far, shape (n,).
         span: the largest |y_k| so far, shape (m,).
         initial: deviation of an initial state, as a part of `size`, a scalar.
-        process: deviation of the process noise of one sample, as a part of `size`, a scalar.
+        process: deviations of the process noise of one sample, as parts of `size`, shape (n,).
         surprise: −log of the likelihood of all samples learned from, up to a constant, a scalar.
         watch: what the innovations, divided by their deviations, have been like.
     """
@@ -50,6 +53,7 @@ class JointState(NamedTuple):
     units: Any
     root: Any
     noise: Any
+    open: Any
     size: Any
     span: Any
     initial: Any
@@ -84,7 +88,8 @@ class JointFilter:
         observation_noise: deviation of each output's noise, in its unit: a number > 0, one for each output, or
             "learned": by the residuals, an exponential mean of ε² + diag(C P Cᵀ) (Mohamed and Schwarz 1999, eq. 20).
         process_noise: deviation of the noise that one sample adds to each state variable, as a part of the largest
-            value this has had; ≥ 0, or "learned": what makes the first samples likeliest, of `LEVELS`.
+            value this has had; ≥ 0, one number or one for each; or "learned": what makes the first samples likeliest,
+            of `LEVELS`.
         initial_std: deviation of what is not known of an initial state, likewise a part, ≥ 0; or "learned", likewise.
         memory: for learned noise, the weight of the past, in [0, 1).
         first: the first so many samples are kept, and fitted anew when there are 16, 64, 256, … of them, see
@@ -121,18 +126,16 @@ class JointFilter:
         who, set_ = "JointFilter", object.__setattr__
         set_(self, "prior", positive(f"{who}(prior)", self.prior, "give e.g. 1, the default"))
         set_(self, "observation_noise", _deviations(f"{who}(observation_noise)", self.observation_noise))
-        for name in ("process_noise", "initial_std"):
-            value = getattr(self, name)
-            if not (isinstance(value, str) and value == "learned"):
-                mend = 'give a part of the size of the state, e.g. 1e-3, or "learned"'
-                set_(self, name, positive(f"{who}({name})", value, mend, or_zero=True))
+        set_(self, "process_noise", _deviations(f"{who}(process_noise)", self.process_noise, PART, or_zero=True))
+        if not (isinstance(self.initial_std, str) and self.initial_std == "learned"):
+            set_(self, "initial_std", positive(f"{who}(initial_std)", self.initial_std, PART, or_zero=True))
         set_(self, "memory", decay(f"{who}(memory)", self.memory, "give e.g. 0.999, the default"))
         if isinstance(self.first, bool) or not isinstance(self.first, (int, np.integer)) or self.first < 0:
             raise declaration_error(f"{who}(first)", "a number of samples", describe(self.first), "give e.g. 512, or 0")
         set_(self, "first", int(self.first))
 
     @property
-    def levels(self) -> tuple[tuple[float, float], ...]:
+    def levels(self) -> tuple[tuple[float, Any], ...]:
         """Pairs (initial_std, process_noise) that may be chosen from, in the order in which they are tried."""
         made = []
         for initial, process in LEVELS:
@@ -204,6 +207,11 @@ class BoundJointFilter:
                 "JointFilter(observation_noise)", f"one deviation, or one for each of the {self.outputs} outputs",
                 f"{len(noise)}", "give one number, which goes for all of them",
             )  # fmt: skip
+        if isinstance(declared.process_noise, tuple) and len(declared.process_noise) != self.size:
+            raise declaration_error(
+                "JointFilter(process_noise)", f"one deviation, or one for each of the {self.size} state variables",
+                f"{len(declared.process_noise)}", "give one number, which goes for all of them",
+            )  # fmt: skip
         self.watch = Watch(self.outputs, 0)
         self.learns_noise = noise == "learned"
         scale = getattr(setting.loss, "scale", 1.0) if self.learns_noise else noise
@@ -224,6 +232,10 @@ class BoundJointFilter:
 
     # ---- beginnings
 
+    def _processes(self, noise: Any) -> np.ndarray:
+        """Process noise of each state variable, shape (n,), from one number or n."""
+        return np.broadcast_to(np.asarray(noise, self.setting.dtype), (self.size,)).copy()
+
     def init(self, params: Arrays) -> JointState:
         """Nothing seen."""
         dtype = self.setting.dtype
@@ -233,8 +245,8 @@ class BoundJointFilter:
         root = np.diag(np.concatenate([np.zeros(self.size), self.declared.prior * units])).astype(dtype)
         m = self.outputs
         return JointState(
-            number(0.0), units, root, self.first_noise.copy(), np.zeros(self.size, dtype), np.zeros(m, dtype),
-            number(initial), number(process), number(0.0), self.watch.init({}, {}),
+            number(0.0), units, root, self.first_noise.copy(), number(1.0), np.zeros(self.size, dtype),
+            np.zeros(m, dtype), number(initial), self._processes(process), number(0.0), self.watch.init({}, {}),
         )  # fmt: skip
 
     def restarted(self, state: JointState, h: Any) -> JointState:
@@ -246,9 +258,7 @@ class BoundJointFilter:
         root[n:, n:] = ops.cholesky_update(np.zeros_like(state.root[n:, n:]), np.ascontiguousarray(state.root[:, n:]))
         return state._replace(root=root, size=size, watch=state.watch._replace(past=np.zeros_like(state.watch.past)))
 
-    def levelled(
-        self, fresh: JointState, held: JointState, level: tuple[float, float], spread: np.ndarray
-    ) -> JointState:
+    def levelled(self, fresh: JointState, held: JointState, level: tuple[float, Any], spread: np.ndarray) -> JointState:
         """For another pass over a record: what was found out about sizes, and another level of noise.
 
         Args:
@@ -268,7 +278,7 @@ class BoundJointFilter:
             size=np.asarray(held.size),
             span=np.asarray(held.span),
             initial=np.asarray(level[0], dtype),
-            process=np.asarray(level[1], dtype),
+            process=self._processes(level[1]),
         )
 
     def pulled(self, state: JointState, pull: np.ndarray) -> np.ndarray:
@@ -297,8 +307,9 @@ class BoundJointFilter:
             t=np.asarray(np.max(carry.optimizer.counts), dtype),
             root=np.asarray(root, dtype),
             noise=np.asarray(noise, dtype),
+            open=np.ones((), dtype),
             initial=np.asarray(level[0], dtype),
-            process=np.asarray(level[1], dtype),
+            process=self._processes(level[1]),
             watch=self.watch.init({}, {}),
         )
 
@@ -345,18 +356,18 @@ class BoundJointFilter:
         known = state._replace(
             t=state.t + 1.0,
             root=root,
-            noise=self._learned(state.t, noise, seen, fresh, span),
+            noise=self._learned(state, noise, seen, fresh, span),
             span=span,
             surprise=state.surprise + surprise,
             watch=self.watch.update(state.watch, white, seen * self._judged(state.t)),
         )
         return step[:n], by_leaf(self.setting, self.sizes, step[n:]), known
 
-    def _learned(self, t: Any, noise: Any, seen: Any, fresh: Any, span: Any) -> Any:
+    def _learned(self, state: JointState, noise: Any, seen: Any, fresh: Any, span: Any) -> Any:
         """R: a mean at first, an exponential mean later, for observed components."""
         if not self.learns_noise:
             return noise
-        gain = np.maximum(1.0 / (t + HEAD_START), 1.0 - self.declared.memory)
+        gain = state.open * np.maximum(1.0 / (state.t + HEAD_START), 1.0 - self.declared.memory)
         mean = np.maximum((1.0 - gain) * noise + gain * fresh, (LEAST_NOISE * span) ** 2)
         return np.where((seen > 0) & (span > 0), mean, np.where(span > 0, noise, 0.0))
 
@@ -393,10 +404,11 @@ class BoundJointFilter:
     def doubts(self, state: JointState) -> tuple[str, ...]:
         """What speaks against the model though innovations are white: noise in the state that makes them so."""
         lowest = self.declared.levels[0][1]
-        if self.declared.process_noise != "learned" or float(state.t) < TOLD or float(state.process) <= lowest:
+        most = float(np.max(state.process, initial=0.0))
+        if self.declared.process_noise != "learned" or float(state.t) < TOLD or most <= lowest:
             return ()
         return (
-            f"the data take noise in the state, {float(state.process):.1%} of its size a sample: the model lacks "
+            f"the data take noise in the state, {most:.1%} of its size a sample: the model lacks "
             "something, or its state is disturbed (process_noise=… accepts it)",
         )
 
@@ -415,15 +427,14 @@ def unit(array: Any, free: bool) -> np.ndarray:
     return np.where(size > 0, size, 1.0) if free else np.ones_like(size)
 
 
-def _deviations(subject: str, value: Any) -> Any:
+def _deviations(subject: str, value: Any, mend: str = DEVIATION, or_zero: bool = False) -> Any:
     """A number, a tuple of them, or "learned"."""
-    mend = 'give a deviation, one for each output, or "learned"'
     if isinstance(value, str):
         if value == "learned":
             return value
-        raise declaration_error(subject, 'a number > 0, or "learned"', describe(value), mend)
+        raise declaration_error(subject, f'a number {"≥" if or_zero else ">"} 0, or "learned"', describe(value), mend)
     if isinstance(value, np.ndarray):
         value = value.ravel().tolist()
     if isinstance(value, (tuple, list)) and value:
-        return tuple(positive(f"{subject}[{k}]", v, mend) for k, v in enumerate(value))
-    return positive(subject, value, mend)
+        return tuple(positive(f"{subject}[{k}]", v, mend, or_zero=or_zero) for k, v in enumerate(value))
+    return positive(subject, value, mend, or_zero=or_zero)
