@@ -26,6 +26,7 @@ from fwdgrad.estimators import (
     SparseRTRL,
     TensorNoBackTrack,
 )
+from fwdgrad.fitting import Fit, Forecast, Trajectory, fit
 from fwdgrad.hidden_markov import OnlineEM
 from fwdgrad.history import History
 from fwdgrad.influence import reduction
@@ -52,6 +53,8 @@ __all__ = [
     "EquationSystem",
     "Estimate",
     "Estimator",
+    "Fit",
+    "Forecast",
     "ForwardGradient",
     "FwdgradError",
     "History",
@@ -69,6 +72,7 @@ __all__ = [
     "Structure",
     "System",
     "TensorNoBackTrack",
+    "Trajectory",
     "__version__",
     "analyze",
     "bounded",
@@ -77,6 +81,7 @@ __all__ = [
     "choosing_system",
     "compare",
     "errors",
+    "fit",
     "fixed",
     "from_control",
     "from_scipy",

@@ -15,7 +15,7 @@ from fwdgrad.step import JOINT
 from fwdgrad.system import System
 from fwdgrad.tracing import traced
 
-__all__ = ["Method", "method_for"]
+__all__ = ["Method", "method_for", "why_not_joint"]
 
 MOST_PARAMETERS = 50
 """p up to which state and parameters are filtered together by default."""
@@ -46,7 +46,7 @@ def method_for(system: System, estimator: Any, optimizer: Any) -> Method:
         DeclarationError: one of them is none.
     """
     if optimizer is None and isinstance(estimator, str) and estimator == "auto":
-        why_not = _unsuited(system)
+        why_not = why_not_joint(system)
         if why_not is None:
             count = sum(system.coordinates[k].size for k in system.trainable)
             return Method(
@@ -62,7 +62,7 @@ def method_for(system: System, estimator: Any, optimizer: Any) -> Method:
     return Method(_checked_estimator(estimator, system), given, "asked for")
 
 
-def _unsuited(system: System) -> str | None:
+def why_not_joint(system: System) -> str | None:
     """Why state and parameters are not filtered together; None if they can well be."""
     count = sum(system.coordinates[k].size for k in system.trainable)
     if count > MOST_PARAMETERS or system.size + count > MOST_TOGETHER:

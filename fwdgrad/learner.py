@@ -116,6 +116,13 @@ class Learner:
         self._watch = SilentLeaves([k for k in system.trainable if k not in self._dead], system.coordinates)
         self._told: list[str] = []
 
+    @classmethod
+    def resumed(cls, system: System, optimizer: Optimizer, carry: tuple[Any, ...], steps: int) -> Learner:
+        """A learner that goes on with a carry of its own kind, after so many samples: for what fits a record itself."""
+        learner = cls(system, optimizer=optimizer)
+        learner._loop.carry, learner._loop.steps = carry, steps
+        return learner
+
     def __repr__(self) -> str:
         return (
             f"Learner of {self.system.name} after {self.steps} steps: {self.estimator.name}, {self.optimizer!r}, "

@@ -14,7 +14,7 @@ import numpy as np
 
 from fwdgrad.errors import DataError, DeclarationError
 
-__all__ = ["check_target", "free_run", "new_figure", "plot_history", "plot_simulation", "save"]
+__all__ = ["check_target", "free_run", "new_figure", "plot_fit", "plot_history", "plot_simulation", "save"]
 
 RECENT = 0.1
 """The moving mean is over this part of the steps made so far …"""
@@ -29,6 +29,10 @@ DARK, BLUE, GREY = "#222222", "#1f77b4", "#777777"
 
 WIDTH = 1.96
 """Half the width of a band, in standard deviations: 95 % of a normal distribution."""
+
+
+PANELS, MANY = 24, 300
+"""Panels of a picture, at most; and points in one, from which on they are drawn small."""
 
 
 class Losses(Protocol):
@@ -180,6 +184,109 @@ def plot_simulation(
     if np.array_equal(t, np.round(t)):  # years, days: nothing is between them
         panels[-1].xaxis.set_major_locator(_matplotlib("ticker").MaxNLocator(integer=True))
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
+    if path is not None:
+        save(figure, path)
+    return figure
+
+
+class Fitted(Protocol):
+    """What is drawn: a `fwdgrad.Fit`."""
+
+    @property
+    def times(self) -> np.ndarray:
+        """Of the samples, (T,), from the start of their trajectory."""
+
+    @property
+    def targets(self) -> np.ndarray:
+        """What was observed, (T, m)."""
+
+    @property
+    def outputs(self) -> np.ndarray:
+        """What the model says, (T, m)."""
+
+    @property
+    def bands(self) -> np.ndarray:
+        """Its standard deviation, (T, m)."""
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """The first sample of each trajectory."""
+
+    @property
+    def system(self) -> Any:
+        """The system."""
+
+    @property
+    def method(self) -> str:
+        """How it was fitted."""
+
+
+def plot_fit(
+    fit: Fitted,
+    path: str | os.PathLike[str] | None = None,
+    xlabel: str | None = None,
+    names: Sequence[str] | None = None,
+) -> Any:
+    """Data, fit and the band in which 95 % of observations are expected: a panel for each output of each trajectory.
+
+    Args:
+        fit: what `fwdgrad.fit` returned.
+        path: file to write, in a format that its name ends in: png, pdf, svg.
+        xlabel: what the times are; "time", or "sample" without a `dt`.
+        names: of the outputs.
+
+    Returns:
+        The matplotlib figure; of at most 24 panels.
+
+    Raises:
+        DeclarationError: matplotlib is not installed, or cannot write a file of that name.
+        DataError: the file cannot be written.
+    """
+    if path is not None:
+        check_target(path)
+    count = fit.outputs.shape[1]
+    names = list(names or getattr(fit.system, "output_names", [f"output {k + 1}" for k in range(count)]))
+    ends = [*fit.starts[1:], len(fit.outputs)]
+    places = [(k, slice(a, b)) for a, b in zip(fit.starts, ends, strict=True) for k in range(count) if b > a]
+    panels = places[:PANELS]
+    columns = 1 if len(fit.starts) == 1 else max(count, min(4, len(panels))) if count < 4 else count
+    rows = -(-len(panels) // columns)
+    figure = new_figure(8.0 if columns < 3 else 2.8 * columns, 1.2 + 2.2 * rows)
+    grid = figure.subplots(rows, columns, sharex=len(fit.starts) == 1, squeeze=False)
+    try:
+        bands: np.ndarray | None = fit.bands
+    except DeclarationError:
+        bands = None
+    label = "fit" if fit.method == "simulation" else "one sample ahead"
+    for axes, (k, rows_) in zip(np.ravel(grid), panels, strict=False):
+        t, drawn = fit.times[rows_], fit.outputs[rows_, k]
+        if bands is not None:
+            low, high = (drawn + sign * WIDTH * bands[rows_, k] for sign in (-1, 1))
+            axes.fill_between(t, low, high, color=BLUE, alpha=0.2, linewidth=0, label="95 % of observations", zorder=2)
+        few = np.sum(np.isfinite(fit.targets[rows_, k])) <= MANY
+        axes.plot(
+            t, fit.targets[rows_, k], "o", color=DARK, markersize=3.5 if few else 1.5, alpha=1.0 if few else 0.5,
+            markeredgewidth=0, label="data", zorder=3,
+        )  # fmt: skip
+        axes.plot(
+            t,
+            drawn,
+            color=BLUE,
+            linewidth=1.6,
+            label=label,
+            zorder=4,
+        )
+        axes.set_ylabel(names[k])
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color="#e6e6e6", linewidth=0.6, zorder=0)
+        axes.tick_params(which="both", color="#aaaaaa")
+        if len(fit.starts) > 1:
+            axes.set_title(f"trajectory {int(np.searchsorted(fit.starts, rows_.start)) + 1}", fontsize="small")
+    for axes in np.ravel(grid)[len(panels) :]:
+        axes.set_visible(False)
+    for axes in grid[-1]:
+        axes.set_xlabel(xlabel or ("sample" if fit.system.dt is None else "time"))
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
     if path is not None:
         save(figure, path)
     return figure

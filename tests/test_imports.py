@@ -65,6 +65,7 @@ LAYERS = {
     "compiling": 10,
     "learner": 11,
     # what is done with learners
+    "fitting": 12,
     "check": 12,
     "compare": 12,
     "data": 12,

@@ -18,7 +18,7 @@ from fwdgrad.noise import NoiseStream
 from fwdgrad.optimizers import JointFilter
 from fwdgrad.windows import Sliding
 
-__all__ = ["loop_for", "noise_for"]
+__all__ = ["loop_for", "noise_for", "noiseless"]
 
 
 def _kind(execution: Execution) -> type[Loop]:
@@ -39,9 +39,9 @@ def loop_for(execution: Execution, noise: NoiseStream, carry: Flat) -> Loop:
     """The loop that the estimator's window, the engine and the optimizer ask for."""
     loop = _kind(execution)(execution, noise, carry)
     optimizer = execution.optimizer
-    return Refitting(loop, _silent) if isinstance(optimizer, JointFilter) and optimizer.first else loop
+    return Refitting(loop, noiseless) if isinstance(optimizer, JointFilter) and optimizer.first else loop
 
 
-def _silent(execution: Execution) -> Loop:
+def noiseless(execution: Execution) -> Loop:
     """A loop for an execution without random numbers."""
     return loop_for(execution, NoiseStream(np.random.default_rng(0), (), execution.system.dtype), execution.initial())

@@ -22,14 +22,17 @@ SETTLED = 0.02
 """A change of θ that ends it, in the units of its coordinates."""
 
 
+Level = tuple[float, Any]
+"""Deviations, as parts of the state: of the initial state, and of process noise, one number or one a variable."""
+
+
 class Pass(NamedTuple):
     """What came of going through the record once."""
 
     surprise: float
     """−log of the likelihood, and of the prior."""
     carry: Flat
-    level: tuple[float, float]
-    """Deviation of the initial state and of the process noise, as parts of the state."""
+    level: Level
 
 
 class Fitting:
@@ -45,47 +48,75 @@ class Fitting:
         loop_for: makes a loop for an execution without random numbers.
         declared: the coordinates of the declared parameters, the mean of the prior, shape (p,); None: those that the
             loop has now.
+        newton: for the same system; None: one on the same engine.
+        told: called after every pass with the number of samples.
+
+    Attributes:
+        filter: the bound `JointFilter`.
+        declared: as given.
     """
 
-    def __init__(self, loop: Loop, loop_for: Callable[[Execution], Loop], declared: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        loop_for: Callable[[Execution], Loop],
+        declared: np.ndarray | None = None,
+        *,
+        newton: GaussNewton | None = None,
+        told: Callable[[int], None] | None = None,
+    ) -> None:
         self.loop, self.execution = loop, loop.execution
         self.declared = self.flat(loop.carry) if declared is None else declared
-        self._loop_for = loop_for
-        self._filter: Any = loop.execution.steps.informed
+        self._loop_for, self._newton, self._told = loop_for, newton, told
+        self.filter: Any = loop.execution.steps.informed
         self._options: Any = loop.execution.optimizer
-        self._newton: GaussNewton | None = None
 
-    def filtered(self, record: Record, present: Flat, level: tuple[float, float]) -> Pass | None:
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """Noises of initial state and state that are tried, as in `Pass`."""
+        return self._options.levels
+
+    @property
+    def learns_level(self) -> tuple[bool, bool]:
+        """Which of the two is learned."""
+        return self._options.initial_std == "learned", self._options.process_noise == "learned"
+
+    def filtered(self, record: Record, present: Flat, level: Level) -> Pass | None:
         """The best pass of the filter, over the levels of noise."""
-        best = self._settled(record, None, present, level)
-        for another in self._options.levels:
+        best = self.settled(record, None, present, level)
+        for another in self.levels:
             if another != level and best is not None:
                 other = self._pass(record, best.carry, another)
                 if other is not None and other.surprise < best.surprise:
-                    best = self._settled(record, other, other.carry, another)
+                    best = self.settled(record, other, other.carry, another)
         return best
 
-    def _settled(self, record: Record, best: Pass | None, carry: Flat, level: tuple[float, float]) -> Pass | None:
-        """The best of consecutive passes, each from the parameters that the one before has found."""
+    def settled(self, record: Record, best: Pass | None, carry: Flat, level: Level) -> Pass | None:
+        """`best`, or the best of consecutive passes, each from the parameters that the one before has found."""
         for _ in range(PASSES):
             made = self._pass(record, carry, level)
             if made is None:
                 break
             if best is None or made.surprise < best.surprise:
                 best = made
-            moved = np.abs(self.flat(made.carry) - self.flat(carry)) / self._units(made.carry)
+            moved = np.abs(self.flat(made.carry) - self.flat(carry)) / self.units(made.carry)
             carry = made.carry
             if np.max(moved) < SETTLED:
                 break
         return best
 
-    def _pass(self, record: Record, carry: Flat, level: tuple[float, float]) -> Pass | None:
+    def _pass(self, record: Record, carry: Flat, level: Level, noise: np.ndarray | None = None) -> Pass | None:
         """Filter the record with the parameters of a carry; None if that fails."""
-        execution, bound = self.execution, self._filter
+        execution, bound = self.execution, self.filter
         held, before = execution.unpack(carry), self.flat(carry)
         trained = {k: np.asarray(held.params[k]) for k in execution.system.trainable}
         first = bound.levelled(bound.init(trained), held.optimizer, level, record.spread(bound.outputs))
+        if noise is not None:
+            dtype = first.noise.dtype
+            first = first._replace(noise=np.asarray(noise, dtype), open=np.zeros((), dtype))
         made = record.replayed(self.loop, execution.pack(held._replace(optimizer=first)))
+        if self._told is not None:
+            self._told(len(record))
         if made is None:
             return None
         # the prior is that of the declared parameters, not of those that the pass began with
@@ -98,32 +129,73 @@ class Fitting:
         surprise = float(after.optimizer.surprise) + 0.5 * float(np.sum(away**2))
         if not (np.isfinite(surprise) and np.all(np.isfinite(moved))):
             return None
-        return Pass(surprise, execution.pack(after._replace(h=h.astype(after.h.dtype), params=params)), level)
+        optimizer = after.optimizer._replace(open=np.ones_like(after.optimizer.open))
+        ended = after._replace(h=h.astype(after.h.dtype), params=params, optimizer=optimizer)
+        return Pass(surprise, execution.pack(ended), level)
 
     def simulated(self, record: Record, present: Flat, starts: Sequence[np.ndarray]) -> Pass | None:
         """The best that Gauss–Newton finds, from each of some coordinates; None if none of them can be simulated."""
-        bound, units = self._filter, np.asarray(self._units(present), float)
-        if self._newton is None:
-            known = None if bound.learns_noise else np.asarray(bound.first_noise, float)
-            execution = execution_for(self.execution.system, RTRL(), NormalEquations(), self.execution.engine)
-            self._newton = GaussNewton(self._loop_for(execution), known)
+        units = np.asarray(self.units(present), float)
         centre, prior = self.declared.astype(float), self._options.prior * units
-        found = [self._newton.minimum(record, start.astype(float), centre, prior, units) for start in starts]
+        found = [self.newton.minimum(record, start.astype(float), centre, prior, units) for start in starts]
         likely = min((f for f in found if f is not None), key=lambda f: f.objective, default=None)
         if likely is None:
             return None
-        return Pass(likely.objective, self._from_simulation(present, likely, prior), self._options.levels[0])
+        covariance = np.linalg.inv(likely.matrix + np.diag(prior**-2.0))
+        level = self.levels[0]
+        return Pass(likely.objective, self.carried(present, likely, covariance, level), level)
 
-    def _from_simulation(self, present: Flat, found: Normal, prior: np.ndarray) -> Flat:
-        """The filter's carry at the end of a simulated record."""
-        execution, bound, held = self.execution, self._filter, found.carry
+    @property
+    def newton(self) -> GaussNewton:
+        """Gauss–Newton for the same system."""
+        if self._newton is None:
+            known = None if self.filter.learns_noise else np.asarray(self.filter.first_noise, float)
+            execution = execution_for(self.execution.system, RTRL(), NormalEquations(), self.execution.engine)
+            self._newton = GaussNewton(self._loop_for(execution), known)
+        return self._newton
+
+    def carried(self, present: Flat, found: Normal, covariance: np.ndarray, level: Level) -> Flat:
+        """The filter's carry at the end of a simulated record.
+
+        Args:
+            present: a carry of the filter.
+            found: the end of the simulation.
+            covariance: of its coordinates, shape (p, p).
+            level: noise to go on with, as in `Pass`.
+        """
+        execution, bound, held = self.execution, self.filter, found.carry
         layout = execution.steps.layout
-        G = self._newton.influence(held) if self._newton is not None else {}
+        G = self.newton.influence(held)
         rows = bound.rows({k: np.asarray(v).reshape(layout.size, -1) for k, v in G.items()}, layout.size)
-        covariance = np.linalg.inv(found.matrix + np.diag(prior**-2.0))
         mine = execution.unpack(present)
-        optimizer = bound.simulated(mine.optimizer, covariance, rows, found.noise, self._options.levels[0], held)
+        optimizer = bound.simulated(mine.optimizer, covariance, rows, found.noise, level, held)
         return execution.pack(mine._replace(h=np.asarray(held.h), params=held.params, optimizer=optimizer))
+
+    # ---- carries to go through a record with
+
+    def at(self, carry: Flat, point: np.ndarray) -> Flat:
+        """A carry with other coordinates."""
+        held = self.execution.unpack(carry)
+        return self.execution.pack(held._replace(params=self._moved(held.params, point - self.flat(carry))))
+
+    def once(self, record: Record, carry: Flat, level: Level, noise: np.ndarray) -> Pass | None:
+        """One pass of the filter with a noise that is known, from the parameters of a carry; None if it fails.
+
+        Args:
+            record: the samples.
+            carry: a carry of the filter.
+            level: as in `Pass`.
+            noise: variances R, shape (m,).
+        """
+        return self._pass(record, carry, level, noise)
+
+    def certain(self, carry: Flat) -> Flat:
+        """A carry with parameters, and noise, that are known: nothing is learned of them."""
+        held = self.execution.unpack(carry)
+        nothing = np.zeros_like(held.optimizer.root), np.zeros_like(held.optimizer.surprise)
+        watch = self.filter.watch.init({}, {})
+        optimizer = held.optimizer._replace(root=nothing[0], surprise=nothing[1], watch=watch, open=nothing[1])
+        return self.execution.pack(held._replace(optimizer=optimizer))
 
     # ---- parameters as vectors
 
@@ -132,7 +204,8 @@ class Fitting:
         held = self.execution.unpack(carry)
         return np.concatenate([np.ravel(np.asarray(held.params[k])) for k in self.execution.system.trainable])
 
-    def _units(self, carry: Flat) -> np.ndarray:
+    def units(self, carry: Flat) -> np.ndarray:
+        """What its coordinates are measured in, shape (p,)."""
         return np.asarray(self.execution.unpack(carry).optimizer.units)
 
     def _moved(self, params: Any, by: np.ndarray) -> dict[str, np.ndarray]:

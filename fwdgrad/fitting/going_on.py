@@ -1,0 +1,55 @@
+"""Going through a record once more with a filter's carry, and going on after its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from fwdgrad.execution import Flat
+from fwdgrad.learner import Learner
+from fwdgrad.loops import Fitting, Record
+
+__all__ = ["resumed", "spreads"]
+
+
+def spreads(fitting: Fitting, record: Record, carry: Flat, learns: bool) -> tuple[np.ndarray, np.ndarray]:
+    """ŷ and its standard deviation for each sample of a record before it is seen, shape (T, m).
+
+    Args:
+        fitting: the filter.
+        record: the samples.
+        carry: where each trajectory starts from, but for its state.
+        learns: whether the filter sees the targets.
+
+    Raises:
+        StepError: a step is refused.
+    """
+    loop, execution = fitting.loop, fitting.execution
+    loop.carry = carry
+    predictions, variances = [], []
+    for start, chunk in record.trajectories():
+        loop.restart(np.array(start.state), start.given)
+        for k in range(len(chunk.observed)):
+            with np.errstate(all="ignore"):
+                mean, variance = execution.spread(loop.view, [*(a[k] for a in chunk.x), *loop.feed.row])
+            predictions.append(np.ravel(mean))
+            variances.append(np.ravel(variance))
+            sample = chunk.part(k, k + 1)
+            error = loop.run(sample if learns else sample._replace(observed=np.zeros(1, bool))).error
+            if error is not None:
+                raise error
+    return np.array(predictions, float), np.sqrt(np.array(variances, float))
+
+
+def resumed(fitting: Fitting, carry: Flat, steps: int, **known: Any) -> Callable[[], Learner]:
+    """Makes a learner that goes on with a carry, after so many samples, and with known fields of the filter."""
+
+    def make() -> Learner:
+        execution = fitting.execution
+        optimizer: Any = execution.optimizer
+        return Learner.resumed(execution.system, replace(optimizer, **known), carry, steps)
+
+    return make

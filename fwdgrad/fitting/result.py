@@ -1,0 +1,362 @@
+"""What a fit has found: parameters with deviations, how well they explain the record, and what comes next."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fwdgrad.confidence import Verdict
+from fwdgrad.errors import DataError, DeclarationError
+from fwdgrad.learner import Learner
+from fwdgrad.system import System
+
+__all__ = ["Fit", "Forecast", "Going", "output_names"]
+
+NORMAL = 1.959963985
+"""Half the width of an interval with 95 % of a normal distribution, in standard deviations."""
+ALIKE = 0.98
+"""Correlation from which two parameters can hardly be told apart."""
+UNKNOWN = 0.5
+"""Part of the deviation of the prior from which nothing was learned of a parameter."""
+MOST_TOLD = 5
+"""Pairs of parameters that a report names."""
+
+
+class Forecast(NamedTuple):
+    """Outputs that have not been observed; time is axis 0."""
+
+    mean: np.ndarray
+    """Shape (T, *shape of the prediction)."""
+    std: np.ndarray
+    """Standard deviations, of the same shape: of an observation, with its noise, to first order."""
+
+
+class Going(NamedTuple):
+    """What can be done with a fit whose model can be filtered."""
+
+    resumed: Callable[[], Learner]
+    """A learner at the end of the record."""
+    bands: Callable[[], np.ndarray]
+    """Standard deviations of an observation of each sample, shape (T, m)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """What `fwdgrad.fit` has found.
+
+    Attributes:
+        system: the declared system.
+        method: "simulation" or "filter".
+        point: the p coordinates that were found: θ, or log θ and the like of one with bounds; leaf after leaf, (p,).
+        covariance: of these, shape (p, p); enlarged where residuals remember.
+        prior: deviations that they had before, (p,).
+        withheld: whether no deviation is shown, since residuals remember nearly as long as the record is, or there are
+            no more observations than parameters.
+        noise: standard deviation of the observation noise of each output, (m,); None for a loss without a scale.
+        process_noise: that of each state variable in a sample, as a part of its largest value, (n,); 0 in a simulation.
+        loss: −log of the likelihood, up to what is the same for all parameters.
+        outputs: ŷ for each sample, (T, m): of the simulation, or of the filter one sample ahead.
+        targets: what was observed, (T, m), NaN where nothing was; NaN throughout if targets are not like predictions.
+        starts: the first sample of each trajectory.
+        times: of the samples, since the start of their trajectory, (T,): in the unit of `dt`; without, their number.
+        passes: how often samples were gone through, as a multiple of the record.
+        verdict: what the residuals say, see `fwdgrad.confidence.Verdict`; None for a loss without a scale.
+        notes: what else speaks against it, a sentence each.
+    """
+
+    system: System
+    method: str
+    point: np.ndarray
+    covariance: np.ndarray
+    prior: np.ndarray
+    withheld: bool
+    noise: np.ndarray | None
+    process_noise: np.ndarray
+    loss: float
+    outputs: np.ndarray
+    targets: np.ndarray
+    starts: tuple[int, ...]
+    times: np.ndarray
+    passes: float
+    verdict: Verdict | None
+    notes: tuple[str, ...]
+    _going: Going | None = field(repr=False)
+
+    # ---- the parameters
+
+    @property
+    def params(self) -> Mapping[str, np.ndarray]:
+        """θ as F and Y see it, by name."""
+        return MappingProxyType(self.system.natural(self.system.coordinates | self._leaves(self.point)))
+
+    @property
+    def std(self) -> dict[str, np.ndarray]:
+        """Standard deviation of each learned parameter, by name, to first order.
+
+        NaN where nothing is known: where the data do not tell it, at a bound, and if they are `withheld`.
+        """
+        width = np.where(self._known, np.sqrt(np.diag(self.covariance)), np.nan)
+        return {k: (np.abs(self._slope(k)) * v)[()] for k, v in self._leaves(width).items()}
+
+    @property
+    def interval(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """95 % intervals of the learned parameters, by name: (low, high), within their bounds; NaN as in `std`."""
+        width = NORMAL * np.where(self._known, np.sqrt(np.diag(self.covariance)), np.nan)
+        low, high = (self._leaves(self.point + sign * width) for sign in (-1.0, 1.0))
+        made = {}
+        for k in low:
+            ends = np.sort(np.stack([self.system.coordinate[k].natural(v[k]) for v in (low, high)]), axis=0)
+            made[k] = (ends[0][()], ends[1][()])
+        return made
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the p learned numbers, such as "k" or "W[0, 1]"."""
+        return tuple(name for name, _, _ in self._entries)
+
+    @property
+    def correlation(self) -> np.ndarray:
+        """Of the learned numbers, shape (p, p)."""
+        deviation = np.sqrt(np.diag(self.covariance))
+        return self.covariance / np.outer(deviation, deviation)
+
+    @property
+    def alike(self) -> list[tuple[str, str, float]]:
+        """Pairs of learned numbers that the data hardly tell apart, with their correlation: from 0.98 on."""
+        rho, names = self.correlation, self.names
+        pairs = zip(*np.nonzero(np.triu(np.abs(rho) >= ALIKE, 1)), strict=True)
+        return [(names[i], names[j], float(rho[i, j])) for i, j in pairs]
+
+    @property
+    def unidentified(self) -> list[str]:
+        """The learned numbers of which the data tell nothing."""
+        return [name for name, lost in zip(self.names, self._unidentified, strict=True) if lost]
+
+    @property
+    def at_bound(self) -> list[str]:
+        """Those that have run into a bound."""
+        return [name for name, there in zip(self.names, self._at_bound, strict=True) if there]
+
+    def _leaves(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
+        """Numbers (p,) by leaf."""
+        made, place = {}, 0
+        for k in self.system.trainable:
+            like = self.system.coordinates[k]
+            made[k] = numbers[place : place + like.size].reshape(like.shape)
+            place += like.size
+        return made
+
+    def _slope(self, leaf: str) -> np.ndarray:
+        return self.system.coordinate[leaf].slope(self._leaves(self.point)[leaf])
+
+    @property
+    def _entries(self) -> list[tuple[str, str, tuple[int, ...]]]:
+        """(name, leaf, index) of every learned number."""
+        made = []
+        for leaf in self.system.trainable:
+            shape = self.system.coordinates[leaf].shape
+            made += [(leaf + (str(list(index)) if shape else ""), leaf, index) for index in np.ndindex(shape)]
+        return made
+
+    @property
+    def _unidentified(self) -> np.ndarray:
+        return np.sqrt(np.diag(self.covariance)) >= UNKNOWN * self.prior
+
+    @property
+    def _at_bound(self) -> np.ndarray:
+        leaves = self._leaves(self.point)
+        start = self.system.coordinates
+        return np.concatenate(
+            [np.ravel(self.system.coordinate[k].at_bound(v, np.asarray(start[k], float))) for k, v in leaves.items()]
+        )
+
+    @property
+    def _known(self) -> np.ndarray:
+        return ~(self._unidentified | self._at_bound) & (not self.withheld)
+
+    # ---- how well they explain the record
+
+    @property
+    def residuals(self) -> np.ndarray:
+        """y − ŷ, shape (T, m); NaN where nothing was observed."""
+        return self.targets - self.outputs
+
+    @property
+    def rmse(self) -> np.ndarray:
+        """Root of the mean square of the residuals, shape (m,); NaN where there are none."""
+        return _root_mean(self.residuals)
+
+    @property
+    def explained(self) -> np.ndarray:
+        """R² = 1 − (mean square of residuals)/(variance of targets), shape (m,); NaN where targets do not vary."""
+        centred = self.targets - [np.mean(c[np.isfinite(c)]) if np.isfinite(c).any() else 0.0 for c in self.targets.T]
+        spread = _root_mean(centred)
+        return np.array(
+            [1.0 - (error / size) ** 2 if size > 0 else np.nan for error, size in zip(self.rmse, spread, strict=True)]
+        )
+
+    @property
+    def bands(self) -> np.ndarray:
+        """Standard deviations of an observation of each sample, shape (T, m): parameters and noise, to first order.
+
+        Raises:
+            DeclarationError: the model cannot be filtered.
+        """
+        if self._going is None:
+            raise DeclarationError("bands: the model cannot be filtered, so only its parameters have deviations.")
+        return self._going.bands()
+
+    @property
+    def white(self) -> bool:
+        """Whether nothing is found in the residuals that a right model would not leave there."""
+        return self.verdict is None or not self.verdict.findings
+
+    @property
+    def coverage(self) -> np.ndarray:
+        """Part of the observations that are within their 95 % band, shape (m,)."""
+        inside = np.abs(self.residuals) <= NORMAL * self.bands
+        seen = np.isfinite(self.targets)
+        return np.sum(inside & seen, axis=0) / np.maximum(np.sum(seen, axis=0), 1)
+
+    # ---- going on
+
+    def learner(self) -> Learner:
+        """A learner at the end of the record, to go on online with what was found: a `JointFilter`.
+
+        Raises:
+            DeclarationError: the model cannot be filtered.
+        """
+        if self._going is None:
+            raise DeclarationError(
+                "learner: the model cannot be filtered.\nLearn on with fg.Learner(system, …) and params = fit.params."
+            )
+        return self._going.resumed()
+
+    def forecast(self, steps: int | None = None, xs: Any = None) -> Forecast:
+        """What comes after the record, or after the last trajectory.
+
+        Args:
+            steps: how many samples; as many as there are inputs unless given.
+            xs: inputs, with time along axis 0; None for an autonomous system.
+
+        Raises:
+            DeclarationError: neither is given, or the model cannot be filtered.
+            DataError, ShapeError: the inputs are not of the declared kind, or fewer than `steps`.
+        """
+        leaves = [np.asarray(v) for v in (xs.values() if isinstance(xs, dict) else [] if xs is None else [xs])]
+        count = steps if steps is not None else min((len(v) for v in leaves), default=0)
+        if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
+            raise DeclarationError(f"forecast(steps=…): expected a number of samples, at least 1; got {steps!r}.")
+        if any(len(v) < count for v in leaves):
+            raise DataError(f"forecast: {count} samples are asked for, and there are fewer inputs.")
+        learner, mean, std = self.learner(), [], []
+        for k in range(count):
+            x = None if xs is None else {n: v[k] for n, v in xs.items()} if isinstance(xs, dict) else xs[k]
+            prediction, deviation = learner.predict(x, return_std=True)
+            learner.step(x)
+            mean.append(prediction)
+            std.append(deviation)
+        return Forecast(np.array(mean), np.array(std))
+
+    def plot(self, path: str | os.PathLike[str] | None = None, xlabel: str | None = None) -> Any:
+        """Data, fit and 95 % bands, a panel for each output of each trajectory; see `fwdgrad.plots.plot_fit`."""
+        from fwdgrad.plots import plot_fit
+
+        return plot_fit(self, path, xlabel)
+
+    # ---- in words
+
+    def remarked(self, *notes: str) -> Fit:
+        """The same with further notes."""
+        return replace(self, notes=(*self.notes, *notes))
+
+    @property
+    def remarks(self) -> list[str]:
+        """All that speaks against the fit, or against a number in it, a sentence each."""
+        made = []
+        if self.verdict is not None:
+            made += [f"{text}: deviations are larger for it" for text in self.verdict.findings]
+        if self.withheld:
+            made.append("no deviations are shown: too few independent residuals for so many parameters")
+        if self.unidentified:
+            made.append(f"the data do not tell {', '.join(self.unidentified)}")
+        if self.at_bound:
+            made.append(f"at its bound, without a deviation: {', '.join(self.at_bound)}")
+        made += [
+            f"{a} and {b} can hardly be told apart (correlation {rho:.3f})" for a, b, rho in self.alike[:MOST_TOLD]
+        ]
+        poor = [n for n, r in zip(output_names(self.system), self.explained, strict=True) if r < 0.0]
+        if poor:
+            made.append(f"the fit explains less of {', '.join(poor)} than its mean does")
+        return [*made, *self.notes]
+
+    def __str__(self) -> str:
+        if self.noise is None:
+            what = f"{len(self.outputs)} samples"
+        else:
+            what = f"{int(np.isfinite(self.targets).sum())} observations"
+        many = f" in {len(self.starts)} trajectories" if len(self.starts) > 1 else ""
+        parts = ", ".join(f"{v:.2g}" for v in np.unique(self.process_noise))
+        how = self.method if self.method == "simulation" else f"filter, noise in the state {parts} of its size"
+        rows = [("parameter", "start", "value", "std", "95 %")]
+        params, std, interval = self.params, self.std, self.interval
+        for name, leaf, index in self._entries:
+            value, deviation, start = (float(np.asarray(v[leaf])[index]) for v in (params, std, self.system.params))
+            low, high = (_rounded(float(np.asarray(v)[index]), deviation) for v in interval[leaf])
+            known = np.isfinite(deviation)
+            rows.append(
+                (
+                    name,
+                    f"{start:.4g}",
+                    _rounded(value, deviation),
+                    f"{deviation:.2g}" if known else "–",
+                    f"{low} to {high}" if known else "not known",
+                )
+            )
+        lines = [f"{self.system.name} fitted to {what}{many} ({how})", *_table(rows)]
+        if self.noise is None:
+            lines.append(f"loss {self.loss / len(self.outputs):.4g} a sample")
+        else:
+            told = zip(output_names(self.system), self.rmse, self.explained, strict=True)
+            lines += [
+                f"{name}: root mean square of residuals {error:.3g}" + (f", R² {r:.4f}" if np.isfinite(r) else "")
+                for name, error, r in told
+            ]
+        return "\n".join([*lines, *(f"! {remark}" for remark in self.remarks)])
+
+
+def _root_mean(residuals: np.ndarray) -> np.ndarray:
+    """By column, over what is finite."""
+    seen = np.isfinite(residuals)
+    total = np.sum(np.where(seen, residuals, 0.0) ** 2, axis=0)
+    with np.errstate(all="ignore"):
+        return np.sqrt(np.where(seen.any(axis=0), total / np.sum(seen, axis=0), np.nan))
+
+
+def output_names(system: System) -> list[str]:
+    """A name for each number of a prediction."""
+    count = int(np.prod(np.shape(system.prediction), dtype=int))
+    return list(getattr(system, "output_names", [f"output {k}" for k in range(count)] if count > 1 else ["output"]))
+
+
+def _rounded(value: float, std: float) -> str:
+    """A number with as many digits as its deviation leaves it."""
+    if not (np.isfinite(std) and np.isfinite(value)) or std <= 0 or value == 0:
+        return f"{value:.4g}"
+    digits = int(np.clip(np.floor(np.log10(abs(value))) - np.floor(np.log10(std)) + 2, 2, 8))
+    return f"{value:.{digits}g}"
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    return [
+        "  ".join(
+            [row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))]
+        ).rstrip()
+        for row in rows
+    ]

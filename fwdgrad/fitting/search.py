@@ -1,0 +1,302 @@
+"""From a system and a record to the parameters that explain it best."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fwdgrad.compiling import has_compiler, predicted_seconds, price
+from fwdgrad.defaults import why_not_joint
+from fwdgrad.errors import CalibrationWarning, DeclarationError, nearly
+from fwdgrad.estimators import RTRL
+from fwdgrad.execution import Execution, execution_for
+from fwdgrad.fitting.discretisation import FINER, discretisation_error
+from fwdgrad.fitting.filtering import followed, louder
+from fwdgrad.fitting.result import Fit
+from fwdgrad.fitting.simulation import simulated
+from fwdgrad.fitting.trajectory import recorded
+from fwdgrad.history import Progress
+from fwdgrad.loops import Fitting, GaussNewton, Normal, Pass, Record, noiseless
+from fwdgrad.optimizers import JointFilter, NormalEquations
+from fwdgrad.optimizers.information.joint import unit
+from fwdgrad.samples import SampleReader
+from fwdgrad.step import JOINT
+from fwdgrad.system import System
+
+__all__ = ["METHODS", "fit"]
+
+METHODS = ("auto", "simulation", "filter")
+
+EARLIEST, GROWTH = 16, 4
+"""Targets that are fitted first, and how many times more at each fit than at the one before."""
+SIMULATED = 64
+"""Targets from which on the model is simulated without corrections; or all of them, if there are fewer."""
+FILTERED = 1024
+"""Targets up to which the filter leads the way; later Gauss–Newton finds it by itself."""
+PASSES, SHORT = 60, 15
+"""Passes of Gauss–Newton through the whole record, at most, from one start; and through a part of it."""
+WIDE = 10.0
+"""Deviation of the prior for Gauss–Newton, in units of the coordinates: next to none."""
+EXPLAINED = 0.5
+"""Part of the variance of every output that a simulation has to explain, unless it is asked for."""
+MATTERS = 5.0
+"""By how much a filter has to be likelier, in nats, for it to be told."""
+COARSE, NEGLIGIBLE = 0.1, 1e-5
+"""Change of outputs with finer integration steps from which they are told of: in parts of the residuals, of outputs."""
+MOST = 400
+"""Parameters, at most: ∂h/∂θ and (∂ŷ/∂θ)² are kept in full."""
+FORESEEN = {"joint": 10, "newton": 30}
+"""Passes through the whole record, about, for the choice of the engine."""
+
+
+def fit(
+    system: System,
+    xs: Any = None,
+    ys: Any = None,
+    *,
+    trajectories: Any = None,
+    method: str = "auto",
+    observation_noise: Any = "learned",
+    process_noise: Any = "learned",
+    initial_std: Any = "learned",
+    engine: str = "auto",
+    progress: bool | Callable[[int, float], None] = False,
+) -> Fit:
+    """Find the parameters that explain a finite record best, and say what they are worth.
+
+    By "simulation": the parameters that make the loss of the model, run through all samples without corrections, least.
+    With a squared error that is least squares, weighted by noise that is found with it, one deviation for each output.
+    Levenberg–Marquardt, whose normal equations are summed up forward in time with exact influence (`GaussNewton`).
+    Where the model is small, a filter on state and parameters (`JointFilter`) leads the way on the first samples, so
+    that a start that is far off does no harm.
+
+    By "filter": the model's state is disturbed too, and followed by the filter; parameters are those at which its
+    predictions one sample ahead are likeliest. "auto" simulates, and filters if a simulation explains less than half of
+    the variance of an output and the filter is likelier.
+
+    Args:
+        system: the declared system. It is not changed; its parameters are where the search begins.
+        xs: inputs, with time along axis 0; None for an autonomous system.
+        ys: targets; NaN, None or masked where missing.
+        trajectories: in place of both, a list of `Trajectory(xs, ys, state)`: several subjects or experiments, one θ.
+        method: "auto", "simulation" or "filter".
+        observation_noise: as in `JointFilter`: a deviation, one for each output, or "learned".
+        process_noise: likewise, for the filter.
+        initial_std: likewise, for the filter.
+        engine: as for `Learner`.
+        progress: True for a bar that counts samples gone through, or a function called with (their number, NaN).
+
+    Returns:
+        What was found, a `Fit`: print it, `plot` it, `forecast` with it.
+
+    Raises:
+        DeclarationError: an argument is none of these, the loss has no Fisher matrix, or the model is too large.
+        DataError, ShapeError: the samples are not of the declared kind, or have no targets.
+        StepError: the model cannot be simulated at the declared parameters, nor filtered.
+
+    Time: some 10 to 50 passes through the record. Memory: the record, (n + p) p.
+
+    Example:
+        >>> import numpy as np, fwdgrad as fg
+        >>> from fwdgrad import systems
+        >>> system = systems.van_der_pol()
+        >>> ys = system.simulate(steps=300, params={"mu": 2.0}).outputs
+        >>> found = fg.fit(system, ys=ys + 0.05 * np.random.default_rng(0).normal(size=ys.shape), engine="numpy")
+        >>> print(f"{found.params['mu']:.2f} ± {found.std['mu']:.2f}")
+        2.00 ± 0.00
+    """
+    if not isinstance(system, System):
+        raise DeclarationError(f"fit: expected a fwdgrad.System, got {system!r}. Declare one: fg.System(F, Y, …).")
+    if method not in METHODS:
+        raise DeclarationError(
+            f"fit(method={method!r}): expected one of {', '.join(METHODS)}.{nearly(method, METHODS)}"
+        )
+    system.confirm()
+    if not system.trainable:
+        raise DeclarationError(
+            f"fit: {system.name} has no parameter that is learned. Declare params={{…}}, not all fixed."
+        )
+    count = sum(system.coordinates[k].size for k in system.trainable)
+    if count > MOST:
+        raise DeclarationError(
+            f"fit: expected at most {MOST} parameters, {system.name} has {count}.\nLearn online: fg.Learner(system)."
+        )
+    options = JointFilter(1.0, observation_noise, process_noise, initial_std, first=0)
+    why_not = why_not_joint(system)
+    if method == "filter" and why_not is not None:
+        raise DeclarationError(f'fit(method="filter"): expected a model that can be filtered; {why_not}.')
+    with Progress(progress, None) as shown:
+        search = _Search(
+            system, options if why_not is None else None, engine, lambda count: shown.update(np.full(count, np.nan))
+        )
+        record = recorded(system, SampleReader(search.execution.model), xs, ys, trajectories)
+        return search.found(record, method)
+
+
+class _Search:
+    """Goes through a record that grows, from its first samples to all of them.
+
+    Args:
+        system: the declared system.
+        options: the filter that leads the way; None where there can be none.
+        engine: as the user named it.
+        told: called after every pass with the number of samples.
+    """
+
+    def __init__(self, system: System, options: JointFilter | None, engine: str, told: Callable[[int], None]) -> None:
+        self.system, self.options, self.engine = system, options, engine
+        self.steps = 0
+        self._told = told
+        self.execution = execution_for(system, RTRL(), NormalEquations(), engine)
+        trained = {k: system.coordinates[k] for k in system.trainable}
+        units = [np.ravel(unit(v, not system.coordinate[k].bounded)) for k, v in trained.items()]
+        self.units = np.concatenate(units).astype(float)
+        self.declared = np.concatenate([np.ravel(v) for v in trained.values()]).astype(float)
+
+    def _count(self, samples: int) -> None:
+        self.steps += samples
+        self._told(samples)
+
+    def found(self, record: Record, method: str) -> Fit:
+        """The best fit of a record.
+
+        Raises:
+            StepError: there is none.
+        """
+        newton = self._newton(record)
+        lead = self._lead(record, newton)
+        best = self._grown(record, newton, lead, method)
+        filtered = None if lead is None else lead.last
+        passes = self.steps / len(record)
+        if best is not None:
+            made = simulated(record, newton, best, self.prior, None if lead is None else lead.fitting, passes)
+            made = self._checked(record, made)
+            if method == "auto" and lead is not None and filtered is not None and not made.white:
+                filtered = louder(record, lead.fitting, filtered)
+            gain = 0.0 if filtered is None else best.objective - filtered.surprise
+            poor = bool(np.any(made.explained < EXPLAINED))
+            if method == "simulation" or gain < MATTERS:
+                return made
+            if not poor:
+                return made.remarked(
+                    f"with noise in the state the data are likelier, by {gain:.3g} nats: the model lacks something, "
+                    'or is disturbed (method="filter")'
+                )
+        if lead is None or filtered is None:
+            raise newton.refused(record, self.declared)
+        return followed(record, lead.fitting, filtered, self.units, passes)
+
+    def _checked(self, record: Record, made: Fit) -> Fit:
+        """With a note if the integrator's steps matter."""
+        error = discretisation_error(self.system, record, dict(made.params))
+        if error is None or made.noise is None:
+            return made
+        size = np.sqrt(np.mean(np.square(error), axis=0))
+        least = np.maximum(COARSE * made.rmse, NEGLIGIBLE * np.nanstd(made.targets, axis=0))
+        if not np.any(~(size <= least) & np.isfinite(made.rmse)):
+            return made
+        part = np.nanmax(np.where(made.rmse > 0, size / made.rmse, 0.0))
+        method = (
+            f"{self.system.method}, {self.system.substeps} substeps" if self.system.substeps > 1 else self.system.method
+        )
+        note = (
+            f"integration steps are too long ({method}): with {FINER} times as many, outputs change by "
+            f"{part:.2g} times the residuals, and parameters are biased (method=, substeps=)"
+        )
+        warnings.warn(f"fit: {note}", CalibrationWarning, stacklevel=4)
+        return made.remarked(note)
+
+    @property
+    def prior(self) -> np.ndarray:
+        """Deviations of the prior for Gauss–Newton, shape (p,)."""
+        return WIDE * self.units
+
+    # ---- with what it is searched
+
+    def _newton(self, record: Record) -> GaussNewton:
+        """Gauss–Newton, on the engine that pays."""
+        execution = _settled(self.execution, self.engine, FORESEEN["newton"] * len(record))
+        steps: Any = execution.steps.informed
+        noise = None if self.options is None else self.options.observation_noise
+        known = None if noise in (None, "learned") else np.broadcast_to(np.asarray(noise, float) ** 2, (steps.outputs,))
+        return GaussNewton(noiseless(execution), known, self._count)
+
+    def _lead(self, record: Record, newton: GaussNewton) -> _Lead | None:
+        """The filter that leads the way, likewise; None where there can be none."""
+        if self.options is None:
+            return None
+        execution = execution_for(self.system, JOINT, self.options, self.engine)
+        execution = _settled(execution, self.engine, FORESEEN["joint"] * len(record))
+        return _Lead(Fitting(noiseless(execution), noiseless, newton=newton, told=self._count))
+
+    # ---- the search
+
+    def _grown(self, record: Record, newton: GaussNewton, lead: _Lead | None, method: str) -> Normal | None:
+        """What is found by simulating all of the record, from what was found in parts of it; the lead filters them."""
+        best: Normal | None = None
+        for samples, targets in _sizes(record):
+            part, last = record.head(samples), samples == len(record)
+            starts = [] if best is None else [best.point]
+            if lead is not None and (targets <= FILTERED or (last and method != "simulation")):
+                lead.follow(part)
+                if lead.last is not None and targets <= FILTERED:
+                    starts.append(lead.point)
+            if method == "filter" or not (last or targets >= SIMULATED):
+                continue
+            if best is None or last:
+                starts.append(self.declared)
+            passes = PASSES if last else SHORT
+            tried = [newton.minimum(part, start, self.declared, self.prior, self.units, passes) for start in starts]
+            best = min((t for t in tried if t is not None), key=lambda t: t.objective, default=None)
+            if best is not None and lead is not None:
+                lead.go(best.point)
+        return best
+
+
+class _Lead:
+    """A filter that goes through parts of a record, each from the parameters found before.
+
+    Attributes:
+        last: its last pass; None if it failed.
+    """
+
+    def __init__(self, fitting: Fitting) -> None:
+        self.fitting = fitting
+        self._present, self._level = fitting.loop.carry, fitting.levels[0]
+        self.last: Pass | None = None
+
+    def follow(self, record: Record) -> None:
+        """Filter a record, over the levels of noise."""
+        self.last = self.fitting.filtered(record, self._present, self._level)
+        if self.last is not None:
+            self._present, self._level = self.last.carry, self.last.level
+
+    @property
+    def point(self) -> np.ndarray:
+        """The present coordinates, shape (p,)."""
+        return self.fitting.flat(self._present).astype(float)
+
+    def go(self, point: np.ndarray) -> None:
+        """Go on from other coordinates."""
+        self._present = self.fitting.at(self._present, point)
+
+
+def _settled(execution: Execution, engine: str, steps: int) -> Execution:
+    """The same on the engine that is asked for, or on the compiled one if so many steps are worth compiling."""
+    if engine != "auto" or not has_compiler() or steps * predicted_seconds(execution) < price(execution)[0]:
+        return execution
+    compiled = execution_for(execution.system, execution.estimator, execution.optimizer, "numba")
+    return compiled if compiled.engine == "numba" else execution
+
+
+def _sizes(record: Record) -> list[tuple[int, int]]:
+    """How many samples are fitted, and how many targets they have, one part after the other; all of them at last."""
+    place = np.flatnonzero(record.observed)
+    made, due = [], EARLIEST
+    while due < len(place):
+        made.append((int(place[due - 1]) + 1, due))
+        due *= GROWTH
+    return [*made, (len(record), len(place))]

@@ -1,0 +1,77 @@
+"""What a minimum of Gauss–Newton is worth: deviations, residuals and bands of a simulated model."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fwdgrad.confidence import FEW, Verdict, judged
+from fwdgrad.fitting.deviations import robust
+from fwdgrad.fitting.going_on import resumed, spreads
+from fwdgrad.fitting.result import Fit, Going
+from fwdgrad.loops import Fitting, GaussNewton, Normal, Record
+from fwdgrad.optimizers.information.watch import Watch
+
+__all__ = ["simulated"]
+
+STILL = (0.0, 0.0)
+"""No noise in the state, and an initial state that is known: as it is simulated."""
+
+
+def simulated(
+    record: Record, newton: GaussNewton, found: Normal, prior: np.ndarray, fitting: Fitting | None, passes: float
+) -> Fit:
+    """The fit that a minimum is.
+
+    Args:
+        record: what was fitted.
+        newton: what has found the minimum.
+        found: the minimum.
+        prior: deviations of the prior, shape (p,).
+        fitting: the filter that goes on from there; None if there can be none.
+        passes: how often samples were gone through.
+
+    Raises:
+        StepError: the model cannot be simulated with these parameters.
+    """
+    outputs, scores = newton.sample_by_sample(record, found)
+    count, p = float(np.sum(found.counts)), len(found.point)
+    # residuals of a fit are smaller than the noise: p numbers were fitted to them
+    freedom = max(count - p, 1.0) / count if newton.learned else 1.0
+    noise = found.noise / freedom
+    covariance = _inverse(found.matrix * freedom + np.diag(prior**-2.0))
+    starts = tuple(s.place for s in record.starts)
+    targets, verdict, withheld = np.full(outputs.shape, np.nan), None, count <= p
+    if newton.scaled:
+        targets = record.targets(outputs.shape[1])
+        verdict = _verdict((targets - outputs) / np.sqrt(noise))
+        memory = float(np.max(verdict.memory))
+        if memory > 1.0:
+            factors = robust(covariance, scores, starts, memory)
+            covariance = covariance * np.outer(factors, factors)
+            withheld = withheld or count / memory < FEW
+    going = None
+    if fitting is not None:
+        held = found._replace(noise=noise)
+        exact = fitting.carried(fitting.loop.carry, held, covariance, STILL)
+        onward = fitting.carried(fitting.loop.carry, held, covariance, fitting.levels[0])
+        going = Going(resumed(fitting, onward, len(record)), lambda: spreads(fitting, record, exact, learns=False)[1])
+    return Fit(
+        newton.system, "simulation", found.point, covariance, prior, withheld,
+        np.sqrt(noise) if newton.scaled else None, np.zeros(newton.system.size), found.objective, outputs, targets,
+        starts, record.times(), passes, verdict, (), going,
+    )  # fmt: skip
+
+
+def _inverse(matrix: np.ndarray) -> np.ndarray:
+    """Of a positive definite matrix whose rows differ much in size."""
+    scale = 1.0 / np.sqrt(np.diag(matrix))
+    return scale * scale[:, None] * np.linalg.inv(matrix * scale * scale[:, None])
+
+
+def _verdict(z: np.ndarray) -> Verdict:
+    """What normalised residuals say, shape (T, m)."""
+    watch = Watch(z.shape[1], 0)
+    state, seen = watch.init({}, {}), np.isfinite(z)
+    for row, there in zip(np.where(seen, z, 0.0), seen.astype(float), strict=True):
+        state = watch.update(state, row, there)
+    return judged(state)

@@ -1,0 +1,78 @@
+"""One trajectory of a record, as the user gives it, and the record of several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fwdgrad.errors import DataError, DeclarationError, ShapeError
+from fwdgrad.loops.record import Record
+from fwdgrad.samples import SampleReader
+from fwdgrad.system import System
+
+__all__ = ["Trajectory", "recorded"]
+
+
+class Trajectory(NamedTuple):
+    """Samples in order, from one beginning: of one subject, one experiment."""
+
+    xs: Any = None
+    """Inputs with time along axis 0, as for `Learner.run`; None for an autonomous system."""
+    ys: Any = None
+    """Targets; NaN, None or masked where missing."""
+    state: Any = None
+    """The state it begins in, in the containers of the system's; None: the declared, or learned, initial state."""
+
+
+def recorded(system: System, reader: SampleReader, xs: Any, ys: Any, trajectories: Any) -> Record:
+    """All samples that were given.
+
+    Raises:
+        DeclarationError: neither targets nor trajectories are given, or both.
+        DataError, ShapeError: samples are not of the declared kind, or none has a target.
+    """
+    if trajectories is None:
+        if ys is None:
+            raise DeclarationError(
+                "fit: expected targets ys, or trajectories=[fg.Trajectory(xs, ys, state), …]; got none."
+            )
+        trajectories = [Trajectory(xs, ys)]
+    elif xs is not None or ys is not None:
+        raise DeclarationError("fit: expected samples xs, ys, or trajectories, got both. Leave out one.")
+    record = Record(system)
+    for number, given in enumerate(_checked(trajectories)):
+        state = system.initial if given.state is None else np.asarray(system.pack(given.state), system.dtype)
+        record.begin(state, given.state is not None)
+        try:
+            for chunk in reader.chunks(given.xs, given.ys, None, 0):
+                record.extend(chunk)
+        except (DataError, ShapeError) as error:
+            if len(trajectories) > 1:
+                error.args = (f"trajectory {number}: {error}",)
+            raise
+    if not record.observed.any():
+        raise DataError("fit: no sample has a target; all are missing. Nothing can be learned from them.")
+    return record
+
+
+def _checked(trajectories: Any) -> Sequence[Trajectory]:
+    """A list of trajectories; tuples of the same fields will do."""
+    if not isinstance(trajectories, (list, tuple)) or isinstance(trajectories, Trajectory) or not trajectories:
+        raise DeclarationError(
+            f"fit(trajectories=…): expected a list of fg.Trajectory(xs, ys, state), got {_short(trajectories)}."
+        )
+    made = []
+    for number, given in enumerate(trajectories):
+        if not isinstance(given, tuple) or not 2 <= len(given) <= 3:
+            raise DeclarationError(
+                f"fit(trajectories=…): expected fg.Trajectory(xs, ys, state), got {_short(given)} as number {number}."
+            )
+        made.append(Trajectory(*given))
+    return made
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

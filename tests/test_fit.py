@@ -1,0 +1,315 @@
+"""`fg.fit` against scipy's least squares and closed forms; and whether what it cannot know is said."""
+
+import numpy as np
+import pytest
+from scipy.optimize import least_squares, minimize
+
+import fwdgrad as fg
+from fwdgrad.errors import CalibrationWarning, DataError, DeclarationError, NonFiniteError
+from fwdgrad.fitting.deviations import long_run, robust
+
+T = np.arange(1, 61) * 0.25
+TRUTH = {"ka": 1.5, "ke": 0.3, "V": 0.5}
+
+
+def absorbed(ka, ke, V, dose=4.0, t=T):
+    """Closed form of one compartment with absorption."""
+    return dose * ka / (V * (ka - ke)) * (np.exp(-ke * t) - np.exp(-ka * t))
+
+
+def compartment(start=(0.9, 0.5, 0.8), substeps=4, **options):
+    ka, ke, V = start
+    return fg.from_text(
+        f"""
+        d gut/dt = -ka*gut
+        d c/dt = ka*gut/V - ke*c
+        gut(0) = 4
+        c(0) = 0
+        param ka = {ka} in (0, inf)
+        param ke = {ke} in (0, inf)
+        param V = {V} in (0, inf)
+        output c
+        """,
+        **({"dt": 0.25, "method": "rk4", "substeps": substeps, "first": "next"} | options),
+    )
+
+
+@pytest.fixture(scope="module")
+def data():
+    return absorbed(**TRUTH) + 0.05 * np.random.default_rng(1).normal(size=len(T))
+
+
+@pytest.fixture(scope="module")
+def found(data):
+    return fg.fit(compartment(), ys=data[:, None], engine="numpy")
+
+
+@pytest.fixture(scope="module")
+def reference(data):
+    solved = least_squares(lambda u: absorbed(*np.exp(u)) - data, np.log([0.9, 0.5, 0.8]), xtol=1e-12, ftol=1e-12)
+    variance = 2 * solved.cost / (len(data) - 3)
+    covariance = np.linalg.inv(solved.jac.T @ solved.jac) * variance
+    return np.exp(solved.x), np.exp(solved.x) * np.sqrt(np.diag(covariance)), np.sqrt(variance)
+
+
+def test_it_is_least_squares(found, reference):
+    values, deviations, noise = reference
+    np.testing.assert_allclose([found.params[k] for k in TRUTH], values, atol=0.05 * deviations.min())
+    np.testing.assert_allclose([found.std[k] for k in TRUTH], deviations, rtol=0.02)
+    np.testing.assert_allclose(found.noise, noise, rtol=0.01)
+    assert found.method == "simulation"
+    assert found.remarks == []
+
+
+def test_without_the_freedom_lost_deviations_differ(found, reference):
+    """The control: the agreement is closer than what the number of parameters makes."""
+    lost = np.sqrt(57 / 60)
+    assert np.all(np.abs(np.array([found.std[k] for k in TRUTH]) * lost / reference[1] - 1) > 0.02)
+
+
+def test_outputs_residuals_and_bands(found, data):
+    expected = absorbed(**found.params)
+    np.testing.assert_allclose(found.outputs[:, 0], expected, atol=1e-4)
+    np.testing.assert_allclose(found.residuals[:, 0], data - found.outputs[:, 0])
+    np.testing.assert_allclose(found.times, T)
+    # the variance of an observation, by differences of the closed form
+    slopes = []
+    for k in TRUTH:
+        step = 1e-5 * found.params[k]
+        slopes.append((absorbed(**(dict(found.params) | {k: found.params[k] + step})) - expected) / 1e-5)
+    variance = np.einsum("kt,kl,lt->t", slopes, found.covariance, slopes) + found.noise**2
+    np.testing.assert_allclose(found.bands[:, 0], np.sqrt(variance), rtol=2e-3)
+    assert 0.85 < found.coverage[0] <= 1.0
+
+
+def test_forecast_goes_on(found):
+    later = found.forecast(8)
+    t = T[-1] + 0.25 * np.arange(1, 9)
+    np.testing.assert_allclose(later.mean[:, 0], absorbed(**found.params, t=t), atol=1e-4)
+    assert later.std.shape == (8, 1)
+    assert np.all(later.std > 0.99 * found.noise)
+
+
+def test_a_learner_goes_on(found, data):
+    learner = found.learner()
+    assert learner.steps == len(data)
+    np.testing.assert_allclose(learner.params["ka"], found.params["ka"])
+    np.testing.assert_allclose(learner.parameter_std()["ka"], found.std["ka"], rtol=1e-6)
+    learner.step(None, np.array([0.1]))
+
+
+def test_missing_targets_tell_nothing(data):
+    """Every other one missing: as least squares on the others."""
+    gaps = np.where(np.arange(len(T)) % 2 == 0, data, np.nan)
+    made = fg.fit(compartment(), ys=gaps[:, None], engine="numpy")
+    kept = ~np.isnan(gaps)
+    solved = least_squares(lambda u: (absorbed(*np.exp(u)) - data)[kept], np.log([0.9, 0.5, 0.8]), xtol=1e-12)
+    np.testing.assert_allclose([made.params[k] for k in TRUTH], np.exp(solved.x), rtol=5e-3)
+
+
+def test_trajectories_share_their_parameters():
+    """Three subjects of different doses and lengths, as least squares on all of them."""
+    rng = np.random.default_rng(2)
+    doses, lengths = (2.0, 4.0, 9.0), (20, 35, 12)
+    ys = [absorbed(**TRUTH, dose=d, t=T[:n]) + 0.1 * rng.normal(size=n) for d, n in zip(doses, lengths, strict=True)]
+    made = fg.fit(
+        compartment(),
+        trajectories=[fg.Trajectory(None, y[:, None], {"gut": d, "c": 0.0}) for y, d in zip(ys, doses, strict=True)],
+        engine="numpy",
+    )
+
+    def residuals(u):
+        return np.concatenate([absorbed(*np.exp(u), dose=d, t=T[: len(y)]) - y for y, d in zip(ys, doses, strict=True)])
+
+    solved = least_squares(residuals, np.log([0.9, 0.5, 0.8]), xtol=1e-12)
+    np.testing.assert_allclose([made.params[k] for k in TRUTH], np.exp(solved.x), rtol=2e-3)
+    assert made.starts == (0, 20, 55)
+    np.testing.assert_allclose(made.times[20:23], T[:3])
+
+
+def test_two_outputs_have_a_noise_each():
+    """Weighted by noise that is found: as if the deviations had been known."""
+    rng = np.random.default_rng(3)
+    u = rng.normal(size=(200, 1))
+    system = fg.System(
+        lambda h, x, p: p["a"] * h + x, lambda h, x, p: np.array([p["c"] * h[0], p["c"] * 100.0 * h[0]]),
+        np.zeros(1), {"a": 0.5, "c": 1.5}, np.zeros(1),
+    )  # fmt: skip
+    clean = system.simulate(u, params={"a": 0.8, "c": 1.0}).outputs
+    noisy = clean + np.array([0.1, 0.5]) * rng.normal(size=clean.shape)
+    made = fg.fit(system, u, noisy, engine="numpy")
+    np.testing.assert_allclose(made.noise, [0.1, 0.5], rtol=0.15)
+    assert abs(made.params["a"] - 0.8) < 4 * made.std["a"] < 0.01
+
+
+# ---- what it cannot know
+
+
+def test_parameters_that_only_their_product_is_known_of():
+    system = fg.System(
+        lambda h, x, p: 0.7 * h + p["a"] * p["b"] * x, None, np.zeros(1), {"a": 1.0, "b": 1.0, "dead": 1.0}, np.zeros(1)
+    )
+    u = np.random.default_rng(4).normal(size=(80, 1))
+    ys = system.simulate(u, params={"a": 2.0, "b": 1.5}).outputs + 0.1 * np.random.default_rng(5).normal(size=(80, 1))
+    made = fg.fit(system, u, ys, engine="numpy")
+    assert abs(made.params["a"] * made.params["b"] - 3.0) < 0.1
+    assert [pair[:2] for pair in made.alike] == [("a", "b")]
+    assert "dead" in made.unidentified
+    assert np.isnan(made.std["dead"])
+    assert made.params["dead"] == 1.0
+    assert "told apart" in str(made)
+
+
+def test_a_parameter_at_its_bound():
+    system = fg.System(lambda h, x, p: p["a"] * h + x, None, np.zeros(1), {"a": fg.bounded(0.3, 0.0, 0.5)}, np.zeros(1))
+    u = np.random.default_rng(6).normal(size=(200, 1))
+    ys = system.simulate(u, params={"a": 0.49}).outputs * 1.4 + 0.01 * np.random.default_rng(7).normal(size=(200, 1))
+    made = fg.fit(system, u, ys, engine="numpy")
+    assert made.at_bound == ["a"]
+    assert np.isnan(made.std["a"])
+
+
+def test_coarse_steps_are_told_of(data):
+    with pytest.warns(CalibrationWarning, match="integration steps are too long"):
+        made = fg.fit(compartment(method="euler", substeps=1), ys=data[:, None], engine="numpy")
+    assert any("integration steps" in remark for remark in made.remarks)
+
+
+def test_residuals_that_remember_widen_deviations():
+    """Noise of an autoregression: over 16 records, errors stay within what is claimed, or nothing is claimed."""
+    rng = np.random.default_rng(8)
+    system = fg.System(lambda h, x, p: 0.5 * h + p["b"] * x, None, np.zeros(1), {"b": 1.0}, np.zeros(1))
+    ratios, plain = [], []
+    for _ in range(16):
+        u, noise = rng.normal(size=(150, 1)) + 1.0, np.zeros((150, 1))
+        for t in range(1, 150):
+            noise[t] = 0.9 * noise[t - 1] + 0.3 * rng.normal()
+        ys = system.simulate(u, params={"b": 2.0}).outputs + noise
+        made = fg.fit(system, u, ys, method="simulation", engine="numpy")
+        ratios.append((made.params["b"] - 2.0) / made.std["b"])
+        plain.append((made.params["b"] - 2.0) / (np.sqrt(np.mean(made.residuals**2)) / np.linalg.norm(2 * u)))
+    assert np.sqrt(np.nanmean(np.square(ratios))) < 1.6
+    assert np.sqrt(np.mean(np.square(plain))) > 2.0  # the control: as if residuals were independent
+
+
+def test_long_run_covariance_of_an_autoregression():
+    """That of x_t = φ x_{t−1} + e_t is σ²/(1 − φ)²; without lags it is σ²/(1 − φ²)."""
+    rng = np.random.default_rng(9)
+    x = np.zeros(200_000)
+    e = rng.normal(size=len(x))
+    for t in range(1, len(x)):
+        x[t] = 0.8 * x[t - 1] + e[t]
+    made = long_run(x[:, None], 100.0)[0, 0] / len(x)
+    assert abs(made / 25.0 - 1) < 0.1
+    assert abs(long_run(x[:, None], 0.0)[0, 0] / len(x) / (1 / 0.36) - 1) < 0.05
+    factor = robust(np.eye(1) / (len(x) / 0.36), x[:, None], [0], 100.0)
+    assert abs(factor[0] / 3.0 - 1) < 0.1
+
+
+def test_more_parameters_than_observations(data):
+    made = fg.fit(compartment(), ys=data[:3, None], engine="numpy")
+    assert made.withheld
+    assert np.isnan(made.std["ka"])
+
+
+@pytest.fixture(scope="module")
+def disturbed():
+    """h' = 0.9 h + 0.3 u + 0.2 w, y = h + 0.1 v: data, inputs, and the model."""
+    rng = np.random.default_rng(10)
+    u, h, ys = rng.normal(size=(400, 1)), 0.0, []
+    for x in u[:, 0]:
+        h = 0.9 * h + 0.3 * x + 0.2 * rng.normal()
+        ys.append([h + 0.1 * rng.normal()])
+    system = fg.System(lambda h, x, p: p["a"] * h + p["b"] * x, None, np.zeros(1), {"a": 0.5, "b": 1.0}, np.zeros(1))
+    return system, u, np.array(ys)
+
+
+def log_likelihood(a, b, q, r, u, ys):
+    """Of a scalar model, by a Kalman filter written out."""
+    h, P, total = 0.0, 0.0, 0.0
+    for x, y in zip(u[:, 0], ys[:, 0], strict=True):
+        h, P = a * h + b * x, a * a * P + q * q
+        S = P + r * r
+        total += 0.5 * np.log(S) + 0.5 * (y - h) ** 2 / S
+        h, P = h + P / S * (y - h), P * r * r / S
+    return total
+
+
+def test_noise_in_the_state_is_found_with_a_filter(disturbed):
+    """As the likelihood of a Kalman filter, minimised by scipy."""
+    system, u, ys = disturbed
+    made = fg.fit(system, u, ys, method="filter", engine="numpy")
+    best = minimize(lambda z: log_likelihood(z[0], z[1], *np.exp(z[2:]), u, ys), [0.9, 0.3, np.log(0.2), np.log(0.1)])
+    a, b, q, r = *best.x[:2], *np.exp(best.x[2:])
+    deviation = np.sqrt(np.diag(best.hess_inv))
+    assert abs(made.params["a"] - a) < 0.3 * deviation[0]
+    assert abs(made.params["b"] - b) < 0.3 * deviation[1]
+    np.testing.assert_allclose([made.std["a"], made.std["b"]], deviation[:2], rtol=0.25)
+    np.testing.assert_allclose([made.process_noise[0] * np.max(np.abs(ys)), made.noise[0]], [q, r], rtol=0.3)
+    assert 0.92 < made.coverage[0] < 0.98
+    assert made.forecast(xs=np.zeros((30, 1))).std[-1, 0] == pytest.approx(np.sqrt(q**2 / (1 - a**2) + r**2), rel=0.3)
+
+
+def test_a_simulation_says_that_a_filter_is_likelier(disturbed):
+    system, u, ys = disturbed
+    made = fg.fit(system, u, ys, engine="numpy")
+    if made.method == "simulation":
+        assert any("noise in the state the data are likelier" in remark for remark in made.remarks)
+    else:
+        assert np.all(fg.fit(system, u, ys, method="simulation", engine="numpy").explained < 0.5)
+
+
+# ---- what is refused
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({}, DeclarationError, "expected targets"),
+        ({"ys": np.full((5, 1), np.nan)}, DataError, "no sample has a target"),
+        ({"ys": np.zeros((5, 1)), "method": "simulate"}, DeclarationError, "Did you mean"),
+        ({"ys": np.zeros((5, 1)), "trajectories": [fg.Trajectory(None, np.zeros((5, 1)))]}, DeclarationError, "both"),
+        ({"trajectories": []}, DeclarationError, "list of fg.Trajectory"),
+        ({"trajectories": [np.zeros((5, 1))]}, DeclarationError, "number 0"),
+        ({"trajectories": [(None, np.zeros((5, 1))), (None, np.zeros((5, 2)))]}, fg.errors.ShapeError, "trajectory 1"),
+    ],
+)
+def test_bad_arguments(arguments, error, words):
+    with pytest.raises(error, match=words):
+        fg.fit(compartment(), **arguments)
+
+
+def test_a_model_that_cannot_be_simulated_is_refused_by_name():
+    system = fg.System(lambda h, x, p: p["a"] * h / x, None, np.ones(1), {"a": 0.5}, np.ones(1))
+    u = np.ones((50, 1))
+    u[7] = 0.0
+    with pytest.raises(NonFiniteError, match="at step 7"):
+        fg.fit(system, u, ys=np.ones((50, 1)), engine="numpy")
+
+
+def test_too_large_and_unknown_losses():
+    W = fg.System(lambda h, x, p: np.tanh(p["W"] @ h), None, np.ones(25), {"W": np.zeros((25, 25))})
+    with pytest.raises(DeclarationError, match="at most 400 parameters"):
+        fg.fit(W, ys=np.ones((5, 25)))
+    own = fg.System(lambda h, x, p: p["a"] * h, None, np.ones(1), {"a": 0.5}, loss=lambda y, t: np.sum(np.abs(y - t)))
+    with pytest.raises(DeclarationError, match="Fisher"):
+        fg.fit(own, ys=np.ones((5, 1)))
+
+
+def test_symbols_are_fitted_by_scoring():
+    """A loss without a scale: logits of three symbols; closed form, the frequencies."""
+    system = fg.System(
+        lambda h, x, p: 0.0 * h, lambda h, x, p: np.concatenate([p["b"], np.zeros(1)]), np.zeros(1), {"b": np.zeros(2)},
+        loss=fg.losses.CrossEntropy(),
+    )  # fmt: skip
+    ys = np.array([0] * 30 + [1] * 50 + [2] * 20)
+    made = fg.fit(system, ys=ys, engine="numpy")
+    np.testing.assert_allclose(made.params["b"], np.log([1.5, 2.5]), atol=1e-2)
+    np.testing.assert_allclose(made.std["b"][0], np.sqrt(1 / 30 + 1 / 20), rtol=1e-2)
+    assert "loss" in str(made)
+
+
+def test_a_picture(found):
+    pytest.importorskip("matplotlib")
+    figure = found.plot()
+    assert [axes.get_ylabel() for axes in figure.axes] == ["c"]
