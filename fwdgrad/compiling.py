@@ -16,7 +16,7 @@ from fwdgrad.structure.costs import calls, length, multiply_adds
 from fwdgrad.trees import flatten
 from fwdgrad.windows import Sliding, segment_of
 
-__all__ = ["compile_seconds", "has_compiler", "predicted_seconds", "price"]
+__all__ = ["compile_seconds", "has_compiler", "predicted_seconds", "price", "seconds"]
 
 LOADING = 0.3
 """Seconds that loading what is compiled on disk takes, about, the compiler's own modules included."""
@@ -49,11 +49,16 @@ def predicted_seconds(execution: Execution) -> float:
     first, *others = _programs(execution)
     window = execution.estimator.window
     if window == Sliding(1):
-        return _seconds(first)
+        return seconds(first)
     if isinstance(window, Sliding):
         stride = window.stride or window.length or execution.system.size
-        return _seconds(first) + sum(map(_seconds, others)) / stride
-    return 2 * _seconds(first) + sum(map(_seconds, others)) / segment_of(window)
+        return seconds(first) + sum(map(seconds, others)) / stride
+    return 2 * seconds(first) + sum(map(seconds, others)) / segment_of(window)
+
+
+def seconds(program: Program) -> float:
+    """One execution on the NumPy engine, roughly: what surrounds it, each call of NumPy, and each multiply-add."""
+    return 3e-5 + 8e-7 * calls(program) + 5e-10 * multiply_adds(program)
 
 
 def compile_seconds(execution: Execution) -> float:
@@ -71,8 +76,3 @@ def _programs(execution: Execution) -> list[Program]:
     if isinstance(window, Sliding) and execution.has_influence:
         ends.append(execution.program(("advance", window.stride or steps)))
     return ends
-
-
-def _seconds(program: Program) -> float:
-    """One execution: what surrounds it, each call of NumPy, and each multiply-add."""
-    return 3e-5 + 8e-7 * calls(program) + 5e-10 * multiply_adds(program)

@@ -11,10 +11,13 @@ from typing import Any
 
 from fwdgrad.errors import DeclarationError
 
-__all__ = ["PATIENCE", "Progress", "slow"]
+__all__ = ["LONG", "PATIENCE", "Progress", "slow"]
 
 PATIENCE = 1.0
 """Seconds after which something is said."""
+
+LONG = 5.0
+"""Seconds that are announced."""
 
 
 @contextmanager
@@ -57,7 +60,7 @@ class Progress:
     ) -> None:
         if not (isinstance(progress, bool) or callable(progress)):
             raise DeclarationError(f"{who}(progress=…): expected True, False or a function, got {progress!r}.")
-        self._callback = progress if callable(progress) else None
+        self._who, self._callback = who, progress if callable(progress) else None
         self._done, self._total = 0, total
         self._bar: Any = None
         if progress is True:
@@ -82,6 +85,16 @@ class Progress:
             self._bar.set_postfix_str(what)
             yield
 
+    def expect(self, seconds: float, where: str) -> None:
+        """Before the work, how long it will take, about, if that is long: beside the bar, or in a line without one."""
+        if seconds < LONG:
+            return
+        said = f"takes about {_duration(seconds)} {where}"
+        if self._bar is None:
+            print(f"fwdgrad: {self._who} {said}", file=sys.stderr, flush=True)
+        else:
+            self._bar.set_postfix_str(said)
+
     def add(self, count: int) -> None:
         """So many more are done."""
         self._done += count
@@ -89,3 +102,11 @@ class Progress:
             self._bar.update(count)
         elif self._callback is not None:
             self._callback(self._done, self._total)
+
+
+def _duration(seconds: float) -> str:
+    """In two digits, and the unit that suits it."""
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.2g} {unit}" if seconds < 99 * size else f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.2g} s"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 
 import numpy as np
 import pytest
@@ -952,18 +953,104 @@ def test_the_command_refuses_a_map(capsys):
     assert "not declared by a rate" in capsys.readouterr().err
 
 
-def test_the_bar_of_refine_stands_before_anything_is_solved(monkeypatch, capsys):
-    """Nothing long comes first: the limit is computed with the bar on the screen."""
-    from fwdgrad.limits import ladder
+DECAY = fg.System(lambda h, x, p: p["u"] - p["k"] * h, None, np.zeros(1), {"u": np.ones(1), "k": 1.0}, dt=0.1)
+STUDIES = {
+    "refine": lambda **how: fg.refine(DECAY, None, 1.0, [0.25, 0.125], "uoro", replicas=6, engine="numpy", **how),
+    "learning": lambda **how: learning(
+        DECAY, None, lambda t: np.ones(1), 1.0, [0.25, 0.125], "uoro", replicas=3, engine="numpy", **how
+    ),
+    "diffusion": lambda **how: diffusion(DECAY, None, 1.0, 1 / 6, 4, **how),
+}
+SOLVERS = {"refine": "ladder.variational", "learning": "learning.gradient_flow", "diffusion": "diffusion.variational"}
 
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_bar_stands_before_anything_is_solved(name, monkeypatch, capsys):
+    """Nothing long comes first: the limit is computed with the bar on the screen."""
     shown = []
 
     def stopped(*_):
         shown.append(capsys.readouterr().err)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ladder, "variational", stopped)
-    decay = fg.System(lambda h, x, p: -p["k"] * h, None, np.ones(1), {"k": 1.0}, dt=0.1)
+    module, solver = SOLVERS[name].split(".")
+    monkeypatch.setattr(sys.modules[f"fwdgrad.limits.{module}"], solver, stopped)
     with pytest.raises(KeyboardInterrupt):
-        fg.refine(decay, None, 1.0, [0.25, 0.125], "uoro", replicas=6, progress=True)
+        STUDIES[name](progress=True)
     assert "0/6" in shown[0]
+
+
+@pytest.mark.parametrize("name", ["learning", "diffusion"])
+def test_studies_tell_how_far_they_are(name):
+    seen = []
+    STUDIES[name](progress=lambda *done: seen.append(done))
+    assert seen == {"learning": [(3, 6), (6, 6)], "diffusion": [(k, 6) for k in range(1, 7)]}[name]
+    with pytest.raises(DeclarationError, match=rf"{name}\(progress"):
+        STUDIES[name](progress="yes")
+
+
+def expected(monkeypatch, study):
+    """The seconds that a study announces, before it does anything."""
+    seen = []
+
+    def stopped(self, seconds, where):
+        seen.append(seconds)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fwdgrad.notice.Progress.expect", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        study()
+    return seen[0]
+
+
+def test_what_studies_take_on_the_numpy_engine_is_estimated(monkeypatch):
+    """Batches of replicas, steps, estimators: all of it counts; no clock is asked."""
+
+    def refined(count, dts, names):
+        return lambda: fg.refine(DECAY, None, 1.0, dts, names, replicas=count, engine="numpy")
+
+    def learned(count, dts):
+        return lambda: learning(DECAY, None, lambda t: np.ones(1), 1.0, dts, "uoro", replicas=count, engine="numpy")
+
+    few, more = [1 / 8, 1 / 16], [1 / 16, 1 / 32]
+    once = expected(monkeypatch, refined(128, few, "uoro"))
+    assert once > 0
+    assert expected(monkeypatch, refined(128, more, "uoro")) == pytest.approx(2 * once)
+    assert 1.5 * once < expected(monkeypatch, refined(256, few, "uoro")) < 2 * once  # RTRL is run once
+    assert once < expected(monkeypatch, refined(128, few, ["uoro", "nobacktrack"]))
+    once = expected(monkeypatch, learned(64, few))
+    assert once > 0
+    assert expected(monkeypatch, learned(64, more)) == pytest.approx(2 * once)
+    assert 1.5 * once < expected(monkeypatch, learned(128, few)) < 2 * once
+
+
+def test_nothing_is_announced_of_steps_that_are_compiled(monkeypatch):
+    """Only RTRL's share, which is not."""
+    pytest.importorskip("numba")
+    alone = expected(monkeypatch, lambda: fg.refine(DECAY, None, 1.0, [0.5, 0.25], "rtrl", engine="numpy"))
+    monkeypatch.setattr("fwdgrad.engines.numba_engine.compile_stream", lambda *_: None)
+    both = expected(monkeypatch, lambda: fg.refine(DECAY, None, 1.0, [0.5, 0.25], ["rtrl", "uoro"], engine="auto"))
+    assert both == alone > 0
+
+
+def test_an_estimate_is_said_beside_the_bar_or_in_a_line(capsys):
+    from fwdgrad.notice import LONG, Progress
+
+    for progress in (True, False, lambda *_: None):
+        with Progress("refine", progress, 3) as shown:
+            capsys.readouterr()
+            shown.expect(LONG - 1, "on the NumPy engine")
+            assert "takes" not in capsys.readouterr().err
+            shown.expect(200.0, "on the NumPy engine")
+            said = capsys.readouterr().err
+        assert "takes about 3.3 min on the NumPy engine" in said
+        assert ("fwdgrad: refine takes" in said) == (progress is not True)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(7, "7 s"), (89, "89 s"), (91, "1.5 min"), (3600, "60 min"), (9000, "2.5 h"), (1e6, "278 h")]
+)
+def test_times_in_words(seconds, said):
+    from fwdgrad.notice import _duration
+
+    assert _duration(seconds) == said

@@ -131,7 +131,9 @@ def run(options: argparse.Namespace) -> None:
     # without scales all of rank one are the same
     without = refine(system, x_of_t, horizon, dts, ranked[:1], options.replicas, options.noise, rescale=False, **common)
     print(f"\n{without}")
-    limit = diffusion(system, x_of_t, horizon, dts[2], options.replicas, seed=options.seed + 1)
+    limit = diffusion(
+        system, x_of_t, horizon, dts[2], options.replicas, seed=options.seed + 1, progress=common["progress"]
+    )
     _print_laws(with_rescaling, limit.matrices)
     law = found = failed = None
     try:

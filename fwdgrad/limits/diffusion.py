@@ -13,7 +13,7 @@ of the increments (ρ ε, Bᵀε/ρ): any noise of that covariance has the same 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +22,7 @@ from fwdgrad.errors import DataError, DeclarationError, ShapeError, nearly
 from fwdgrad.limits.options import integer
 from fwdgrad.limits.reference import tangent, variational
 from fwdgrad.limits.timed import OfTime, Timed, grid
+from fwdgrad.notice import Progress
 from fwdgrad.system import System
 
 __all__ = ["SCALES", "Limit", "diffusion", "increments", "same_law"]
@@ -57,6 +58,7 @@ def diffusion(
     scale: str = "unit",
     params: Mapping[str, Any] | None = None,
     seed: int | np.random.Generator = 0,
+    progress: bool | Callable[[int, int], None] = False,
 ) -> Limit:
     """Simulate the limit by Euler–Maruyama, with Gaussian increments, along the solution by scipy.
 
@@ -69,6 +71,7 @@ def diffusion(
         scale: "unit" (NoBackTrack) or "common" (UORO, with signs).
         params: θ; the declared values unless given.
         seed: an integer or a generator.
+        progress: True for a bar, or a function called with (steps done, steps in all).
 
     Cost: (n² + n p) R numbers a step, by NumPy. With "common" also a mean over 2ⁿ signs a step.
 
@@ -95,18 +98,21 @@ def diffusion(
     timed = Timed(system, x_of_t, params=params, who="diffusion")
     steps = int(grid(horizon, [dt], "diffusion")[0])
     rng = seed if isinstance(seed, np.random.Generator) else np.random.default_rng(seed)
-    function, times = tangent(timed), dt * np.arange(1, steps + 1)
-    states = np.concatenate([timed.map.initial[None], variational(timed, times).states[:-1]])
-    v = w = np.zeros((replicas, 0))
-    for t, h in zip(times - dt, states, strict=True):
-        _, J, b = function(h, timed.x(float(t)), timed.params)
-        if not w.size:
-            v, w = np.zeros((replicas, len(b))), np.zeros((replicas, b.shape[1]))
-        up = _gauge(v, w)
-        L = increments(b, scale)
-        noise = np.sqrt(dt) * rng.standard_normal((replicas, L.shape[1])) @ L.T
-        v = up * (v + dt * v @ J.T) + noise[:, : len(b)]
-        w = w / up + noise[:, len(b) :]
+    times = dt * np.arange(1, steps + 1)
+    with Progress("diffusion", progress, steps, "step") as shown:
+        function = tangent(timed)
+        states = np.concatenate([timed.map.initial[None], variational(timed, times).states[:-1]])
+        v = w = np.zeros((replicas, 0))
+        for t, h in zip(times - dt, states, strict=True):
+            _, J, b = function(h, timed.x(float(t)), timed.params)
+            if not w.size:
+                v, w = np.zeros((replicas, len(b))), np.zeros((replicas, b.shape[1]))
+            up = _gauge(v, w)
+            L = increments(b, scale)
+            noise = np.sqrt(dt) * rng.standard_normal((replicas, L.shape[1])) @ L.T
+            v = up * (v + dt * v @ J.T) + noise[:, : len(b)]
+            w = w / up + noise[:, len(b) :]
+            shown.add(1)
     return Limit(v, w)
 
 

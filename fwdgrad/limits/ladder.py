@@ -12,7 +12,7 @@ from fwdgrad.errors import DataError, DeclarationError, NonFiniteError
 from fwdgrad.estimators import RTRL, Estimator
 from fwdgrad.influence import Exact, RankOne
 from fwdgrad.limits.brownian import brownian_path
-from fwdgrad.limits.options import entropy_of, generator, integer, named, prepared, threads
+from fwdgrad.limits.options import ON_NUMPY, entropy_of, generator, integer, named, prepared, threads
 from fwdgrad.limits.reference import variational
 from fwdgrad.limits.replicas import Replicas
 from fwdgrad.limits.report import FLOOR, Refined, Refinement
@@ -120,8 +120,10 @@ def refine(
     count, entropy = integer("refine", "replicas", replicas, 2), entropy_of("refine", seed)
     n_jobs = threads("refine", n_jobs)
     plan = [_Task.of(timed, label, e, steps, horizon, count, rows, engine) for label, e in chosen.items()]
+    mean = Replicas(timed, RTRL(), 1, rows, "numpy")
     found = {}
     with Progress("refine", progress, sum(t.total for t in plan)) as shown:
+        shown.expect(mean.seconds * int(steps.sum()) + sum(t.seconds for t in plan), ON_NUMPY)
         passed = variational(timed, horizon / PASSED * np.arange(1, PASSED + 1)).influence
         limit = passed[-1]
         if not np.any(limit):
@@ -131,7 +133,7 @@ def refine(
                 f"Nothing can be relative to it. Take another horizon, {excite}other params."
             )
         peak = float(np.max(np.linalg.norm(passed, axis=(1, 2))))
-        exact = _exact(timed, steps, horizon, rows)
+        exact = _exact(mean, steps, horizon)
         for task in plan:
             found[task.label] = _gathered(task, list(task.run(entropy, n_jobs, shown)), limit, exact, peak)
     return Refinement(
@@ -154,10 +156,9 @@ def refine(
     )
 
 
-def _exact(timed: Timed, steps: np.ndarray, horizon: float, rows: str) -> np.ndarray:
+def _exact(mean: Replicas, steps: np.ndarray, horizon: float) -> np.ndarray:
     """G of RTRL at each δt, shape (K, n, p)."""
-    replicas = Replicas(timed, RTRL(), 1, rows, "numpy")
-    return np.stack([replicas.dense(replicas.run(horizon / n, n, []).influence)[0] for n in steps.tolist()])
+    return np.stack([mean.dense(mean.run(horizon / n, n, []).influence)[0] for n in steps.tolist()])
 
 
 def _accuracy(system: System) -> float:
@@ -206,11 +207,21 @@ class _Task(NamedTuple):
         batches = -(-count // most)
         return _Task(label, Replicas(timed, estimator, -(-count // batches), rows, engine), steps, horizon, count, True)
 
+    @property
+    def batches(self) -> int:
+        """How many times the replicas go down the ladder."""
+        return -(-self.total // self.replicas.count)
+
+    @property
+    def seconds(self) -> float:
+        """What all of it takes, about, on the NumPy engine; 0 where it is compiled."""
+        return self.replicas.seconds * self.batches * int(self.steps.sum())
+
     def run(self, entropy: int, n_jobs: int, shown: Progress) -> Any:
         """The batches, in order."""
         import joblib  # not needed before
 
-        size, batches = self.replicas.count, -(-self.total // self.replicas.count)
+        size, batches = self.replicas.count, self.batches
         self.replicas.prepare()
         parallel = joblib.Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
         done = 0

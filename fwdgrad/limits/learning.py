@@ -12,7 +12,7 @@ import numpy as np
 from fwdgrad.errors import DeclarationError, UnknownNameError, did_you_mean
 from fwdgrad.estimators import RTRL, Estimator
 from fwdgrad.limits.learners import Learners, rate_of_time
-from fwdgrad.limits.options import entropy_of, generator, integer, one, prepared, threads
+from fwdgrad.limits.options import ON_NUMPY, entropy_of, generator, integer, one, prepared, threads
 from fwdgrad.limits.reference import gradient_flow
 from fwdgrad.limits.report import digits
 from fwdgrad.limits.slopes import slope
@@ -182,19 +182,20 @@ def learning(
     learners = Learners(timed, chosen, rate, min(BATCH, count), engine)
     if not learners.random:
         raise DeclarationError(f"learning: {chosen.name} is not random, so there is no law. RTRL is always part of it.")
-    rows = [(timed.inputs(horizon / n, n), timed.targets(horizon / n, n)) for n in steps.tolist()]
-    flow = gradient_flow(timed, lambda t: float(rate_at(learners.rate, t)), times).params
-    natural = [system.natural({k: v[j] for k, v in flow.items()}) for j in range(points)]
     single = Learners(timed, RTRL(), rate, 1, "numpy")
-    quiet = [_recorded(single, given, targets, points, None) for given, targets in rows]
     tasks = [(k, b) for k in range(len(steps)) for b in range(-(-count // learners.count))]
     made: list[list[dict[str, np.ndarray]]] = [[] for _ in steps]
     import joblib  # not needed before
 
-    learners.prepare()
-    parallel = joblib.Parallel(n_jobs=threads("learning", n_jobs), prefer="threads", return_as="generator")
     run = joblib.delayed(_recorded)
+    parallel = joblib.Parallel(n_jobs=threads("learning", n_jobs), prefer="threads", return_as="generator")
     with Progress("learning", progress, count * len(steps)) as shown:
+        in_all = sum(int(steps[k]) for k, _ in tasks)
+        shown.expect(single.seconds * int(steps.sum()) + learners.seconds * in_all, ON_NUMPY)
+        rows = [(timed.inputs(horizon / n, n), timed.targets(horizon / n, n)) for n in steps.tolist()]
+        flow = gradient_flow(timed, lambda t: float(rate_at(learners.rate, t)), times).params
+        natural = [system.natural({k: v[j] for k, v in flow.items()}) for j in range(points)]
+        quiet = [_recorded(single, given, targets, points, None) for given, targets in rows]
         results = parallel(run(learners, *rows[k], points, (entropy, chosen.name, k, b)) for k, b in tasks)
         for (k, b), thetas in zip(tasks, results, strict=True):
             made[k].append(thetas)

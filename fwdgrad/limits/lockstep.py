@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fwdgrad.compiling import seconds
 from fwdgrad.engines.numpy_engine import compile_program
 from fwdgrad.errors import DeclarationError, NonFiniteError, nearly
 from fwdgrad.notice import slow
@@ -29,6 +30,9 @@ class Lockstep:
         name: what to call it in messages.
         engine: "numba" compiles the loop, "numpy" makes every step from Python; "auto" is numba where it is installed.
 
+    Attributes:
+        seconds: what a step takes, about, where it is made from Python; 0 where it is compiled.
+
     Raises:
         DeclarationError: there is no such engine, or numba is asked for and not installed.
         TracingError: the step is no fixed sequence of known operations.
@@ -47,6 +51,7 @@ class Lockstep:
         self._dtypes = [np.asarray(a).dtype for a in rows]
         program = trace(function, [Abstract.of(a) for a in (*carry, *rows)], name="replicas")
         self._step: Callable[..., Any] | None = None
+        self.seconds = 0.0
         if self.engine == "numba":
             from fwdgrad.engines import numba_engine
 
@@ -59,7 +64,7 @@ class Lockstep:
                     f"engine='numba' cannot compile {name}: {error}\nIt runs on the NumPy engine.", stacklevel=4
                 )
                 self.engine = "numpy"
-        self._step = compile_program(program)
+        self._step, self.seconds = compile_program(program), seconds(program)
 
     def __call__(self, carry: Sequence[Any], rows: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The carry after all rows; the one that is given stays as it is.

@@ -16,9 +16,12 @@ from fwdgrad.influence import Exact, Masked, NoInfluence, RankOne
 from fwdgrad.limits.unscaled import Unscaled
 from fwdgrad.windows import Sliding
 
-__all__ = ["NOISES", "entropy_of", "generator", "integer", "named", "one", "prepared", "threads"]
+__all__ = ["NOISES", "ON_NUMPY", "entropy_of", "generator", "integer", "named", "one", "prepared", "threads"]
 
 NOISES = ("signs", "gaussian")
+
+ON_NUMPY = "on the NumPy engine"
+"""Where something takes as long as is said before it."""
 
 
 def integer(who: str, name: str, value: Any, least: int) -> int:
