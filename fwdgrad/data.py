@@ -24,7 +24,7 @@ from fwdgrad.errors import DataError, did_you_mean
 from fwdgrad.system import System
 from fwdgrad.trees import flatten, leaf_names, unflatten
 
-__all__ = ["Columns", "read_columns"]
+__all__ = ["Columns", "read_columns", "read_labels"]
 
 Arrays = dict[str, np.ndarray]
 
@@ -136,6 +136,30 @@ def read_columns(
     if all(np.all(np.isnan(v)) for v in columns.targets.values()):
         raise DataError(f"{path}: every target is missing ({', '.join(columns.targets)}); there is nothing to learn.")
     return columns
+
+
+def read_labels(path: str | os.PathLike[str], name: str) -> list[str]:
+    """A column of a CSV file as text, or an array of an archive, one label a row: what tells its rows apart.
+
+    Raises:
+        DataError: the file cannot be read, or has no such column.
+    """
+    place = Path(path)
+    if place.suffix.lower() == ".npz":
+        return [str(v) for v in _read_archive(place, [], [name])[1][name]]
+    try:
+        with place.open(encoding="utf-8-sig", newline="") as file:
+            delimiter = max(",;\t", key=file.readline().count)
+            file.seek(0)
+            rows = csv.reader(file, delimiter=delimiter, strict=True)
+            known = [cell.strip() for cell in next(rows, [])]
+            if name not in known:
+                raise DataError(f"{path}: there is no column {name!r}. {did_you_mean(name, known)}")
+            return [row[known.index(name)].strip() for _, row in _rows(place, rows, len(known))]
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: expected CSV in UTF-8 ({error}).") from error
 
 
 def _choose(

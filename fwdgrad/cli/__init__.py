@@ -1,4 +1,4 @@
-"""The command line: ``fwdgrad systems``, ``analyze``, ``explain``, ``compare``, ``refine`` and ``learn``.
+"""The command line: ``fwdgrad systems``, ``analyze``, ``explain``, ``compare``, ``refine``, ``fit`` and ``learn``.
 
 An error of this library becomes one message on stderr and exit status 2, without a traceback.
 """
@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from fwdgrad.cli import analyze, compare, explain, refine
+from fwdgrad.cli import analyze, compare, explain, fit, refine
 from fwdgrad.cli.learn import Interrupted, learn
 from fwdgrad.cli.options import parser
 from fwdgrad.cli.report import table
@@ -55,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             compare.run(options)
         elif options.command == "refine":
             refine.run(options)
+        elif options.command == "fit":
+            fit.run(options)
         else:
             learn(options)
         sys.stdout.flush()

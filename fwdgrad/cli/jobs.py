@@ -13,7 +13,8 @@ import numpy as np
 from fwdgrad import streams
 from fwdgrad.cli.builders import Builder
 from fwdgrad.cli.models import chosen
-from fwdgrad.data import Columns, read_columns
+from fwdgrad.cli.timing import UNEVEN, Clock, Timing
+from fwdgrad.data import Columns, read_columns, read_labels
 from fwdgrad.declare import EquationSystem
 from fwdgrad.errors import DataError, DeclarationError
 from fwdgrad.losses import CrossEntropy
@@ -40,6 +41,7 @@ class Job:
         again: how going through them again begins: with a new trajectory if true, else where the last one ended.
         unit: of the loss.
         truth: the parameters that the samples come from, by name, where they are known.
+        groups: the rows of each trajectory, one after the other in time.
     """
 
     built_in = False
@@ -52,6 +54,7 @@ class Job:
     identity: str
     xs: Any
     ys: Any
+    groups: list[np.ndarray]
 
     def __len__(self) -> int:
         return len(flatten(self.ys)[0])
@@ -136,6 +139,7 @@ class DataJob(Job):
         self.columns: Columns = columns
         self.source, self.identity = str(path), columns.digest()
         self.xs, self.ys = columns.streams(self.system)
+        self.groups = _groups(path, settings.get("subject"), len(self))
 
     @property
     def names(self) -> list[str]:
@@ -173,9 +177,10 @@ class ModelJob(DataJob):
         self.columns = read_columns(path, [*dict.fromkeys(wanted)], [*dict.fromkeys(observed.values())])
         self.source, self.identity = str(path), self.columns.digest()
         times = None if time is None else _times(self.columns, time)
-        timing = model.clock.timing(times, self.source)
-        self.system = model.system(timing)
-        self.xs = self._given(times, timing.lead)
+        self.groups = _groups(path, settings.get("subject"), len(self.columns))
+        timings = _timings(model.clock, times, self.groups, self.source)
+        self.system = model.system(timings[0])
+        self.xs = self._given(times, [timing.lead for timing in timings])
         self.ys = np.full((len(self.columns), self.system.prediction.size), np.nan)
         for name, column in observed.items():
             values = self.columns.targets[column].reshape(len(self.columns), -1)
@@ -183,14 +188,16 @@ class ModelJob(DataJob):
                 raise DataError(f"{path}: {column!r} has {values.shape[1]} numbers a sample, not as many as {name!r}.")
             self.ys[:, outputs[name]] = values
 
-    def _given(self, times: np.ndarray | None, lead: float) -> dict[str, np.ndarray] | None:
+    def _given(self, times: np.ndarray | None, leads: list[float]) -> dict[str, np.ndarray] | None:
         """The inputs, with the time since the sample before where that is one."""
         if self.system.x is None:
             return None
         made = {}
         for name, like in self.system.x.items():
             if name not in self.inputs and times is not None:
-                made[name] = np.diff(times, prepend=times[0] - lead)
+                made[name] = np.empty(len(times))
+                for rows, lead in zip(self.groups, leads, strict=True):
+                    made[name][rows] = np.diff(times[rows], prepend=times[rows[0]] - lead)
                 continue
             values = self.columns.inputs[self.inputs[name]]
             if values[0].size != like.size:
@@ -217,6 +224,29 @@ def _outputs(system: EquationSystem) -> dict[str, slice]:
         made[whole] = slice(made[whole].start if whole in made else place, place + 1)
         made[name] = slice(place, place + 1)
     return made
+
+
+def _groups(path: Any, subject: str | None, length: int) -> list[np.ndarray]:
+    """The rows of each subject, in the order in which they first appear; all of them without a column of subjects."""
+    if subject is None:
+        return [np.arange(length)]
+    made: dict[str, list[int]] = {}
+    for row, label in enumerate(read_labels(path, subject)):
+        made.setdefault(label, []).append(row)
+    return [np.array(rows) for rows in made.values()]
+
+
+def _timings(clock: Clock, times: np.ndarray | None, groups: list[np.ndarray], source: str) -> list[Timing]:
+    """That of each group; of one kind, so that one system goes through all of them."""
+    if times is None:
+        return [clock.timing(None, source) for _ in groups]
+    made = [clock.timing(times[rows], source) for rows in groups]
+    alike = all(t.first == made[0].first and _same_step(t.dt, made[0].dt) for t in made)
+    return made if alike else [clock.timing(times[rows], source, even=False) for rows in groups]
+
+
+def _same_step(one: float | None, other: float | None) -> bool:
+    return one is other if one is None or other is None else abs(one - other) <= UNEVEN * other
 
 
 def _times(columns: Columns, name: str) -> np.ndarray:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 import csv
 import math
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +17,7 @@ from fwdgrad.cli import loop, report
 from fwdgrad.cli.builders import Builder
 from fwdgrad.cli.curve import Curve
 from fwdgrad.cli.jobs import DataJob, Job, TextJob, job_for
+from fwdgrad.cli.outputs import check_writable
 from fwdgrad.errors import CheckpointError, DataError, DeclarationError
 from fwdgrad.estimators import Estimator, estimator_named
 from fwdgrad.history import History
@@ -152,13 +151,7 @@ def _value(value: Any) -> str:
 def _check_outputs(options: argparse.Namespace) -> None:
     """Find out before the work begins whether the results can be kept."""
     for name in ("save", "predictions"):
-        path = getattr(options, name)
-        if path is not None and not os.path.isdir(Path(path).absolute().parent):
-            raise DataError(f"--{name}: there is no folder {str(Path(path).parent)!r} to write {Path(path).name!r} in.")
-        if path is not None and os.path.isdir(path):  # which knows no file name that is too long
-            raise DataError(f"--{name}: {path} is a folder; name a file.")
-        if path is not None and not os.access(Path(path).absolute().parent, os.W_OK):
-            raise DataError(f"--{name}: the folder of {path} cannot be written to.")
+        check_writable(f"--{name}", getattr(options, name))
     if options.checkpoint_every and not (options.save or options.resume):
         raise DeclarationError("--checkpoint-every needs a file: --save FILE.")
     if options.plot:

@@ -7,7 +7,7 @@ import re
 from typing import NoReturn
 
 from fwdgrad._version import __version__
-from fwdgrad.cli import refine
+from fwdgrad.cli import fit, refine
 from fwdgrad.errors import nearly
 from fwdgrad.execution import ENGINES
 
@@ -139,6 +139,7 @@ def parser() -> argparse.ArgumentParser:
         )
     )
     refine.add(commands, debug)
+    fit.add(commands, debug, _files)
     learn = commands.add_parser(
         "learn",
         parents=[debug],

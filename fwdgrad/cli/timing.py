@@ -9,7 +9,7 @@ import numpy as np
 
 from fwdgrad.errors import DataError
 
-__all__ = ["Clock", "Timing"]
+__all__ = ["UNEVEN", "Clock", "Timing"]
 
 UNEVEN = 1e-6
 """Times that differ by less than this part of a step are one time."""
@@ -44,8 +44,8 @@ class Clock:
     first: str | None
     start: float | None
 
-    def timing(self, times: np.ndarray | None, source: str) -> Timing:
-        """What suits rows at these times; None for rows without times.
+    def timing(self, times: np.ndarray | None, source: str, even: bool = True) -> Timing:
+        """What suits rows at these times; None for rows without times. If not `even`, every row brings its own step.
 
         A row at the start is observed in the initial values; one that is a step later, a step later. Without a t(0) in
         the model its initial values are those at the first row, unless it says otherwise.
@@ -59,7 +59,7 @@ class Clock:
                     f"{source}: the model has no step dt, so the times of the samples are needed: --time COLUMN."
                 )
             return Timing(first=self.first)
-        step = _step(times, source)
+        step = _step(times, source) if even or not self.continuous or isinstance(self.dt, float) else None
         if not self.continuous:
             if step is not None and abs(step - 1.0) <= UNEVEN:
                 return self._steps(times, 1.0, source)._replace(dt=None)

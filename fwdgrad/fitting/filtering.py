@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ SINGLY = 6
 """State variables up to which each has a noise of its own."""
 
 
-def followed(record: Record, fitting: Fitting, found: Pass, prior: np.ndarray, passes: float) -> Fit:
+def followed(record: Record, fitting: Fitting, found: Pass, prior: np.ndarray, passes: Callable[[], float]) -> Fit:
     """The fit that passes of a filter are, at the noise in the state that makes the record likeliest.
 
     Args:
@@ -29,7 +30,7 @@ def followed(record: Record, fitting: Fitting, found: Pass, prior: np.ndarray, p
         fitting: the filter.
         found: its best pass so far.
         prior: deviations of the prior, shape (p,).
-        passes: how often samples were gone through.
+        passes: tells how often samples were gone through.
 
     Raises:
         StepError: a step is refused.
@@ -48,7 +49,7 @@ def followed(record: Record, fitting: Fitting, found: Pass, prior: np.ndarray, p
         fitting.execution.system, "filter", fitting.flat(found.carry).astype(float), root.T @ root, prior, False,
         np.sqrt(np.asarray(held.optimizer.noise, float)), process,
         found.surprise, outputs, record.targets(bound.outputs), tuple(s.place for s in record.starts),
-        record.times(), passes, judged(watched), (), going,
+        record.times(), passes(), judged(watched), (), going,
     )  # fmt: skip
 
 

@@ -263,11 +263,16 @@ class Fit:
             std.append(deviation)
         return Forecast(np.array(mean), np.array(std))
 
-    def plot(self, path: str | os.PathLike[str] | None = None, xlabel: str | None = None) -> Any:
+    def plot(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        xlabel: str | None = None,
+        names: Sequence[str] | None = None,
+    ) -> Any:
         """Data, fit and 95 % bands, a panel for each output of each trajectory; see `fwdgrad.plots.plot_fit`."""
         from fwdgrad.plots import plot_fit
 
-        return plot_fit(self, path, xlabel)
+        return plot_fit(self, path, xlabel, names)
 
     # ---- in words
 
@@ -307,13 +312,14 @@ class Fit:
         params, std, interval = self.params, self.std, self.interval
         for name, leaf, index in self._entries:
             value, deviation, start = (float(np.asarray(v[leaf])[index]) for v in (params, std, self.system.params))
-            low, high = (_rounded(float(np.asarray(v)[index]), deviation) for v in interval[leaf])
+            digits = _digits(value, deviation)
+            low, high = (f"{float(np.asarray(v)[index]):.{digits}g}" for v in interval[leaf])
             known = np.isfinite(deviation)
             rows.append(
                 (
                     name,
                     f"{start:.4g}",
-                    _rounded(value, deviation),
+                    f"{value:.{digits}g}",
                     f"{deviation:.2g}" if known else "–",
                     f"{low} to {high}" if known else "not known",
                 )
@@ -344,12 +350,11 @@ def output_names(system: System) -> list[str]:
     return list(getattr(system, "output_names", [f"output {k}" for k in range(count)] if count > 1 else ["output"]))
 
 
-def _rounded(value: float, std: float) -> str:
-    """A number with as many digits as its deviation leaves it."""
+def _digits(value: float, std: float) -> int:
+    """As many digits of a number as its deviation leaves it, two of them uncertain."""
     if not (np.isfinite(std) and np.isfinite(value)) or std <= 0 or value == 0:
-        return f"{value:.4g}"
-    digits = int(np.clip(np.floor(np.log10(abs(value))) - np.floor(np.log10(std)) + 2, 2, 8))
-    return f"{value:.{digits}g}"
+        return 4
+    return int(np.clip(np.floor(np.log10(abs(value))) - np.floor(np.log10(std)) + 2, 2, 8))
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:

@@ -169,25 +169,32 @@ class _Search:
         newton = self._newton(record)
         lead = self._lead(record, newton)
         best = self._grown(record, newton, lead, method)
-        filtered = None if lead is None else lead.last
-        passes = self.steps / len(record)
         if best is not None:
-            made = simulated(record, newton, best, self.prior, None if lead is None else lead.fitting, passes)
+            made = simulated(
+                record, newton, best, self.prior, None if lead is None else lead.fitting, self._passes(record)
+            )
             made = self._checked(record, made)
-            if method == "auto" and lead is not None and filtered is not None and not made.white:
-                filtered = louder(record, lead.fitting, filtered)
-            gain = 0.0 if filtered is None else best.objective - filtered.surprise
             poor = bool(np.any(made.explained < EXPLAINED))
-            if method == "simulation" or gain < MATTERS:
+            if method == "simulation" or lead is None or not (poor or not made.white):
+                return made
+            lead.follow(record)
+            gain = 0.0 if lead.last is None else best.objective - louder(record, lead.fitting, lead.last).surprise
+            if gain < MATTERS:
                 return made
             if not poor:
                 return made.remarked(
                     f"with noise in the state the data are likelier, by {gain:.3g} nats: the model lacks something, "
                     'or is disturbed (method="filter")'
                 )
-        if lead is None or filtered is None:
+        elif lead is not None and method != "simulation":
+            lead.follow(record)
+        if lead is None or lead.last is None:
             raise newton.refused(record, self.declared)
-        return followed(record, lead.fitting, filtered, self.units, passes)
+        return followed(record, lead.fitting, lead.last, self.units, lambda: self._passes(record))
+
+    def _passes(self, record: Record) -> float:
+        """How often samples were gone through, as a multiple of the record."""
+        return self.steps / len(record)
 
     def _checked(self, record: Record, made: Fit) -> Fit:
         """With a note if the integrator's steps matter."""
@@ -239,21 +246,37 @@ class _Search:
         best: Normal | None = None
         for samples, targets in _sizes(record):
             part, last = record.head(samples), samples == len(record)
-            starts = [] if best is None else [best.point]
-            if lead is not None and (targets <= FILTERED or (last and method != "simulation")):
+            if lead is not None and targets <= FILTERED:
                 lead.follow(part)
-                if lead.last is not None and targets <= FILTERED:
-                    starts.append(lead.point)
             if method == "filter" or not (last or targets >= SIMULATED):
                 continue
-            if best is None or last:
-                starts.append(self.declared)
             passes = PASSES if last else SHORT
-            tried = [newton.minimum(part, start, self.declared, self.prior, self.units, passes) for start in starts]
-            best = min((t for t in tried if t is not None), key=lambda t: t.objective, default=None)
+            starts = [] if best is None else [best.point]
+            starts += [self.declared] if best is None else []
+            if lead is not None and lead.last is not None and targets <= FILTERED:
+                starts.append(lead.point)
+            best = self._minimum(part, newton, starts, passes)
+            if last and (best is None or self._poor(part, best)):  # it may be another valley, or a filter's
+                others = [start for start in (self.declared, None if lead is None else lead.point) if start is not None]
+                best = self._minimum(part, newton, others, passes, best)
             if best is not None and lead is not None:
                 lead.go(best.point)
         return best
+
+    def _minimum(
+        self, record: Record, newton: GaussNewton, starts: list[np.ndarray], passes: int, best: Normal | None = None
+    ) -> Normal | None:
+        """`best`, or the best minimum from some starts."""
+        tried = [newton.minimum(record, start, self.declared, self.prior, self.units, passes) for start in starts]
+        return min((t for t in (best, *tried) if t is not None), key=lambda t: t.objective, default=None)
+
+    def _poor(self, record: Record, found: Normal) -> bool:
+        """Whether a simulation explains little of some output, or that is not known."""
+        if not self.execution.steps.informed.scaled:  # type: ignore[union-attr]
+            return True
+        targets = record.targets(len(found.noise))
+        spread = np.array([np.var(c[np.isfinite(c)]) if np.isfinite(c).any() else np.inf for c in targets.T])
+        return bool(np.any(found.noise > (1.0 - EXPLAINED) * spread))
 
 
 class _Lead:

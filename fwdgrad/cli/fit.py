@@ -1,0 +1,205 @@
+"""``fwdgrad fit``: the parameters that explain a table best, with what comes next, and a picture."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fwdgrad.cli.builders import Builder
+from fwdgrad.cli.jobs import DataJob, TextJob, job_for
+from fwdgrad.cli.models import chosen
+from fwdgrad.cli.outputs import check_writable
+from fwdgrad.data import read_columns
+from fwdgrad.errors import DataError, DeclarationError
+from fwdgrad.fitting import Fit, Trajectory, fit
+from fwdgrad.fitting.search import METHODS
+from fwdgrad.plots import check_target
+from fwdgrad.system import System
+from fwdgrad.trees import flatten, unflatten
+
+__all__ = ["add", "run"]
+
+FIT = """\
+Find the parameters that explain a table best: least squares on the simulated model, or a filter where the state itself
+is disturbed. Prints values with standard deviations and 95 % intervals, and what speaks against them.
+
+  fwdgrad fit model.toml data.csv --time year --observe prey=hare,pred=lynx --plot
+  fwdgrad fit model.txt doses.csv --time hour --subject patient --begin gut=dose
+  fwdgrad fit model.py:build --data run.npz --forecast 20 --out curves.csv
+  fwdgrad fit lotka-volterra                     a simulation of its own, with moved parameters and noise
+
+SYSTEM and DATA are as for `fwdgrad learn`. With --subject, rows with the same value in that column are a trajectory of
+their own, and all share their parameters; --begin names the column that has, in the first row of each, what a state
+variable begins at.
+"""
+
+
+def add(commands: Any, debug: argparse.ArgumentParser, data: Callable[[Any], None]) -> None:
+    """The command's options.
+
+    Args:
+        commands: where it belongs.
+        debug: what all commands have.
+        data: adds the options that say what the samples are.
+    """
+    command = commands.add_parser(
+        "fit",
+        parents=[debug],
+        help="the parameters that explain a table best",
+        description=FIT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("system", metavar="SYSTEM", help="as for learn")
+    command.add_argument("file", metavar="DATA", nargs="?", help="the same as --data DATA")
+    table = command.add_argument_group("what to fit")
+    data(table)
+    table.add_argument(
+        "--subject", metavar="COLUMN", help="rows with the same value there are a trajectory of their own"
+    )
+    table.add_argument(
+        "--begin",
+        metavar="A=B,…",
+        type=_pairs,
+        help="state variable A begins at the value in column B of its first row",
+    )
+    how = command.add_argument_group("how")
+    how.add_argument("--method", choices=METHODS, default="auto", help="(default: auto, simulation if that will do)")
+    how.add_argument("--units", metavar="N", type=int, help="size of the state")
+    how.add_argument(
+        "--seed", metavar="N", type=int, default=0, help="of initial weights and of a simulation (default: 0)"
+    )
+    how.add_argument("--engine", choices=("auto", "numpy", "numba"), default="auto", help="(default: auto)")
+    keep = command.add_argument_group("what to keep")
+    keep.add_argument("--forecast", metavar="N", type=int, help="print N samples more, for a model without inputs")
+    keep.add_argument(
+        "--out", metavar="FILE", help="write data, fitted outputs and deviations as CSV, with the forecast"
+    )
+    keep.add_argument(
+        "--plot",
+        metavar="FILE",
+        nargs="?",
+        const="fit.png",
+        help="draw data, fit and bands; png, pdf or svg (default: fit.png)",
+    )
+    keep.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Carry out the command.
+
+    Raises:
+        FwdgradError: something in the options, the data or the system is wrong, or nothing fits.
+    """
+    if options.file is not None:
+        if options.data is not None:
+            raise DeclarationError(f"{options.file} and --data {options.data}: give one of them.")
+        options.data = options.file
+    if options.plot:
+        check_target(options.plot)
+    check_writable("--out", options.out)
+    job = job_for(Builder(options.system), vars(options) | {"text": options.text})
+    if isinstance(job, TextJob) or not isinstance(job, DataJob):
+        raise DeclarationError("fit: a text is not fitted, it is learned: fwdgrad learn.")
+    if options.forecast is not None and (options.forecast < 1 or job.system.x is not None):
+        raise DeclarationError(
+            f"--forecast {options.forecast}: expected at least 1 sample, of a model without inputs.\n"
+            "With inputs, call fit.forecast(xs=…) in Python."
+        )
+    found = fit(
+        job.system,
+        trajectories=_trajectories(job, options.begin),
+        method=options.method,
+        engine=options.engine,
+        progress=sys.stderr.isatty() and not options.quiet,
+    )
+    print(_report(found, job))
+    later = None if options.forecast is None else found.forecast(options.forecast)
+    if later is not None:
+        print("\nforecast")
+        for k, (mean, std) in enumerate(zip(later.mean, later.std, strict=True), 1):
+            cells = [f"{a:.4g} ± {b:.2g}" for a, b in zip(np.ravel(mean), np.ravel(std), strict=True)]
+            print(f"  {k}: {', '.join(cells)}")
+    if options.out:
+        _write(options.out, found, job, later)
+    if options.plot:
+        found.plot(options.plot, names=job.names)
+        print(f"drawn: {options.plot}")
+
+
+def _trajectories(job: DataJob, begin: list[str] | None) -> list[Trajectory]:
+    states = _beginnings(job, begin)
+    return [
+        Trajectory(_rows(job.xs, rows), _rows(job.ys, rows), state)
+        for rows, state in zip(job.groups, states, strict=True)
+    ]
+
+
+def _beginnings(job: DataJob, begin: list[str] | None) -> list[Any]:
+    """The state that each trajectory begins in; None for the declared one."""
+    if begin is None:
+        return [None] * len(job.groups)
+    system: System = job.system
+    if not isinstance(system.state, dict):
+        raise DeclarationError("--begin: expected a model whose state variables have names.")
+    columns = chosen(begin, list(system.state), "--begin")
+    values = read_columns(job.source, [], [*dict.fromkeys(columns.values())]).targets
+    made = []
+    for rows in job.groups:
+        state = dict(system.state)
+        for name, column in columns.items():
+            value = values[column][rows[0]]
+            if not np.all(np.isfinite(value)):
+                raise DataError(
+                    f"--begin {name}={column}: the cell in sample {rows[0]} is empty; a state has to be known."
+                )
+            state[name] = np.reshape(value, np.shape(system.state[name]))
+        made.append(state)
+    return made
+
+
+def _rows(stream: Any, rows: np.ndarray) -> Any:
+    return unflatten(stream, [np.asarray(leaf)[rows] for leaf in flatten(stream)])
+
+
+def _report(found: Fit, job: DataJob) -> str:
+    """What was found, with the truth where that is known."""
+    lines = [f"data: {len(job)} samples in {job.source}", f"first sample: {job.first}", "", str(found)]
+    if job.truth:
+        known = ", ".join(f"{k} {float(v):.4g}" for k, v in job.truth.items() if np.ndim(v) == 0)
+        lines.append(f"truth: {known}")
+    return "\n".join(lines)
+
+
+def _write(path: str, found: Fit, job: DataJob, later: Any) -> None:
+    """A row for each sample: trajectory, time, and for each output what was observed, fitted, and its deviation."""
+    names = job.names
+    header = ["trajectory", "time", *(f"{n}{part}" for n in names for part in ("", "_fit", "_std"))]
+    order = np.concatenate([np.full(b - a, k) for k, (a, b) in enumerate(_spans(found), 1)])
+    columns = np.stack([found.targets, found.outputs, found.bands], axis=2).reshape(len(order), -1)
+    rows = [[k, t, *row] for k, t, row in zip(order.tolist(), found.times.tolist(), columns.tolist(), strict=True)]
+    if later is not None:
+        step = float(found.times[-1] - found.times[-2]) if len(found.times) > 1 else 1.0
+        for k, (mean, std) in enumerate(zip(later.mean, later.std, strict=True), 1):
+            pairs = zip(np.ravel(mean).tolist(), np.ravel(std).tolist(), strict=True)
+            cells = [cell for a, b in pairs for cell in (float("nan"), a, b)]
+            rows.append([len(found.starts), float(found.times[-1]) + k * step, *cells])
+    try:
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow(header)
+            table.writerows([["" if v != v else v for v in row] for row in rows])
+    except OSError as error:
+        raise DataError(f"--out: cannot write {path}: {error.strerror or error}.") from error
+
+
+def _spans(found: Fit) -> list[tuple[int, int]]:
+    return list(zip(found.starts, [*found.starts[1:], len(found.outputs)], strict=True))
+
+
+def _pairs(text: str) -> list[str]:
+    return [pair.strip() for pair in text.split(",") if pair.strip()]

@@ -1,0 +1,27 @@
+"""Whether results can be written where they are asked for: found out before the work begins."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from fwdgrad.errors import DataError
+
+__all__ = ["check_writable"]
+
+
+def check_writable(option: str, path: str | None) -> None:
+    """Refuse a file that cannot be written; None is no file.
+
+    Raises:
+        DataError: its folder does not exist or cannot be written to, or it is a folder itself.
+    """
+    if path is None:
+        return
+    folder = Path(path).absolute().parent
+    if not os.path.isdir(folder):
+        raise DataError(f"{option}: there is no folder {str(Path(path).parent)!r} to write {Path(path).name!r} in.")
+    if os.path.isdir(path):  # which knows no file name that is too long
+        raise DataError(f"{option}: {path} is a folder; name a file.")
+    if not os.access(folder, os.W_OK):
+        raise DataError(f"{option}: the folder of {path} cannot be written to.")

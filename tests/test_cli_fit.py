@@ -1,0 +1,114 @@
+"""`fwdgrad fit`: tables, several subjects, forecasts, files; what is refused."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from fwdgrad.cli import main
+
+MODEL = """
+d gut/dt = -ka*gut
+d c/dt = ka*gut - ke*c
+gut(0) = 1
+c(0) = 0
+param ka = 1 in (0, inf)
+param ke = 0.2 in (0, inf)
+output c
+method = rk4
+substeps = 4
+"""
+
+
+def drug(t, dose, ka=1.6, ke=0.3):
+    return dose * ka / (ka - ke) * (np.exp(-ke * t) - np.exp(-ka * t))
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A model, and a table of three subjects with times of their own, one after the other."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for subject, dose, times in (("a", 2.0, np.arange(0, 8, 0.5)), ("b", 5.0, np.array([0, 0.3, 1, 2.5, 4, 9]))):
+        rows += [[subject, dose, t, drug(t, dose) + 0.02 * rng.normal()] for t in times]
+    (tmp_path / "model.txt").write_text(MODEL)
+    with open(tmp_path / "data.csv", "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["who", "dose", "t", "c"])
+        table.writerows(rows)
+    return tmp_path
+
+
+def run(folder, *words):
+    return main(["fit", str(folder / "model.txt"), str(folder / "data.csv"), "--engine", "numpy", "--quiet", *words])
+
+
+def test_subjects_with_doses_of_their_own(files, capsys):
+    assert run(files, "--time", "t", "--subject", "who", "--begin", "gut=dose", "--out", str(files / "out.csv")) == 0
+    said = capsys.readouterr().out
+    assert "22 observations in 2 trajectories" in said
+    values = {line.split()[0]: float(line.split()[2]) for line in said.splitlines() if line.startswith(("ka", "ke"))}
+    assert abs(values["ka"] - 1.6) < 0.1
+    assert abs(values["ke"] - 0.3) < 0.02
+    with open(files / "out.csv", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["trajectory", "time", "c", "c_fit", "c_std"]
+    assert len(rows) == 23
+    assert [row[0] for row in rows[1:]] == ["1"] * 16 + ["2"] * 6
+    np.testing.assert_allclose([float(row[1]) for row in rows[17:]], [0, 0.3, 1, 2.5, 4, 9], atol=1e-12)
+    fitted = [float(row[3]) for row in rows[17:]]
+    np.testing.assert_allclose(fitted, drug(np.array([0, 0.3, 1, 2.5, 4, 9]), 5.0), atol=0.05)
+
+
+def test_without_doses_of_their_own_it_does_not_fit(files, capsys):
+    """The control: the beginnings matter."""
+    assert run(files, "--time", "t", "--subject", "who") == 0
+    said = capsys.readouterr().out
+    assert float(said.partition("residuals ")[2].split(",")[0]) > 0.1
+
+
+def test_a_forecast_and_a_picture(files, capsys):
+    pytest.importorskip("matplotlib")
+    lines = (files / "data.csv").read_text().splitlines()
+    (files / "data.csv").write_text("\n".join(lines[:17]) + "\n")
+    (files / "model.txt").write_text(MODEL.replace("gut(0) = 1", "gut(0) = 2"))
+    out, picture = files / "out.csv", files / "fit.png"
+    assert run(files, "--time", "t", "--forecast", "4", "--plot", str(picture), "--out", str(out)) == 0
+    said = capsys.readouterr().out
+    ahead = [float(line.split()[1]) for line in said.partition("forecast")[2].splitlines() if " ± " in line]
+    np.testing.assert_allclose(ahead, drug(7.5 + 0.5 * np.arange(1, 5), 2.0), atol=0.06)
+    assert picture.stat().st_size > 1000
+    last = out.read_text().splitlines()[-1].split(",")
+    assert float(last[1]) == pytest.approx(9.5)
+    assert last[2] == ""
+
+
+def test_a_system_of_the_catalogue_simulates_its_own(capsys, monkeypatch):
+    monkeypatch.setattr("fwdgrad.cli.simulated.LENGTH", 150)
+    assert main(["fit", "van-der-pol", "--engine", "numpy", "--quiet"]) == 0
+    said = capsys.readouterr().out
+    assert "truth: mu" in said
+    line = next(line for line in said.splitlines() if line.startswith("mu"))
+    truth = float(said.partition("truth: mu ")[2].split()[0].rstrip(","))
+    assert abs(float(line.split()[2]) - truth) < 4 * float(line.split()[3]) + 1e-3 * truth
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--subject", "whom"], "Did you mean 'who'"),
+        (["--time", "t", "--subject", "who", "--begin", "guts=dose"], "no 'guts'"),
+        (["--time", "t", "--subject", "who", "--begin", "gut=doses"], "no column 'doses'"),
+        (["--time", "t"], "should not decrease"),
+        (["--time", "t", "--out", "/nowhere/at/all.csv"], "there is no folder"),
+        (["--time", "t", "--subject", "who", "--forecast", "0"], "at least 1 sample"),
+    ],
+)
+def test_refused(files, capsys, words, message):
+    assert run(files, *words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_text_is_not_fitted(capsys):
+    assert main(["fit", "tanh-rnn"]) == 2
+    assert "it is learned" in capsys.readouterr().err
