@@ -1,11 +1,11 @@
 """How often does a learner find the parameters of an ODE from a wrong start?
 
-    python -m benchmarks.success [--factor 1.5] [--seeds 10] [--systems lotka_volterra,sir]
+    python -m benchmarks.success [--factor 1.5] [--seeds 10] [--systems lotka_volterra,sir] [--by fit]
 
 For each system of the catalogue and each seed: 3000 samples are simulated with the declared parameters (inputs are
 random levels, held for 25 samples) and get noise of 2 % of each output's deviation. Every learned parameter starts at
-its true value times a number between 1/factor and factor. After one pass of `fg.Learner(system)` the largest relative
-error is reported, and the largest error in deviations that are claimed.
+its true value times a number between 1/factor and factor. After one pass of `fg.Learner(system)`, or by `fg.fit` with
+`--by fit`, the largest relative error is reported, and the largest error in deviations that are claimed.
 """
 
 import argparse
@@ -51,18 +51,24 @@ def data(system, positive, rng):
     return xs, (flat + noise * rng.normal(size=flat.shape)).reshape(ys.shape)
 
 
-def errors(name, factor, seed):
-    """The largest relative error after one pass, and the largest one in deviations."""
+def errors(name, factor, seed, by, engine):
+    """The largest relative error after one pass, or of a fit, and the largest one in deviations."""
     system, rng = getattr(systems, name)(), np.random.default_rng(seed)
     xs, ys = data(system, name in POSITIVE, rng)
-    learner = fg.Learner(system, seed=seed)
-    truth = {k: np.array(learner.params[k]) for k in system.trainable}
+    truth = {k: np.array(system.params[k]) for k in system.trainable}
     spread = np.log(factor)
-    learner.params = {k: v * np.exp(rng.uniform(-spread, spread, size=v.shape)) for k, v in truth.items()}
-    learner.run(xs, ys)
-    wrong = {k: np.abs(learner.params[k] - v) for k, v in truth.items()}
+    start = {k: v * np.exp(rng.uniform(-spread, spread, size=v.shape)) for k, v in truth.items()}
+    if by == "fit":
+        found = fg.fit(system, xs, ys, params=start, engine=engine)
+        params, deviations = found.params, found.std
+    else:
+        learner = fg.Learner(system, seed=seed, engine=engine)
+        learner.params = start
+        learner.run(xs, ys)
+        params, deviations = learner.params, learner.parameter_std()
+    wrong = {k: np.abs(params[k] - v) for k, v in truth.items()}
     relative = max(float(np.max(wrong[k] / np.abs(v))) for k, v in truth.items())
-    return relative, max(float(np.max(wrong[k] / std)) for k, std in learner.parameter_std().items())
+    return relative, max(float(np.max(wrong[k] / std)) for k, std in deviations.items())
 
 
 def main():
@@ -71,6 +77,8 @@ def main():
     parser.add_argument("--factor", type=float, default=1.5)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--systems", default=",".join(SYSTEMS))
+    parser.add_argument("--by", choices=("learner", "fit"), default="learner")
+    parser.add_argument("--engine", default="auto")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     found = runs = 0
@@ -79,7 +87,7 @@ def main():
         for seed in range(arguments.seeds):
             runs += 1
             try:
-                error, deviations = errors(name, arguments.factor, seed)
+                error, deviations = errors(name, arguments.factor, seed, arguments.by, arguments.engine)
                 found += error < CLOSE
                 cells.append(f"{error:.3f} ({deviations:.1f})")
             except FwdgradError as problem:

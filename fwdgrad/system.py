@@ -339,6 +339,26 @@ class System:
         """
         return System(**(self._declared(self.dtype) | changes))
 
+    def starting_at(self, params: Mapping[str, Any]) -> System:
+        """The same declaration with other initial values of some parameters, learned in the same coordinates.
+
+        Raises:
+            UnknownNameError, ShapeError: as `learned`.
+
+        Example:
+            >>> import numpy as np, fwdgrad as fg
+            >>> system = fg.System(lambda h, x, p: p["a"] * h, None, np.ones(1), {"a": fg.positive(2.0)})
+            >>> round(float(system.starting_at({"a": 3.0}).params["a"]), 9)
+            3.0
+        """
+        values = self.natural(self.learned(params))
+        return self.replace(
+            params={
+                k: self._tied[k] if k in self._tied else Parameter(v, self.coordinate[k], learn=k not in self.frozen)
+                for k, v in values.items()
+            }
+        )
+
     def astype(self, dtype: Any) -> System:
         """The same system in another precision, float32 or float64."""
         return System(**self._declared(dtype))

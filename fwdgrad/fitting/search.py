@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,7 @@ def fit(
     ys: Any = None,
     *,
     trajectories: Any = None,
+    params: Mapping[str, Any] | None = None,
     method: str = "auto",
     observation_noise: Any = "learned",
     process_noise: Any = "learned",
@@ -82,6 +83,7 @@ def fit(
         xs: inputs, with time along axis 0; None for an autonomous system.
         ys: targets; NaN, None or masked where missing.
         trajectories: in place of both, a list of `Trajectory(xs, ys, state)`: several subjects or experiments, one θ.
+        params: θ, or some of it, to begin with in place of the declared values.
         method: "auto", "simulation" or "filter".
         observation_noise: as in `JointFilter`: a deviation, one for each output, or "learned".
         process_noise: likewise, for the filter.
@@ -115,6 +117,7 @@ def fit(
             f"fit(method={method!r}): expected one of {', '.join(METHODS)}.{nearly(method, METHODS)}"
         )
     system.confirm()
+    system = system if params is None else system.starting_at(params)
     if not system.trainable:
         raise DeclarationError(
             f"fit: {system.name} has no parameter that is learned. Declare params={{…}}, not all fixed."
