@@ -9,7 +9,6 @@ import numpy as np
 from fwdgrad.analysis import analyze
 from fwdgrad.errors import DeclarationError, TracingError
 from fwdgrad.estimators import UORO, Estimator, estimator_named
-from fwdgrad.losses import SquaredError
 from fwdgrad.optimizers import SGD, JointFilter, Optimizer
 from fwdgrad.step import JOINT
 from fwdgrad.system import System
@@ -67,8 +66,8 @@ def why_not_joint(system: System) -> str | None:
     count = sum(system.coordinates[k].size for k in system.trainable)
     if count > MOST_PARAMETERS or system.size + count > MOST_TOGETHER:
         return f"a filter on {system.size} state variables and {count} parameters would be slow"
-    if not isinstance(system.loss, SquaredError):
-        return f"the loss {system.loss!r} is not that of Gaussian noise"
+    if not hasattr(system.loss, "weight"):
+        return f"the loss {system.loss!r} is not one of residuals over a scale (SquaredError, StudentT)"
     if np.shape(system.y) != np.shape(system.prediction):
         return "targets do not look like predictions"
     if system.injection is not None:

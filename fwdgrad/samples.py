@@ -216,10 +216,10 @@ class SampleReader:
                     )
                 gone = absent.reshape((length,) + (1,) * like.ndim)
                 array = np.where(gone, 0.0, array if mask is None else np.where(mask, np.nan, array))
-                if np.any(np.isnan(array)) and not hasattr(self._system.loss, "scale"):
+                if np.any(np.isnan(array)) and not getattr(self._system.loss, "componentwise", False):
                     raise DataError(
                         f"{name}: a target is partly NaN, at step {start + _first(np.isnan(array))}.\n"
-                        "SquaredError takes NaN components as not observed; for this loss give whole targets or None."
+                        "SquaredError and the like take NaN as not observed; for this loss give whole targets or None."
                     )
             made.append(np.ascontiguousarray(array, dtype=like.dtype))
         return made, ~missing

@@ -301,10 +301,9 @@ class Fit:
         return [*made, *self.notes]
 
     def __str__(self) -> str:
-        if self.noise is None:
-            what = f"{len(self.outputs)} samples"
-        else:
-            what = f"{int(np.isfinite(self.targets).sum())} observations"
+        numbers = np.isfinite(self.targets).any()
+        seen = int(np.isfinite(self.targets).sum())
+        what = f"{seen} observations" if numbers else f"{len(self.outputs)} samples"
         many = f" in {len(self.starts)} trajectories" if len(self.starts) > 1 else ""
         parts = ", ".join(f"{v:.2g}" for v in np.unique(self.process_noise))
         how = self.method if self.method == "simulation" else f"filter, noise in the state {parts} of its size"
@@ -325,7 +324,7 @@ class Fit:
                 )
             )
         lines = [f"{self.system.name} fitted to {what}{many} ({how})", *_table(rows)]
-        if self.noise is None:
+        if not numbers:
             lines.append(f"loss {self.loss / len(self.outputs):.4g} a sample")
         else:
             told = zip(output_names(self.system), self.rmse, self.explained, strict=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from fwdgrad.confidence import FEW, Verdict, judged
@@ -40,10 +42,13 @@ def simulated(
     noise = found.noise / freedom
     covariance = _inverse(found.matrix * freedom + np.diag(prior**-2.0))
     starts = tuple(s.place for s in record.starts)
+    loss: Any = newton.system.loss
     targets, verdict, withheld = np.full(outputs.shape, np.nan), None, count <= p
-    if newton.scaled:
+    z = _normalized(loss, record, outputs, noise if newton.scaled else None)
+    if getattr(loss, "predicts_mean", False):
         targets = record.targets(outputs.shape[1])
-        verdict = _verdict((targets - outputs) / np.sqrt(noise))
+    if z is not None:
+        verdict = _verdict(z)
         memory = float(np.max(verdict.memory))
         if memory > 1.0:
             factors = robust(covariance, scores, starts, memory)
@@ -57,8 +62,8 @@ def simulated(
         going = Going(resumed(fitting, onward, len(record)), lambda: spreads(fitting, record, exact, learns=False)[1])
     return Fit(
         newton.system, "simulation", found.point, covariance, prior, withheld,
-        np.sqrt(noise) if newton.scaled else None, np.zeros(newton.system.size), found.objective, outputs, targets,
-        starts, record.times(), passes, verdict, (), going,
+        np.sqrt(noise * loss.spread) if newton.scaled else None, np.zeros(newton.system.size), found.objective,
+        outputs, targets, starts, record.times(), passes, verdict, (), going,
     )  # fmt: skip
 
 
@@ -66,6 +71,23 @@ def _inverse(matrix: np.ndarray) -> np.ndarray:
     """Of a positive definite matrix whose rows differ much in size."""
     scale = 1.0 / np.sqrt(np.diag(matrix))
     return scale * scale[:, None] * np.linalg.inv(matrix * scale * scale[:, None])
+
+
+def _normalized(loss: Any, record: Record, outputs: np.ndarray, noise: np.ndarray | None) -> np.ndarray | None:
+    """Residuals of variance 1, if all is right, (T, m), NaN where nothing was observed; None if the loss says nothing.
+
+    Over their scale, or −∂ℓ/∂ŷ over the root of the Fisher matrix' diagonal: Pearson's residuals, of counts.
+    """
+    if not getattr(loss, "componentwise", False):
+        return None
+    targets = record.targets(outputs.shape[1])
+    if noise is not None:
+        return loss.standard((targets - outputs) / np.sqrt(noise))
+    made = np.full(outputs.shape, np.nan)
+    for k, (prediction, y) in enumerate(zip(outputs, targets, strict=True)):
+        with np.errstate(all="ignore"):
+            made[k] = -loss.gradient(prediction, y) / np.sqrt(np.diag(loss.fisher(prediction)))
+    return np.where(np.isfinite(targets), made, np.nan)
 
 
 def _verdict(z: np.ndarray) -> Verdict:

@@ -22,8 +22,8 @@ WIDEST, NARROWEST = 1e3, 1e-6
 """Limits of the deviation that a step is held to, as variances."""
 LONGEST = 1.0
 """How far a step moves a coordinate at most, in its unit."""
-SETTLED = 1e-4
-"""A step that ends the iterations, in units of the coordinates."""
+SETTLED = 1e-12
+"""A step that ends the iterations, in units of the coordinates: rounding."""
 GAIN = 1e-3
 """An improvement of the objective that ends them."""
 SAME = 0.05
@@ -80,7 +80,7 @@ class GaussNewton:
         self.scaled: bool = sums.scaled
         self._known = known if sums.scaled else np.ones(self._outputs)
         self.learned = self._known is None
-        self._profiled = self.learned and isinstance(self.system.loss, SquaredError)
+        self._profiled = self.learned and type(self.system.loss) is SquaredError
 
     def _leaves(self, point: np.ndarray) -> dict[str, np.ndarray]:
         """Coordinates, shape (p,), by leaf."""
@@ -125,13 +125,17 @@ class GaussNewton:
             longest = np.max(np.abs(step) / units) if np.all(np.isfinite(step)) else 0.0
             promised = 0.5 * np.dot(step, best.vector + (centre - best.point) / prior**2)
             if longest < SETTLED or promised < GAIN:
-                break
+                weighed = None if self._profiled else self._weighted(record, best, centre, prior)
+                if weighed is None or weighed is best:
+                    break
+                best = weighed  # the noise is not that of the weights yet
+                continue
             step = step / max(longest / LONGEST, 1.0)
             noise = best.noise if self._profiled else best.weights
             made = self._pass(record, best.point + step, centre, prior, noise)
             if made is not None and made.objective < best.objective:
                 gain, best, width = best.objective - made.objective, made, min(4 * width, WIDEST)
-                if gain < GAIN:
+                if gain < GAIN and self._profiled:
                     break
                 if not self._profiled:
                     best = self._weighted(record, best, centre, prior) or best

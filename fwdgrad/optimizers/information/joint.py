@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fwdgrad.losses import StudentT
 from fwdgrad.optimizers.base import Arrays, decay, declaration_error, describe, positive
 from fwdgrad.optimizers.information.covariance import Covariance, alone, by_leaf
 from fwdgrad.optimizers.information.fisher import observed
@@ -75,6 +76,8 @@ class JointFilter:
     that of RTRL exactly, and the filter is Gauss–Newton on the prediction error with a state that is kept in step with
     θ: h ← h + G Δθ. P is kept as its Cholesky factor (array form: Kailath, Sayed and Hassibi 2000, §12). Joint
     estimation of state and parameters: Jazwinski 1970, §8; Ljung 1979 on its convergence.
+
+    With a `StudentT` loss a sample has the noise R/w, w its weight by the innovation, so that outliers move little.
 
     A model whose parameters are wrong is soon in another state than what it models. Its filter is not: every sample
     corrects the state too, so that parameters are found from far.
@@ -180,6 +183,7 @@ class BoundJointFilter:
         setting: what is learned.
 
     Attributes:
+        heavy: whether the noise has heavy tails, so that samples have weights.
         size: n, the number of state variables.
         count: p, that of parameters.
         outputs: m, that of outputs.
@@ -213,6 +217,7 @@ class BoundJointFilter:
                 f"{len(declared.process_noise)}", "give one number, which goes for all of them",
             )  # fmt: skip
         self.watch = Watch(self.outputs, 0)
+        self.heavy = isinstance(setting.loss, StudentT)
         self.learns_noise = noise == "learned"
         scale = getattr(setting.loss, "scale", 1.0) if self.learns_noise else noise
         known = not (self.learns_noise and scale == 1.0)
@@ -340,10 +345,12 @@ class BoundJointFilter:
         span = np.maximum(state.span, seen * seen_sizes)
         tiny = float(np.finfo(dtype).tiny) ** 0.5
         noise = np.where(state.noise > 0, state.noise, (FIRST_NOISE * span) ** 2 + tiny)
-        # [√R 0; C Hᵀ C] → [X^{T/2} X^{-1/2} H P; 0 C'], with H the rows and X = H P Hᵀ + R
         through = np.dot(state.root, np.transpose(rows))
+        loss, claimed = self.setting.loss, np.sum(through * through, axis=0) + noise
+        weight = loss.weight(residual * residual / claimed) if self.heavy else 1.0
+        # [√R 0; C Hᵀ C] → [X^{T/2} X^{-1/2} H P; 0 C'], with H the rows and X = H P Hᵀ + R
         size = m + n + p
-        array = np.diag(np.concatenate([np.sqrt(noise), np.zeros(n + p, dtype)]))
+        array = np.diag(np.concatenate([np.sqrt(noise / weight), np.zeros(n + p, dtype)]))
         made = ops.cholesky_update(array, np.concatenate([through, state.root], axis=1))
         white = ops.solve_triangular(made[:m, :m], np.expand_dims(residual, 1), transposed=True)
         step = np.reshape(np.dot(np.transpose(white), made[:m, m:size]), (n + p,))
@@ -352,11 +359,14 @@ class BoundJointFilter:
         step = step * (LONGEST / np.maximum(longest, LONGEST))
         white = np.reshape(white, (m,))
         surprise = np.sum(seen * np.log(np.diag(made[:m, :m]))) + 0.5 * np.dot(white, white)
+        if self.heavy:  # output by output, since there is no such thing for several that are correlated
+            z = residual / np.sqrt(claimed)
+            surprise, white = np.sum(seen * (0.5 * np.log(claimed) + loss.cost(z * z))), loss.standard(z)
         fresh = (residual - np.dot(rows, step)) ** 2 + np.sum(np.dot(root, np.transpose(rows)) ** 2, axis=0)
         known = state._replace(
             t=state.t + 1.0,
             root=root,
-            noise=self._learned(state, noise, seen, fresh, span),
+            noise=self._learned(state, noise, seen, weight * fresh, span),
             span=span,
             surprise=state.surprise + surprise,
             watch=self.watch.update(state.watch, white, seen * self._judged(state.t)),

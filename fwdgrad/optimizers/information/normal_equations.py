@@ -109,12 +109,14 @@ class BoundNormalEquations:
         m, prediction, target = self.outputs, evidence.prediction, evidence.target
         rows = np.concatenate([np.reshape(evidence.rows[k], (m, n)) for k, n in self.sizes.items()], axis=1)
         if not self.scaled:
-            loss = self.setting.loss
+            loss, there = self.setting.loss, observed(prediction, target)
             slope = np.reshape(loss.gradient(prediction, target), (m,))
+            counted = np.ones(m, rows.dtype) if there is None else there.astype(rows.dtype)
+            kept = rows * np.expand_dims(counted, 1)
             return {}, state._replace(
-                matrix=state.matrix + np.dot(np.transpose(rows), np.dot(loss.fisher(prediction), rows)),
+                matrix=state.matrix + np.dot(np.transpose(kept), np.dot(loss.fisher(prediction), kept)),
                 vector=state.vector - np.dot(slope, rows),
-                counts=state.counts + 1.0,
+                counts=state.counts + counted,
                 cost=state.cost + loss.value(prediction, target),
             )
         seen = observed(prediction, target).astype(rows.dtype)
