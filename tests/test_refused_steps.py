@@ -57,6 +57,30 @@ BAD = {
 }
 
 
+COMPUTED = {
+    "a number": lambda h, x, p: p["table"][(h[0] * x).astype(int)],
+    "a floor": lambda h, x, p: p["table"][np.floor(h[0] * x).astype(np.int64)],
+    "a parameter": lambda h, x, p: p["table"][(p["table"][0] * x).astype("int32")],
+    "an array": lambda h, x, p: p["table"][(h * x).astype(int)][0],
+    "of the state": lambda h, x, p: h[(h[0] * x).astype(int)] * p["table"][0],
+}
+
+
+@pytest.mark.parametrize("what", COMPUTED)
+@pytest.mark.parametrize("engine", ["eager", "numpy"])
+def test_an_index_that_is_computed_counts_from_the_end_or_is_refused(what, engine):
+    """By its name on every engine, as NumPy takes it."""
+    table = np.array([1.0, 2.0, 3.0, 4.0])
+    system = fg.System(lambda h, x, p: h + COMPUTED[what](h, x, p), None, np.ones(4), {"table": table}, 0.0)
+    for x in (1.0, -2.0):
+        learner = fg.Learner(system, fg.RTRL(), fg.SGD(0.1), engine=engine)
+        learner.step(x, np.zeros(4))
+        np.testing.assert_array_equal(learner.state, 1 + COMPUTED[what](np.ones(4), np.float64(x), {"table": table}))
+    for x in (-7.0, 7.0):
+        with pytest.raises(IndexRangeError, match="out of range"):
+            fg.Learner(system, fg.RTRL(), fg.SGD(0.1), engine=engine).step(x, np.zeros(4))
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_step_that_cannot_be_made(engine):
     one, other = learner(engine), learner(engine)

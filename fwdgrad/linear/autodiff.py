@@ -257,6 +257,16 @@ def _ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> A
     return _applied(ufunc, holed, {}, *boxes)
 
 
+_autograds_astype = ArrayBox.astype
+
+
+def _astype(self: Any, dtype: Any, *args: Any, **kwargs: Any) -> Any:
+    """A conversion; to anything but a real number it has no derivative, and autograd has no box for a single one."""
+    if np.dtype(dtype).kind in "fc" or not _ours([self]):
+        return _autograds_astype(self, dtype, *args, **kwargs)
+    return getval(self).astype(dtype, *args, **kwargs)
+
+
 def _ours(boxes: Sequence[Any]) -> bool:
     """Whether the innermost differentiation going on is one of this module's, and not the user's own."""
     return isinstance(max(boxes, key=lambda b: b._trace)._node, (_Backward, _Forward))
@@ -266,3 +276,4 @@ def _ours(boxes: Sequence[Any]) -> bool:
 if not hasattr(ArrayBox, "__array_function__"):
     ArrayBox.__array_function__ = _dispatch
     ArrayBox.__array_ufunc__ = _ufunc
+    ArrayBox.astype = _astype
