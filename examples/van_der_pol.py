@@ -28,18 +28,21 @@ FILTER = fg.InformationFilter("full", fisher="exact", decay=lambda t: 0.02 * 0.9
 
 
 def observations(seed=0):
-    """x with noise, and v, which is not observed, shape (SAMPLES, 2)."""
+    """x with noise, shape (SAMPLES, 1)."""
 
     def rates(_, h):
         return [h[1], MU * (1 - h[0] ** 2) * h[1] - h[0]]
 
     x = solve_ivp(rates, (0.0, TIMES[-1]), [2.0, 0.0], "Radau", TIMES, rtol=1e-9, atol=1e-9).y[0]
-    return np.column_stack([x + NOISE * np.random.default_rng(seed).normal(size=SAMPLES), np.full(SAMPLES, np.nan)])
+    return x[:, None] + NOISE * np.random.default_rng(seed).normal(size=(SAMPLES, 1))
 
 
 def learn(method, ys, passes):
     """The learned μ after each pass, each a trajectory of its own, and the learner."""
-    system = systems.van_der_pol(mu=START, dt=DT, method=method).replace(loss=fg.losses.SquaredError(NOISE))
+    system = systems.van_der_pol(mu=START, dt=DT, method=method)
+    system = system.replace(
+        Y=lambda h, x, p: np.stack([h["x"]]), loss=fg.losses.SquaredError(NOISE)
+    )  # v is not observed
     learner, found = fg.Learner(system, fg.RTRL(), FILTER), []
     for _ in range(passes):
         learner.reset_state()

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import chdtri
 
-from fwdgrad.optimizers.information.watch import FADING, LAGS, RECENT, SCALES, STAGES, Learned, Watched
+from fwdgrad.identifiability import Group, groups_of
+from fwdgrad.optimizers.information.watch import FADING, LAGS, RECENT, SCALES, SMALL, STAGES, Learned, Watched
 
 __all__ = ["Confidence", "Verdict", "confidence_of", "judged"]
 
@@ -40,6 +41,13 @@ FEW = 20
 
 UNLEARNED = 0.9
 """Part of the prior's variance from which a parameter counts as not learned."""
+
+NEAR = 50.0
+"""How many times as far from a bound as one that is at it a parameter may be, to be held by it where residuals
+contradict the model, or nothing is learned of it any more."""
+
+SHOWN = 6
+"""Names that are listed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +149,17 @@ def _findings(
     return tuple(made)
 
 
+class Fitted(NamedTuple):
+    """What was known of θ when samples were last fitted together, linearised at one point."""
+
+    point: np.ndarray
+    """Coordinates, shape (p,)."""
+    covariance: np.ndarray
+    """Theirs, shape (p, p)."""
+    swaps: tuple[tuple[int, int], ...] = ()
+    """Pairs of them that explained the samples as well with the value of one another."""
+
+
 @dataclass(frozen=True, eq=False)
 class Confidence:
     """What is known of how well a learner knows its parameters; what `Learner.confidence` returns.
@@ -151,12 +170,20 @@ class Confidence:
         unlearned: by leaf, where the standard deviation is still the prior's: nothing was learned.
         at_bound: by leaf, where a bounded parameter is at its bound, and a Gaussian deviation would mean nothing.
         factor: by leaf, what the filter's deviations are multiplied by, at least 1; NaN where they are withheld.
+        groups: parameters that the data do not tell apart.
+        swaps: pairs of parameters that explained the first samples as well with the value of one another.
+        left_out: what is strange about the samples, a line for each output or input; strange targets are left out.
+        begins: name of the option that says what noise an adaptive filter begins with, or nothing.
     """
 
     verdict: Verdict | None
     unlearned: Mapping[str, np.ndarray] = field(default_factory=dict)
     at_bound: Mapping[str, np.ndarray] = field(default_factory=dict)
     factor: Mapping[str, np.ndarray] = field(default_factory=dict)
+    groups: tuple[Group, ...] = ()
+    swaps: tuple[tuple[str, str], ...] = ()
+    left_out: tuple[str, ...] = ()
+    begins: str = ""
 
     @property
     def holds(self) -> bool:
@@ -177,22 +204,61 @@ class Confidence:
             return ""
         what = "withheld (NaN)" if np.isnan(self.overall) else f"multiplied by up to {self.overall:.3g}"
         what = "those of the model with this noise" if self.overall == 1.0 else what
+        held = _entries(self.at_bound)
+        bound = f"a bound that keeps out what the data want ({_listed(held)} at its bound), " if held else ""
         return (
             f"the filter's claims do not hold: {'; '.join(self.verdict.findings)}.\n"
             f"Parameters may be far off. Standard deviations are {what}.\n"
-            "Usual causes: a state that runs free of the data (JointFilter, or injection), more noise than claimed\n"
-            "(SquaredError(scale=…)), integration steps that are too long (method, substeps), a prior that lets the\n"
-            "first steps go too far, or something the model lacks."
+            f"Usual causes: {bound}a state that runs free of the data (JointFilter, or injection),\n"
+            "more noise than claimed (SquaredError(scale=…)), integration steps that are too long (method, substeps),\n"
+            "a prior that lets the first steps go too far, or something the model lacks."
         )
 
     def bounds(self) -> str:
         """What a warning says of parameters at their bounds; nothing if there are none."""
-        names = [k for k, where in self.at_bound.items() if np.any(where)]
+        names = _entries(self.at_bound)
         if not names:
             return ""
         return (
-            f"at its bound: {', '.join(names)}. The data, or the first steps, drive it out; it has no deviation.\n"
+            f"at its bound: {_listed(names)}. The data, or the first steps, drive it out; it has no deviation.\n"
             "Try other bounds, a smaller rate or a larger prior, or start elsewhere."
+        )
+
+    def untold(self) -> str:
+        """What a warning says of parameters that the data say nothing of; nothing if there are none."""
+        names = [k for k in _entries(self.unlearned) if k not in _entries(self.at_bound)]
+        if not names:
+            return ""
+        return (
+            f"not learned so far, the deviation is still the prior's: {_listed(names)}.\n"
+            "The data say nothing of it, or its prior is far too narrow: widen that, fix it (fg.fixed), or excite or\n"
+            "observe what it acts on."
+        )
+
+    def together(self) -> str:
+        """What a warning says of parameters that are known together only; nothing if there are none."""
+        lines = []
+        if self.groups:
+            lines.append(
+                "; ".join(map(str, self.groups)) + ".\nFix one of them (fg.fixed), write the model with what can be "
+                "learned, or measure something else too."
+            )
+        if self.swaps:
+            pairs = "; ".join(f"{a} and {b}" for a, b in self.swaps[:SHOWN])
+            lines.append(
+                f"may be exchanged, the data fit as well: {pairs}. What was found is the solution nearer to the\n"
+                "start; bounds, or a start in the right order, say which is meant."
+            )
+        return "\n".join(lines)
+
+    def strange(self) -> str:
+        """What a warning says of the samples; nothing if they are like others."""
+        if not self.left_out:
+            return ""
+        shown = "\n".join(self.left_out[:SHOWN]) + ("\n…" if len(self.left_out) > SHOWN else "")
+        return (
+            f"samples hold numbers that are hardly measurements:\n{shown}.\n"
+            "Write what is missing as NaN (targets), fill it in (inputs); mend what is wrong."
         )
 
     def __str__(self) -> str:
@@ -207,11 +273,9 @@ class Confidence:
             lines.append(self.contradiction())
         if self.verdict is not None and self.verdict.too_large.any():
             lines.append(self.too_large())
-        names = [k for k, where in self.unlearned.items() if np.any(where)]
-        if names:
-            lines.append(f"Not learned, the deviation is the prior's: {', '.join(names)}.")
-        if self.bounds():
-            lines.append(self.bounds())
+        if _entries(self.unlearned):
+            lines.append(f"Not learned, the deviation is the prior's: {_listed(_entries(self.unlearned))}.")
+        lines += [line for line in (self.bounds(), self.together(), self.strange()) if line]
         return "\n".join(lines)
 
     def too_large(self) -> str:
@@ -219,13 +283,21 @@ class Confidence:
         if self.verdict is None or not self.verdict.too_large.any():
             return ""
         least = float(np.min(self.verdict.level))
+        if self.begins:
+            return (
+                f"the noise that is being learned is still too large: squared residuals are {least:.3g} of it.\n"
+                f"Standard deviations are too large, and learning is too slow. Give an {self.begins} of about "
+                f"{least:.1g} times what it is."
+            )
         return (
             f"the claimed noise is too large: squared residuals are {least:.3g} of what the filter expects.\n"
             f"Standard deviations are too large, and learning is too slow. Scale the noise by about {least**0.5:.1g}."
         )
 
 
-def confidence_of(system: Any, informed: Any, params: Mapping[str, Any], state: Any) -> Confidence:
+def confidence_of(
+    system: Any, informed: Any, params: Mapping[str, Any], state: Any, fitted: Fitted | None = None
+) -> Confidence:
     """What is known of learned parameters.
 
     Args:
@@ -233,28 +305,117 @@ def confidence_of(system: Any, informed: Any, params: Mapping[str, Any], state: 
         informed: the bound optimizer, or None.
         params: the coordinates that are learned, and those that are not.
         state: the optimizer's.
+        fitted: what the last fit of the first samples knew. Parameters that it did not tell apart are known no better
+            than then: an extended filter, linearised anew at every sample, becomes sure of what none of them says.
     """
-    at_bound = {
-        k: system.coordinate[k].at_bound(np.asarray(params[k]), np.asarray(system.coordinates[k]))
-        for k in system.trainable
-        if system.coordinate[k].bounded
-    }
+
+    def bounds(times: float) -> dict[str, np.ndarray]:
+        return {
+            k: system.coordinate[k].at_bound(np.asarray(params[k]), np.asarray(system.coordinates[k]), times)
+            for k in system.trainable
+            if system.coordinate[k].bounded
+        }
+
+    at_bound = bounds(1.0)
     if not hasattr(informed, "unlearned"):
         return Confidence(None, at_bound=at_bound)
     variances, prior = informed.variances(state), informed.unlearned(state)
     unlearned = {k: np.asarray(v >= UNLEARNED * prior[k]) for k, v in variances.items()}
     factor = {k: np.ones(np.shape(v)) for k, v in variances.items()}
+    held = {k: where & unlearned[k] for k, where in bounds(NEAR).items() if k in unlearned}
+    at_bound = {k: where | held.get(k, False) for k, where in at_bound.items()}
+    covariance = _covariance(informed, state, prior)
+    groups = () if covariance is None else _groups(system, params, prior, covariance, at_bound)
+    known: dict[str, Any] = {"begins": getattr(informed, "begins_noise", "")}
+    if fitted is not None and covariance is not None:
+        then = tuple(
+            g for g in _groups(system, _leaves(fitted.point, variances), prior, fitted.covariance, at_bound) if g.flat
+        )
+        groups = (*then, *(g for g in groups if not any(set(g.names) & set(t.names) for t in then)))
+        names = [name for k, v in variances.items() for name in _places(k, np.shape(v))]
+        mute = {n for k, v in unlearned.items() for n in np.array(_places(k, np.shape(v)))[np.ravel(v)]}
+        known["swaps"] = tuple(
+            (names[i], names[j])
+            for i, j in fitted.swaps
+            if not mute & {names[i], names[j]} and not any({names[i], names[j]} <= set(g.names) for g in groups)
+        )
+        vague = np.isin(names, [name for group in then for name in group.names])
+        least = _leaves(np.where(vague, np.diag(fitted.covariance), 0.0), variances)
+        factor = {k: np.sqrt(np.maximum(1.0, least[k] / variances[k])) for k in factor}
+    known["groups"] = groups
     if state.watch is None:
-        return Confidence(None, unlearned, at_bound, factor)
+        return Confidence(None, unlearned, at_bound, factor, **known)
     verdict, place = judged(state.watch, informed.quadratic), 0
     if getattr(informed, "learns_noise", False):  # nobody claimed it, and it is still going down
         verdict = replace(verdict, too_large=np.zeros_like(verdict.too_large))
     if hasattr(informed, "doubts"):
         verdict = replace(verdict, findings=(*verdict.findings, *informed.doubts(state)))
-    for k, ones in factor.items():
-        own = ones
+    for k, least_ in factor.items():
+        own = np.ones(least_.shape)
         if verdict.by_parameter is not None:
-            own = verdict.by_parameter[place : place + ones.size].reshape(ones.shape)
-        factor[k] = np.sqrt(np.maximum(own, verdict.inflation))
-        place += ones.size
-    return Confidence(verdict, unlearned, at_bound, factor)
+            own = verdict.by_parameter[place : place + own.size].reshape(own.shape)
+        factor[k] = np.maximum(least_, np.sqrt(np.maximum(own, verdict.inflation)))
+        place += own.size
+    if verdict.findings:
+        at_bound = {k: at_bound[k] | where for k, where in bounds(NEAR).items()}
+    return Confidence(verdict, unlearned, at_bound, factor, **known)
+
+
+def _covariance(informed: Any, state: Any, prior: Mapping[str, Any]) -> np.ndarray | None:
+    """That of the coordinates of θ, shape (p, p); None if it is not kept, or too large to be looked through."""
+    if not hasattr(informed, "covariance") or sum(np.size(v) for v in prior.values()) > SMALL:
+        return None
+    return informed.covariance(state)
+
+
+def _leaves(flat: np.ndarray, like: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Numbers of all parameters, shape (p,), by leaf."""
+    made, place = {}, 0
+    for k, v in like.items():
+        made[k] = np.reshape(flat[place : place + np.size(v)], np.shape(v))
+        place += np.size(v)
+    return made
+
+
+def _groups(
+    system: Any,
+    params: Mapping[str, Any],
+    prior: Mapping[str, Any],
+    covariance: np.ndarray,
+    at_bound: Mapping[str, np.ndarray],
+) -> tuple[Group, ...]:
+    """Parameters that are known together only, by the covariance of θ to first order; those at a bound aside."""
+
+    def flat(leaves: Mapping[str, Any]) -> np.ndarray:
+        return np.concatenate([np.broadcast_to(leaves.get(k, False), np.shape(v)).ravel() for k, v in prior.items()])
+
+    coordinates = {k: np.asarray(params[k], float) for k in prior}
+    slope = flat({k: system.coordinate[k].slope(u) for k, u in coordinates.items()})
+    values = flat({k: system.coordinate[k].natural(u) for k, u in coordinates.items()})
+    names, free = [name for k, v in prior.items() for name in _places(k, np.shape(v))], ~flat(at_bound)
+    return groups_of(
+        [name for name, wanted in zip(names, free, strict=True) if wanted],
+        values[free],
+        (covariance * slope * slope[:, None])[np.ix_(free, free)],
+        (slope * np.sqrt(flat(prior)))[free],
+    )
+
+
+def _places(leaf: str, shape: tuple[int, ...]) -> list[str]:
+    """A name for each entry of a leaf."""
+    return [leaf if not shape else f"{leaf}[{', '.join(map(str, place))}]" for place in np.ndindex(shape)]
+
+
+def _entries(where: Mapping[str, Any]) -> list[str]:
+    """Names of the entries at which something is the case; the leaf's name if it is for all of them."""
+    made = []
+    for k, mask in where.items():
+        if np.all(mask):
+            made.append(k)
+        elif np.any(mask):
+            made += [name for name, true in zip(_places(k, np.shape(mask)), np.ravel(mask), strict=True) if true]
+    return made
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

@@ -24,14 +24,17 @@ __all__ = [
     "FwdgradError",
     "FwdgradWarning",
     "HiddenStateError",
+    "IdentifiabilityWarning",
     "IndexRangeError",
     "ModelTextError",
     "NonFiniteError",
+    "OutlierWarning",
     "ShapeError",
     "SingularMatrixError",
     "StepError",
     "TracingError",
     "UnknownNameError",
+    "UnlearnedWarning",
     "UnsupportedOperationError",
     "did_you_mean",
     "nearly",
@@ -161,6 +164,18 @@ class BoundWarning(FwdgradWarning):
 
 class DeadParameterWarning(FwdgradWarning):
     """A parameter that is to be learned and does not learn: the loss has no derivative in it."""
+
+
+class UnlearnedWarning(FwdgradWarning):
+    """The data have said nothing: of a parameter, whose deviation is still the prior's, or of an output, never seen."""
+
+
+class IdentifiabilityWarning(FwdgradWarning):
+    """Parameters that the data do not tell apart: only a combination of them can be learned."""
+
+
+class OutlierWarning(FwdgradWarning):
+    """Samples hold numbers that are hardly measurements: a code for "missing", or a cell absurdly far from the rest."""
 
 
 class FirstSampleWarning(FwdgradWarning):

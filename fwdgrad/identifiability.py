@@ -24,7 +24,7 @@ MIXED = 0.05
 """Part of it, and of two parameters' together, from which they take part in a flat direction."""
 CORRELATED = 0.99
 """Correlation from which two parameters are known together only,"""
-VAGUE = 0.1
+VAGUE = 0.3
 """if of each no more is known than so many of the prior's deviations."""
 EVEN = 0.1
 """How far two changes may differ to count as equal."""

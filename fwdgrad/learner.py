@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -20,7 +21,10 @@ from fwdgrad.errors import (
     CheckpointError,
     DeadParameterWarning,
     DeclarationError,
+    IdentifiabilityWarning,
+    OutlierWarning,
     StepError,
+    UnlearnedWarning,
 )
 from fwdgrad.estimators import Estimator
 from fwdgrad.execution import ENGINES, Execution, execution_for
@@ -32,6 +36,7 @@ from fwdgrad.optimizers import JointFilter, Optimizer
 from fwdgrad.samples import Chunk
 from fwdgrad.step import Carry
 from fwdgrad.system import System
+from fwdgrad.targets import Targets
 from fwdgrad.trees import flatten, map_leaves
 from fwdgrad.windows import WholeSequence
 
@@ -42,6 +47,9 @@ LOOK = 1024
 
 DOUBT, DOUBTS = 64, 4096
 """Steps between two looks at whether what is learned can be believed, where they are made singly, and in runs."""
+
+SAID, TOGETHER = 32, 64
+"""Targets after which it is told what they say nothing of, and what they do not tell apart."""
 
 
 class Learner:
@@ -115,6 +123,7 @@ class Learner:
         self._dead = self._execution.model.paths.dead
         self._watch = SilentLeaves([k for k in system.trainable if k not in self._dead], system.coordinates)
         self._told: list[str] = []
+        self._targets = Targets(system)
 
     @classmethod
     def resumed(cls, system: System, optimizer: Optimizer, carry: tuple[Any, ...], steps: int) -> Learner:
@@ -142,6 +151,7 @@ class Learner:
                 "To set: optimizer=fg.JointFilter(first=…, prior=…, observation_noise=…, process_noise=…), or another\n"
                 "method, such as fg.Learner(system, fg.RTRL(), fg.Adam(1e-3))."
             )
+        lines += [f"{line}." for line in self._loop.remarks()]
         return "\n".join(lines)
 
     # ---- what is known
@@ -254,19 +264,38 @@ class Learner:
             (True, True)
         """
         carry = self._unpacked
-        return confidence_of(self.system, self._execution.steps.informed, carry.params, carry.optimizer)
+        known = confidence_of(
+            self.system, self._execution.steps.informed, carry.params, carry.optimizer, self._loop.fitted()
+        )
+        return replace(known, left_out=self._loop.remarks())
 
     def _tell_doubts(self) -> None:
-        """Warn, once for each learner and kind, of what cannot be believed."""
+        """Warn, once for each learner and kind, of what cannot be believed, and of what the data say nothing of."""
         informed: Any = self._execution.steps.informed
         bounded = any(self.system.coordinate[k].bounded for k in self.system.trainable)
-        if not (bounded or hasattr(informed, "unlearned")) or len(self._told) == 2:
+        unseen = self._targets.unseen() if self._targets.samples >= SAID else ""
+        if not (bounded or hasattr(informed, "unlearned") or unseen) or len(self._told) == 6:
             return
         known = self.confidence()
-        for category, message in ((CalibrationWarning, known.contradiction()), (BoundWarning, known.bounds())):
-            if message and category.__name__ not in self._told:
-                self._told.append(category.__name__)
-                warnings.warn(f"after {self.steps} steps {message}", category, stacklevel=3)
+        said: list[tuple[type[Warning], str]] = [
+            (OutlierWarning, known.strange()),
+            (BoundWarning, known.bounds()),
+            (CalibrationWarning, known.contradiction()),
+        ]
+        if self._targets.seen >= SAID and isinstance(self.optimizer, JointFilter):  # others' priors say how far to step
+            named = {*self._dead, *self._watch.still_silent(self._unpacked.params)}
+            fresh = replace(known, unlearned={k: v for k, v in known.unlearned.items() if k not in named})
+            together = known.together() if self._targets.seen >= TOGETHER else ""
+            said += [(UnlearnedWarning, fresh.untold()), (IdentifiabilityWarning, together)]
+        for category, message in said:
+            self._tell_once(category.__name__, f"after {self.steps} steps {message}" if message else "", category)
+        self._tell_once("unseen", unseen, UnlearnedWarning)
+
+    def _tell_once(self, kind: str, message: str, category: type[Warning]) -> None:
+        """Warn, unless there is nothing to say, or has been said."""
+        if message and kind not in self._told:
+            self._told.append(kind)
+            warnings.warn(message, category, stacklevel=4)
 
     def state_std(self) -> Any:
         """Standard deviation of each state variable, in the containers of the state: what is not known of it.
@@ -327,6 +356,8 @@ class Learner:
             if not self._each:
                 self.prepare(0)
             self._count(1)
+        if y is not None:
+            self._targets.step(y, loss)
         if self._watch.open:
             self._tell(self._watch.step(self._loop, x, y, loss))
         if self._loop.steps % DOUBT == 0:
@@ -400,6 +431,8 @@ class Learner:
                             raise error
                         if self._choose_engine:
                             self._count(len(losses))
+                        if ys is not None:
+                            self._targets.run(piece)
                         if self._watch.open:
                             self._tell(self._watch.run(self._loop, piece, losses))
                         if checkpoint is not None and checkpoint_every and self.steps % checkpoint_every == 0:
@@ -545,6 +578,7 @@ class Learner:
                 "note": self.note,
                 "watch": self._watch.state(self._loop),
                 "told": self._told,
+                "targets": self._targets.state(),
             },
         )
 
@@ -627,6 +661,8 @@ class Learner:
         if "watch" in description:
             self._watch = SilentLeaves.restored(description["watch"], self._unpacked.params)
         self._told = list(description.get("told", []))
+        if "targets" in description:
+            self._targets.restore(description["targets"])
 
 
 def _fingerprint(system: System, execution: Execution) -> dict[str, Any]:

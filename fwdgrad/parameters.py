@@ -52,8 +52,14 @@ class Coordinate(Protocol):
     def slope(self, u: np.ndarray) -> np.ndarray:
         """dθ/du."""
 
-    def at_bound(self, u: np.ndarray, start: np.ndarray) -> np.ndarray:
-        """Whether θ has come to a bound, by its distance now and at the `start`: in effect on it."""
+    def at_bound(self, u: np.ndarray, start: np.ndarray, times: float = 1.0) -> np.ndarray:
+        """Whether θ has come to a bound, by its distance now and at the `start`: in effect on it.
+
+        Args:
+            u: the coordinate now.
+            start: as it was declared.
+            times: so many times as far from the bound will do.
+        """
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ class Free:
         """1."""
         return np.ones_like(u)
 
-    def at_bound(self, u: np.ndarray, start: np.ndarray) -> np.ndarray:
+    def at_bound(self, u: np.ndarray, start: np.ndarray, times: float = 1.0) -> np.ndarray:
         """Never."""
         return np.zeros(np.shape(u), bool)
 
@@ -99,9 +105,9 @@ class Above:
         """exp(u)."""
         return np.exp(u)
 
-    def at_bound(self, u: np.ndarray, start: np.ndarray) -> np.ndarray:
+    def at_bound(self, u: np.ndarray, start: np.ndarray, times: float = 1.0) -> np.ndarray:
         """From a millionth of the distance at the start on."""
-        return np.asarray(u - start < np.log(ONE_SIDED))
+        return np.asarray(u - start < np.log(times * ONE_SIDED))
 
 
 @dataclass(frozen=True)
@@ -124,9 +130,9 @@ class Below:
         """exp(−u)."""
         return np.exp(-u)
 
-    def at_bound(self, u: np.ndarray, start: np.ndarray) -> np.ndarray:
+    def at_bound(self, u: np.ndarray, start: np.ndarray, times: float = 1.0) -> np.ndarray:
         """From a millionth of the distance at the start on."""
-        return np.asarray(start - u < np.log(ONE_SIDED))
+        return np.asarray(start - u < np.log(times * ONE_SIDED))
 
 
 @dataclass(frozen=True)
@@ -150,11 +156,11 @@ class Between:
         """(high − low) σ(u) (1 − σ(u))."""
         return (0.25 * (self.high - self.low)) / np.cosh(0.5 * u) ** 2
 
-    def at_bound(self, u: np.ndarray, start: np.ndarray) -> np.ndarray:
+    def at_bound(self, u: np.ndarray, start: np.ndarray, times: float = 1.0) -> np.ndarray:
         """From a thousandth of the distance at the start on, at either end."""
         low = np.logaddexp(0.0, -start) - np.logaddexp(0.0, -u)
         high = np.logaddexp(0.0, start) - np.logaddexp(0.0, u)
-        return np.asarray(np.minimum(low, high) < np.log(TWO_SIDED))
+        return np.asarray(np.minimum(low, high) < np.log(times * TWO_SIDED))
 
 
 @dataclass(frozen=True, eq=False)

@@ -922,6 +922,7 @@ def passes(system, xs, ys, count, rate=0.05):
     return learner, losses
 
 
+@pytest.mark.filterwarnings("ignore:of the .* targets so far all are missing:fwdgrad.errors.UnlearnedWarning")
 def test_a_model_file_is_learned_as_the_library_learns_it(culture, capsys):
     folder, drain, mass = culture
     assert main(["learn", *EVEN, "--steps", "200", "--quiet", "--save", "s", "--predictions", "p.csv"]) == 0

@@ -249,6 +249,22 @@ def test_single_steps_warn_as_well():
     assert [w.category for w in caught] == [CalibrationWarning]
 
 
+@pytest.mark.parametrize(("noise", "said"), [("adaptive", "being learned"), (1.0, "claimed noise")])
+def test_noise_that_is_learned_is_not_said_to_be_claimed(noise, said):
+    """What it begins with is the user's; in time it is forgotten, and nothing is said."""
+    filter_ = fg.ParameterFilter(0.04, observation_noise=noise, memory=0.999)
+    learner = fg.Learner(lag(), fg.RTRL(), filter_, engine="numpy")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CalibrationWarning)
+        learner.run(*data("right", 0))
+    assert said in learner.confidence().too_large()
+    assert ("initial_noise" in learner.confidence().too_large()) == (noise == "adaptive")
+    fast = fg.ParameterFilter(0.04, observation_noise="adaptive", initial_noise=4e-4)
+    learner = fg.Learner(lag(), fg.RTRL(), fast, engine="numpy")
+    learner.run(*data("right", 0))
+    assert not learner.confidence().too_large()
+
+
 def test_noise_that_was_claimed_too_large_is_said():
     learner, _, _ = run("right", 0, loss=0.2)
     assert learner.confidence().holds

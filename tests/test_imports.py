@@ -36,6 +36,8 @@ LAYERS = {
     "plots": 2,
     "streams": 2,
     "causes": 2,
+    "outliers": 2,
+    "identifiability": 2,
     # what is learned, and what follows from its structure
     "system": 3,
     "structure": 3,
@@ -49,6 +51,7 @@ LAYERS = {
     # named algorithms; reading samples; drawing noise
     "estimators": 7,
     "samples": 7,
+    "targets": 8,
     "noise": 7,
     # the choice of an algorithm; one online step, and running it on an engine; other recursions of the same kind
     "analysis": 8,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,7 +19,7 @@ from fwdgrad.cli.builders import Builder
 from fwdgrad.cli.curve import Curve
 from fwdgrad.cli.jobs import DataJob, Job, TextJob, job_for
 from fwdgrad.cli.outputs import check_writable
-from fwdgrad.errors import CheckpointError, DataError, DeclarationError
+from fwdgrad.errors import CheckpointError, DataError, DeclarationError, UnlearnedWarning
 from fwdgrad.estimators import Estimator, estimator_named
 from fwdgrad.history import History
 from fwdgrad.learner import Learner
@@ -85,7 +86,9 @@ def learn(options: argparse.Namespace) -> None:
         learner.save(target)
 
     print(report.heading(learner, job, settings["seed"], steps), flush=True)
-    with _predictions(options.predictions, job) as keep:
+    with _predictions(options.predictions, job) as keep, warnings.catch_warnings():
+        # --observe says which outputs are seen
+        warnings.filterwarnings("ignore", "of the .* targets so far all are missing", UnlearnedWarning)
         every = settings["checkpoint_every"]
         done = loop.run(
             learner, job, steps, curve, save=save if target else None, every=every, keep=keep, quiet=options.quiet

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fwdgrad.causes import cause
+from fwdgrad.confidence import Fitted
 from fwdgrad.errors import NonFiniteError, StepError
 from fwdgrad.execution import Execution, Flat
 from fwdgrad.influence import NoiseSpec
@@ -75,6 +76,14 @@ class Loop(ABC):
     def specs(execution: Execution) -> Sequence[NoiseSpec]:
         """The random numbers that are needed."""
         return execution.specs
+
+    def remarks(self) -> tuple[str, ...]:
+        """What is strange about the samples, a line each."""
+        return ()
+
+    def fitted(self) -> Fitted | None:
+        """What the last fit of the first samples knew, if there was one."""
+        return None
 
     @property
     def view(self) -> Flat:
@@ -216,12 +225,16 @@ class Loop(ABC):
                     found = "the influence"
         raise NonFiniteError(
             f"{found} is not finite at step {self.steps}.\n"
-            "The learner is left as it was before that step. Usual causes: a learning rate that is too large, a state\n"
-            "that diverges, or a function outside its domain (log or sqrt of a negative number, a division by zero)."
-            + getattr(self.execution.steps.informed, "advice", ""),
+            f"The learner is left as it was before that step. Usual causes: {self._moves_too_far()},\n"
+            "a state that diverges, or a function outside its domain (log or sqrt of a negative number, a division by\n"
+            "zero)." + getattr(self.execution.steps.informed, "advice", ""),
             step=self.steps,
             quantity=found,
         )
+
+    def _moves_too_far(self) -> str:
+        """What may be to blame in this optimizer."""
+        return getattr(self.execution.steps.informed, "moves", "a learning rate that is too large")
 
     def _explain(self, x: Sequence[Any]) -> None:
         """Refuse the step by its cause, if that can be told."""

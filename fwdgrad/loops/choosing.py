@@ -38,8 +38,7 @@ def noise_for(execution: Execution) -> Sequence[NoiseSpec]:
 def loop_for(execution: Execution, noise: NoiseStream, carry: Flat) -> Loop:
     """The loop that the estimator's window, the engine and the optimizer ask for."""
     loop = _kind(execution)(execution, noise, carry)
-    optimizer = execution.optimizer
-    return Refitting(loop, noiseless) if isinstance(optimizer, JointFilter) and optimizer.first else loop
+    return Refitting(loop, noiseless) if isinstance(execution.optimizer, JointFilter) else loop
 
 
 def noiseless(execution: Execution) -> Loop:

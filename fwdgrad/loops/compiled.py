@@ -190,8 +190,9 @@ class Compiled(Loop):
         self.check(health, carry, loss, observed, [row[k] for row in rows[: len(self._x)]])
         raise NonFiniteError(
             f"the compiled step refuses step {self.steps}, which NumPy makes: a number is too large to square, or a "
-            "matrix\nhas no inverse to rounding. The learner is left as it was before that step. Scale the data, or "
-            "lower the\nlearning rate; or go on with engine='numpy'.",
+            "matrix\nhas no inverse to rounding. The learner is left as it was before that step. Usual causes: numbers "
+            "of very\n"
+            f"different sizes, or {self._moves_too_far()}. Or go on with engine='numpy'.",
             step=self.steps,
             quantity="a number too large to square",
         )

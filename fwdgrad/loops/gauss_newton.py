@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +28,8 @@ GAIN = 1e-3
 """An improvement of the objective that ends them."""
 SAME = 0.05
 """How far, in logarithms, weights may be from the noise that is found."""
+EQUAL = 0.5
+"""Difference of −log likelihoods below which two points explain a record equally."""
 LEAST = 1e-6
 """Deviation of the noise, at least, as a part of the deviation of the first targets."""
 
@@ -144,6 +146,17 @@ class GaussNewton:
                 if width < NARROWEST:
                     break
         return self._weighted(record, best, centre, prior)
+
+    def equal(
+        self, record: Record, point: np.ndarray, others: Sequence[tuple[tuple[int, int], np.ndarray]]
+    ) -> tuple[tuple[int, int], ...]:
+        """Which other points, by label, explain a record as well as one does, with no prior."""
+        flat, wide, noise = point, np.full(len(point), np.inf), np.ones(self._outputs)
+        here = self._pass(record, point, flat, wide, noise)
+        if here is None:
+            return ()
+        made = ((label, self._pass(record, other, flat, wide, noise)) for label, other in others)
+        return tuple(k for k, there in made if there is not None and abs(there.objective - here.objective) < EQUAL)
 
     def _weighted(self, record: Record, found: Normal | None, centre: np.ndarray, prior: np.ndarray) -> Normal | None:
         """The same point, its sums weighted by the noise that was found there."""

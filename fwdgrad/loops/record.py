@@ -47,6 +47,17 @@ class Record:
     def __len__(self) -> int:
         return len(self._columns[-1])
 
+    @property
+    def chunk(self) -> Chunk:
+        """All samples, one after the other."""
+        return Chunk(self._columns[: self._inputs], self._columns[self._inputs : -1], self._columns[-1])
+
+    def without(self, chunk: Chunk) -> Record:
+        """The same trajectories with other samples: some of the targets of these are missing."""
+        made = copy.copy(self)
+        made._columns = [*chunk.x, *chunk.y, chunk.observed]
+        return made
+
     def begin(self, state: Any, given: bool) -> None:
         """A trajectory begins; one without samples is forgotten."""
         if self.starts and self.starts[-1].place == len(self):
@@ -90,6 +101,11 @@ class Record:
     def observed(self) -> np.ndarray:
         """Which samples have a target, shape (T,)."""
         return self._columns[-1]
+
+    @property
+    def seen(self) -> int:
+        """How many samples have a target."""
+        return int(self.observed.sum())
 
     def targets(self, outputs: int) -> np.ndarray:
         """The targets, if they are numbers: shape (T, m), NaN where there is none."""

@@ -3,40 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
+from fwdgrad.confidence import Fitted
 from fwdgrad.execution import Execution, Flat
 from fwdgrad.loops.base import Loop, Ran, Sample
 from fwdgrad.loops.feed import Feed
-from fwdgrad.loops.fitting import Fitting
+from fwdgrad.loops.fitting import Fitting, Pass
 from fwdgrad.loops.record import Record
+from fwdgrad.loops.sifting import Sifting
 from fwdgrad.samples import Chunk
 
 __all__ = ["Refitting"]
 
 EARLIEST = 16
-"""Samples after which they are fitted for the first time."""
+"""Samples with a target after which they are fitted for the first time."""
 GROWTH = 4
 """How many times more there are at each fit than at the one before."""
+KEPT = 16
+"""How many samples are kept at most, those without a target too, for each that has to have one."""
 SIMULATED = 64
-"""Samples from which on the model is also simulated without corrections."""
+"""Samples with a target from which on the model is also simulated without corrections."""
 REPEATED = 15
 """Passes over all that is kept that the fits are worth, about."""
+EXCHANGED = 7
+"""Parameters up to which it is tried whether any two may be exchanged."""
 
 
 class Refitting(Loop):
     """A loop around another one, for a `JointFilter`, as long as the first samples are kept.
 
     A filter that begins far from the truth wastes what the first samples say: it takes them linearised at the wrong
-    point. So they are kept, and at 16, 64, 256, … of them they are fitted anew, from the initial state:
+    point. So they are kept, and when 16, 64, 256, … of them have a target they are fitted anew, from the initial state:
 
     - by the filter, from the parameters it has found before, until these no longer move: it follows the data from far;
     - by `GaussNewton` on the model simulated without corrections, from these parameters and from the declared ones:
       what the data say exactly, if the model has no noise.
 
     What is likeliest is gone on with. Work and memory are bounded by `first`; later this loop only hands on.
+
+    Targets that are absurd, or a code for "missing", are left out, of the steps as they come and of the fits as they
+    stand among all that is kept: see `Sifting`.
 
     Args:
         inner: the loop that makes the steps.
@@ -48,10 +58,14 @@ class Refitting(Loop):
         self.execution, self.reader, self.noise = inner.execution, inner.reader, inner.noise
         declared: Any = inner.execution.optimizer
         self._declared = declared
-        self._record: Record | None = Record(inner.execution.system)
-        self._record.begin(inner.execution.system.initial, False)
+        self._sifting = Sifting(inner.execution.system)
+        self._record: Record | None = None
+        if declared.first:
+            self._record = Record(inner.execution.system)
+            self._record.begin(inner.execution.system.initial, False)
         self._level: tuple[float, float] = declared.levels[0]
         self._fitting: Fitting | None = None
+        self._fitted: Fitted | None = None
 
     # ---- handed on
 
@@ -104,15 +118,13 @@ class Refitting(Loop):
 
     def foreseen(self, steps: int) -> int:
         """Those of the fits are counted as if there were `REPEATED` passes in all."""
-        kept = self._declared.first if self._record is None else len(self._record)
+        kept = self._declared.first if self._record is None else self._record.seen
         return steps + REPEATED * min(steps, self._declared.first - kept)
 
     # ---- with the samples kept
 
     def step(self, x: Any, y: Any) -> float:
         """One sample."""
-        if self._record is None:
-            return self.inner.step(x, y)
         sample = self.reader.sample(x, y, self.steps)
         inputs, targets = ([np.asarray(a)[None] for a in arrays] for arrays in sample[:2])
         ran = self.run(Chunk(inputs, targets, np.array([sample[2]])))
@@ -125,10 +137,9 @@ class Refitting(Loop):
         made: list[Ran] = []
         start, length = 0, len(chunk.observed)
         while start < length:
-            count = 0 if self._record is None else len(self._record)
-            stop = length if self._record is None else min(length, start + self._due(count) - count)
+            stop = length if self._record is None else self._until(self._record, chunk.observed, start)
             piece = chunk.part(start, stop)
-            ran = self._kept(piece) if self._record is not None else self.inner.run(piece)
+            ran = self._kept(piece) if self._record is not None else self._sifted(piece)
             made.append(ran)
             if ran.error is not None:
                 break
@@ -142,13 +153,27 @@ class Refitting(Loop):
         assert record is not None
         if self._fitting is None:
             self._fitting = Fitting(self.inner, self._loop_for)
-        ran = self.inner.run(chunk)
+        due = self._due(record.seen)
+        ran = self._sifted(chunk)
         record.extend(chunk.part(0, len(ran.losses)))
-        if ran.error is None and len(record) == self._due(len(record) - 1):
+        if ran.error is None and record.seen >= due:
             self._fit(record, self._fitting)
-        if len(record) >= self._declared.first:
+        if record.seen >= self._declared.first or len(record) >= KEPT * self._declared.first:
             self._record = self._fitting = None
         return ran
+
+    def _sifted(self, chunk: Chunk) -> Ran:
+        """Samples, without targets that are strange by what came before."""
+        before = self._sifting.arrays()
+        ran = self.inner.run(self._sifting.without(chunk, self._sifting.look(chunk, self.steps)))
+        if ran.error is not None:  # those from there on have not been seen
+            self._sifting.restore(before)
+            self._sifting.look(chunk.part(0, len(ran.losses)), self.steps - len(ran.losses))
+        return ran
+
+    def remarks(self) -> tuple[str, ...]:
+        """What is strange about the samples."""
+        return self._sifting.told()
 
     def restart(self, h: Any, given: bool) -> None:
         """A new trajectory, which later fits go through like the ones before."""
@@ -156,8 +181,15 @@ class Refitting(Loop):
         if self._record is not None:
             self._record.begin(h, given)
 
+    def _until(self, record: Record, observed: np.ndarray, start: int) -> int:
+        """How far samples, of which these have a target, can be gone through, from a place on, before the next fit."""
+        wanted, left = self._due(record.seen) - record.seen, KEPT * self._declared.first - len(record)
+        places = np.flatnonzero(observed[start:])
+        length = int(places[wanted - 1]) + 1 if len(places) >= wanted else len(observed) - start
+        return start + min(length, left)
+
     def _due(self, count: int) -> int:
-        """The number of samples at which they are fitted next, when there are `count`."""
+        """The number of targets at which they are fitted next, when there are `count`."""
         due = EARLIEST
         while due <= count:
             due *= GROWTH
@@ -166,30 +198,86 @@ class Refitting(Loop):
     def _fit(self, record: Record, fitting: Fitting) -> None:
         """Go on from what explains the record best."""
         steps, row, present = self.steps, list(self.feed.row), self.inner.carry
+        slipped = -self._sifting.count
+        aside = self._sifting.begin(record.chunk)
+        slipped += self._sifting.count  # strange ones that had not been known for it when they came
+        count, record = record.seen, record.without(self._sifting.without(record.chunk, aside))
+        if slipped > 0:
+            present = self._unspoilt(record, present, fitting)
         best = fitting.filtered(record, present, self._level)
-        if len(record) >= SIMULATED:
+        if count >= SIMULATED:
             starts = [] if best is None else [fitting.flat(best.carry)]
-            if not starts or len(record) in (SIMULATED, self._declared.first):
+            if not starts or count in (SIMULATED, self._declared.first):
                 starts.append(fitting.declared)
             found = fitting.simulated(record, present, starts)
             if best is None or (found is not None and found.surprise < best.surprise):
                 best = found
         if best is not None:
             self._level = best.level
-        self.inner.carry = present if best is None else best.carry
-        self.steps, self.feed.row = steps, row
+        after = present if best is None else best.carry
+        swaps = () if best is None or count < SIMULATED else self._swaps(record, best, fitting)
+        covariance = fitting.filter.covariance(self.execution.unpack(after).optimizer)
+        self._fitted = Fitted(fitting.flat(after).astype(float), covariance, swaps)
+        self.inner.carry, self.steps, self.feed.row = after, steps, row
+
+    def fitted(self) -> Fitted | None:
+        """What the last fit knew."""
+        return self._fitted
+
+    def _swaps(self, record: Record, best: Pass, fitting: Fitting) -> tuple[tuple[int, int], ...]:
+        """Pairs of parameters that explain the record as well with the value of one another."""
+        point, system = fitting.flat(best.carry).astype(float), self.execution.system
+        if point.size > EXCHANGED:
+            return ()
+        held = [system.coordinate[k] for k in system.trainable for _ in range(system.coordinates[k].size)]
+        pairs = []
+        for i, j in combinations(range(point.size), 2):
+            one, other, swapped = held[i], held[j], point.copy()
+            with np.errstate(all="ignore"):
+                swapped[i], swapped[j] = one.learned(other.natural(point[j])), other.learned(one.natural(point[i]))
+            if np.all(np.isfinite(swapped)) and not np.allclose(swapped, point, rtol=0.05, atol=0.05):
+                pairs.append(((i, j), swapped))
+        return fitting.newton.equal(record, point, pairs) if pairs else ()
+
+    def _unspoilt(self, record: Record, present: Flat, fitting: Fitting) -> Flat:
+        """The carry with declared parameters, and sizes without those of strange targets that had been learned from."""
+        held = self.execution.unpack(fitting.at(present, fitting.declared))
+        optimizer: Any = held.optimizer
+        (targets,), observed = record.chunk.y, record.chunk.observed
+        largest = np.nanmax(np.abs(targets[observed].reshape(-1, fitting.filter.outputs)), axis=0, initial=0.0)
+        span = np.asarray(largest, optimizer.span.dtype)
+        optimizer = optimizer._replace(size=np.zeros_like(optimizer.size), span=span)
+        anew = self.execution.pack(held._replace(optimizer=optimizer))
+        tried = fitting.settled(record, None, anew, self._level)
+        if tried is None:
+            return anew
+        sizes: Any = self.execution.unpack(tried.carry).optimizer
+        optimizer = optimizer._replace(size=sizes.size, span=sizes.span)
+        return self.execution.pack(held._replace(optimizer=optimizer))
 
     # ---- checkpoints
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What is kept, while it is."""
+        made = self._sifting.arrays()
+        if self._fitted is not None:
+            made |= {
+                "fitted": self._fitted.point,
+                "fitted_covariance": self._fitted.covariance,
+                "fitted_swaps": np.array(self._fitted.swaps, int).reshape(-1, 2),
+            }
         if self._record is None:
-            return {}
-        made = self._record.arrays() | {"level": np.array(self._level)}
+            return made
+        made |= self._record.arrays() | {"level": np.array(self._level)}
         return made if self._fitting is None else made | {"centre": self._fitting.declared}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
         """Take it up."""
+        if "sieve" in arrays:  # not in older files
+            self._sifting.restore(arrays)
+        if "fitted" in arrays:
+            swaps = tuple((int(i), int(j)) for i, j in arrays["fitted_swaps"])
+            self._fitted = Fitted(arrays["fitted"], arrays["fitted_covariance"], swaps)
         if "level" not in arrays:
             self._record = None
             return

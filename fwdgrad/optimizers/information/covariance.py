@@ -137,6 +137,7 @@ class BoundParameterFilter:
 
     noise: Noise = ()
     quadratic = False
+    moves = "a covariance (initial_covariance, process_noise) that is too large"
     advice = (
         "\nOr what is known before this sample is too far from what it says: √(Ĵ P Ĵᵀ/R) > 1e-3/eps. Then give\n"
         "a smaller initial_covariance or process_noise, or a larger observation_noise."
@@ -178,6 +179,7 @@ class BoundParameterFilter:
             for v in (start, walk)
         )
         self._watch = Watch(self._outputs, len(self._start))
+        self.begins_noise = "initial_noise" if declared.observation_noise == "adaptive" else ""
         self._noise = np.broadcast_to(np.asarray(noise, setting.dtype), (self._outputs,))
 
     def init(self, params: Arrays) -> ParameterFilterState:
@@ -251,6 +253,11 @@ class BoundParameterFilter:
     def variances(self, state: ParameterFilterState) -> Arrays:
         """The diagonal of P."""
         return by_leaf(self._setting, self._sizes, _diagonal(np.asarray(state.root)))
+
+    def covariance(self, state: ParameterFilterState) -> np.ndarray:
+        """P, shape (p, p)."""
+        root = np.asarray(state.root, float)
+        return root.T @ root
 
     def unlearned(self, state: ParameterFilterState) -> Arrays:
         """What the variances were at the start."""

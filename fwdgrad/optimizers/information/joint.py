@@ -191,6 +191,7 @@ class BoundJointFilter:
 
     noise: Noise = ()
     advice = ""
+    moves = "data that the model cannot follow (units, codes for missing ones), too wide a prior"
     quadratic = False
 
     def __init__(self, declared: JointFilter, setting: Setting) -> None:
@@ -410,6 +411,11 @@ class BoundJointFilter:
     def variances(self, state: JointState) -> Arrays:
         """The diagonal of P_θθ."""
         return by_leaf(self.setting, self.sizes, np.sum(np.asarray(state.root)[:, self.size :] ** 2, axis=0))
+
+    def covariance(self, state: JointState) -> np.ndarray:
+        """P_θθ, shape (p, p)."""
+        root = np.asarray(state.root, float)[:, self.size :]
+        return root.T @ root
 
     def doubts(self, state: JointState) -> tuple[str, ...]:
         """What speaks against the model though innovations are white: noise in the state that makes them so."""

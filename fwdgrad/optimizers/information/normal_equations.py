@@ -77,6 +77,7 @@ class BoundNormalEquations:
 
     noise: Noise = ()
     advice = ""
+    moves = "parameters for which the model cannot be simulated"
 
     def __init__(self, declared: NormalEquations, setting: Setting) -> None:
         self.declared, self.setting = declared, setting
