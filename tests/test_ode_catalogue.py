@@ -530,6 +530,7 @@ def in_scalars(params):
 
 
 @pytest.mark.parametrize("name", ODES)
+@pytest.mark.filterwarnings("ignore:none of the .* samples so far has a target:fwdgrad.errors.UnlearnedWarning")
 def test_exact_influence_is_the_derivative_of_scipys_solution(name):
     """∂h/∂θ by central differences of an adaptive solution; the rod warms up from the left."""
     system = built(name, method="rk4")
@@ -552,6 +553,7 @@ def test_exact_influence_is_the_derivative_of_scipys_solution(name):
         np.testing.assert_allclose(G[:, column], slope, rtol=2e-5, atol=2e-5 * np.max(np.abs(slope)))
 
 
+@pytest.mark.filterwarnings("ignore:none of the .* samples so far has a target:fwdgrad.errors.UnlearnedWarning")
 def test_lotka_volterras_influence_is_the_published_one():
     """Forward sensitivities at t = 10 that several solvers agree on."""
     text = """
