@@ -95,15 +95,16 @@ def test_what_is_no_measurement_is_found(n, kind):
         assert np.array_equal(aside & late, late)
 
 
-def test_numbers_as_they_come_do_not_depend_on_how_they_are_cut():
+@pytest.mark.parametrize("length", [1, 30])
+def test_numbers_as_they_come_do_not_depend_on_how_they_are_cut(length):
     rng = np.random.default_rng(0)
     rows = np.stack([spoilt(rng, rng.normal(size=200), kind)[0] for kind in ("cells", -999.0)], axis=1)
     rows[::7, 1] = np.nan
     whole, parts = Sieve(np.full(2, FAR)), Sieve(np.full(2, FAR))
     found = whole.look(rows, 0)
     pieces = []
-    for start in range(0, 200, 30):
-        pieces.append(parts.look(rows[start : start + 30], start))
+    for start in range(0, 200, length):
+        pieces.append(parts.look(rows[start : start + length], start))
         again = Sieve(np.full(2, FAR))
         again.restore(parts.arrays())
         parts = again
