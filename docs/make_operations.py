@@ -79,11 +79,31 @@ One convention holds on every engine, forward and backward; the table below has 
   integers have 0, x % y has 1 with respect to x.
 - A function that looks a place up has the derivative of what is there: `np.sort` leaves equal entries in their order,
   `np.interp` takes the piece on the right of a knot, `np.where` and `np.select` the alternative that is chosen.
-- Where the derivative is infinite on a side, as that of √x at 0, it is ∞. A step is refused, by a `NonFiniteError`, if
-  that makes anything infinite or NaN, and so is one in which a value is (a logarithm at 0, a division by 0).
+- Where the derivative is infinite on a side, as that of √x at 0, it is ∞. A step is refused, by a `NonFiniteError` that
+  names the operation, if that makes anything infinite or NaN, and so is one in which a value is (a logarithm at 0, a
+  division by 0).
+- What does not depend on an infinite derivative is not touched by it: 0 · ∞ is 0 where the 0 stands for that. So
+  `np.where(h > 0, np.sqrt(h), 0.0)`, `np.where(x != 0, np.sin(x) / x, 1.0)` and `np.where(x > 0, x * np.log(x), 0.0)`
+  have the derivative of the alternative that is taken, whatever that of the other one is: no second condition is needed
+  inside. `np.abs(x) ** 0.3` has the derivative 0 at 0, by the kink, and `x * np.sqrt(x)` by the factor x.
 
-`np.where` multiplies the derivative of the other alternative by 0. If that is not finite, 0 · ∞ gives NaN: put the
-condition inside as well, as in `np.where(h > 0, np.sqrt(np.where(h > 0, h, 1.0)), 0.0)`.
+The 0 stands for that
+
+- where a direction, or a gradient, begins as exactly 0;
+- behind an alternative of `np.where` or `np.select`, or an argument of `np.maximum` and the like, that is not taken;
+- at the kink of `np.abs`, and at the tip of `np.hypot`;
+- where what is infinite is multiplied by exactly 0, by a factor that does not depend on it.
+
+It does not where it is only the value of another derivative: `np.sqrt(x) ** 2` has the derivative 1, and reads 0 · ∞
+at 0. That is refused; so is ∞ − ∞, as that of `np.sqrt(x) - np.sqrt(x)` forward. A number that is small but not 0 is
+never taken for 0.
+
+Infinite derivatives at finite values are looked at everywhere: those of `np.sqrt`, `np.cbrt`, `np.arcsin`, `np.arccos`,
+`np.arccosh` and of powers with an exponent below 1, or a computed one. Where a value is itself infinite or NaN
+(`np.divide`, `np.log`, `np.exp` of a large number, what is computed from these), derivatives are looked at in the
+alternatives of `np.where` and `np.select` only: looking at every product would cost more than it mends. So
+`np.maximum(np.log(x), -9.0)` is refused at 0: write `np.where(x > 0, np.maximum(np.log(x), -9.0), -9.0)`. The eager
+engine sees one call at a time: it refuses fewer of these, and more where factors depend on earlier substeps.
 
 A step that reads outside of an array or inverts a matrix that has no inverse is refused by an `IndexRangeError` or a
 `SingularMatrixError`, whether or not the result is used.

@@ -3,7 +3,8 @@
 autograd keeps its rules in tables that belong to the whole process, and to the user: they stay as they are. What is
 differentiated here goes through nodes of its own instead, which look up the rule of a call. That is autograd's for
 smooth functions; for every other function of the table of operations the call is traced by itself, and differentiated
-as it is inside of a traced program. So ties, zeros and bounds are treated alike on every engine.
+as it is inside of a traced program. So ties, zeros and bounds are treated alike on every engine, and what is dead
+(`fwdgrad.program.alive`) is known beside every gradient.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ from typing import Any, NamedTuple
 
 import autograd.numpy as anp
 import numpy as np
-from autograd.core import JVPNode, VJPNode, backward_pass, defvjp_argnums, vspace
+from autograd.core import JVPNode, VJPNode, add_outgrads, backward_pass, defvjp_argnums, vspace
 from autograd.numpy.numpy_boxes import ArrayBox
 from autograd.tracer import getval, isbox, notrace_primitives, primitive, trace, trace_primitives_map
+from autograd.util import toposort
 
 from fwdgrad.errors import FwdgradError
+from fwdgrad.linear.native import alive_of, left_through, multiplied, pulled_through, pushed_through
 from fwdgrad.program import Abstract, Linearized, Program
 from fwdgrad.program import trace as traced
+from fwdgrad.program.alive import BY_VALUE, Guards, joined, shown
 from fwdgrad.program.lowering import SUPPORTED
 
 __all__ = ["make_jvp", "make_vjp"]
@@ -40,7 +44,12 @@ def make_vjp(function: Callable[[Any], Any], point: Any) -> tuple[Callable[[Any]
     value, end = trace(_Backward.new_root(), function, point)
     if end is None:
         return lambda g: vspace(point).zeros(), value
-    return lambda g: backward_pass(g, end), value
+
+    def product(g: Any) -> Any:
+        made = backward_pass(g, end)
+        return made if _finite(made) else _guarded_pass(g, end)
+
+    return product, value
 
 
 def make_jvp(function: Callable[[Any], Any], point: Any) -> Callable[[Any], tuple[Any, Any]]:
@@ -48,21 +57,78 @@ def make_jvp(function: Callable[[Any], Any], point: Any) -> Callable[[Any], tupl
 
     def product(tangent: Any) -> tuple[Any, Any]:
         value, end = trace(_Forward.new_root(tangent), function, point)
+        if end is not None and not _finite(end.g):
+            value, end = trace(_Guarded.new_root(tangent), function, point)
         return value, vspace(value).zeros() if end is None else end.g
 
     return product
+
+
+def _finite(tree: Any) -> bool:
+    """Whether no number is known to be infinite or NaN: then no guard would have changed anything."""
+    if isinstance(tree, (list, tuple)):
+        return all(map(_finite, tree))
+    if isinstance(tree, dict):
+        return all(map(_finite, tree.values()))
+    return not isinstance(tree, (np.ndarray, np.generic)) or bool(np.isfinite(tree).all())
+
+
+def _changes_wildly(call: _Linear | None, value: Any, before: Sequence[bool]) -> bool:
+    """Whether a result may change at an infinite rate, or is not finite; `before` says so of what it is made of."""
+    return any(before) or (call is not None and call.steep) or not _finite(value)
 
 
 class _Backward(VJPNode):
     """A node of the backward product."""
 
     def __init__(self, value: Any, fun: Any, args: Any, kwargs: Any, argnums: Any, parents: Any) -> None:
-        call = _call_of(fun, args, kwargs, argnums)
-        if call is None:
+        self.call = _call_of(fun, args, kwargs, argnums)
+        self.made = value, fun, args, argnums
+        if self.call is None:
             super().__init__(value, fun, args, kwargs, argnums, parents)
-            return
-        self.parents = parents
-        self.vjp = call.backward
+        else:
+            self.parents = parents
+            self.vjp = self.call.backward
+
+    def pulled(self, g: Any, mask: Any, wild: Sequence[bool]) -> tuple[Sequence[Any], Sequence[Any]]:
+        """Gradients of the parents, and what is alive of them; `wild` says which of these change so."""
+        if isbox(g):
+            return tuple(self.vjp(g)), [None for _ in self.parents]
+        if self.call is not None:
+            parts, masks = self.call.pull(g, self.call.moving, mask, wild)
+            return [alive_of(p, m) for p, m in zip(parts, masks, strict=True)], masks
+        parts, dead = tuple(self.vjp(g)), pulled_through(*self.made[1:], wild, g, mask)
+        left = dead if _finite(parts) else left_through(*self.made[1:], wild, g, shown(mask, g))
+        return [alive_of(p, m) for p, m in zip(parts, left, strict=True)], dead
+
+
+def _guarded_pass(g: Any, end: _Backward) -> Any:
+    """As autograd's, with what is alive of every gradient beside it."""
+    order = list(toposort(end))
+    wild: dict[Any, bool] = {}
+    for node in reversed(order):
+        before = [wild[parent] for parent in node.parents]
+        wild[node] = bool(before) and _changes_wildly(node.call, node.made[0], before)
+    gradients: dict[Any, Any] = {end: (g, False)}
+    masks: dict[Any, Any] = {end: BY_VALUE}
+    for node in order:
+        gradient, mask = gradients.pop(node)[0], masks.pop(node)
+        if not node.parents:
+            continue
+        pulled = node.pulled(gradient, mask, [wild[parent] for parent in node.parents])
+        for parent, part, alive in zip(node.parents, *pulled, strict=True):
+            known = gradients.get(parent)
+            masks[parent] = alive if known is None else _joined(masks[parent], known[0], alive, part)
+            gradients[parent] = add_outgrads(known, part)
+    return gradient
+
+
+def _joined(mask: Any, g: Any, other: Any, part: Any) -> Any:
+    """The mask of a sum; everything of one with a part of another kind than arrays."""
+    if mask is BY_VALUE and other is BY_VALUE:
+        return BY_VALUE
+    known = all(m is not BY_VALUE or isinstance(v, (np.ndarray, np.generic)) for m, v in ((mask, g), (other, part)))
+    return joined(mask, g, other, part) if known else None
 
 
 class _Forward(JVPNode):
@@ -73,10 +139,32 @@ class _Forward(JVPNode):
         if call is None:
             super().__init__(value, fun, args, kwargs, argnums, parents)
         else:
-            self.g = call.forward([parent.g for parent in parents])
+            self.g, _ = call.forward([parent.g for parent in parents])
 
 
-for _node, _base in ((_Backward, VJPNode), (_Forward, JVPNode)):
+class _Guarded(JVPNode):
+    """A node of the forward product, with what is alive of the tangent beside it."""
+
+    def __init__(self, value: Any, fun: Any, args: Any, kwargs: Any, argnums: Any, parents: Any) -> None:
+        call = _call_of(fun, args, kwargs, argnums)
+        gs, masks, wild = ([getattr(parent, name) for parent in parents] for name in ("g", "alive", "wild"))
+        if call is None:
+            super().__init__(value, fun, args, kwargs, argnums, parents)
+            self.alive = pushed_through(fun, args, argnums, value, gs, masks)
+        else:
+            self.g, self.alive = call.forward(gs, masks)
+        self.wild = _changes_wildly(call, value, wild)
+        self.g = alive_of(self.g, self.alive)
+        if self.wild and fun is anp.multiply and not isbox(value):
+            self.g = multiplied(args, argnums, gs, wild)
+
+    def initialize_root(self, g: Any) -> None:
+        """The node of the point."""
+        super().initialize_root(g)
+        self.alive, self.wild = BY_VALUE, False
+
+
+for _node, _base in ((_Backward, VJPNode), (_Forward, JVPNode), (_Guarded, JVPNode)):
     # autograd lets an array that is filled with a traced number go as a constant
     notrace_primitives[_node] = notrace_primitives[_base] - {anp.full_like}
 
@@ -96,20 +184,30 @@ class _Linear(NamedTuple):
         """Gradients with respect to what moves."""
         if isbox(g):
             return tuple(_pulled(self, k, g) for k in range(len(self.moving)))
-        return self.pull(g, self.moving)
+        return self.pull(g, self.moving)[0]
 
-    def pull(self, g: Any, wrt: Sequence[int]) -> tuple[Any, ...]:
-        """Gradients with respect to some inputs."""
+    @property
+    def steep(self) -> bool:
+        """Whether a result may change at an infinite rate."""
+        return bool(Guards.of(self.point.program).forward)
+
+    def pull(
+        self, g: Any, wrt: Sequence[int], mask: Any = None, wild: Sequence[bool] | None = None
+    ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """Gradients with respect to some inputs, and what is alive of them, if it is told which of these are wild."""
         gs = g if self.kind in (list, tuple) else [g]
         outputs = self.point.program.outputs
         real = [np.issubdtype(o.dtype, np.floating) for o in outputs]
         given = [np.asarray(c, o.dtype) if r else None for c, o, r in zip(gs, outputs, real, strict=True)]
-        return self.point.vjp(given, list(wrt))
+        numbers = [k for k, w in zip(wrt, wild or (), strict=False) if w]
+        return self.point.pulled(given, list(wrt), [mask for _ in given], numbers, everywhere=wild is not None)
 
-    def forward(self, tangents: Sequence[Any]) -> Any:
-        """The tangent of the result, from those of what moves."""
-        made = self.point.jvp({k: np.asarray(t) for k, t in zip(self.moving, tangents, strict=True)})
-        return self.kind(made) if self.kind in (list, tuple) else made[0]
+    def forward(self, tangents: Sequence[Any], masks: Sequence[Any] | None = None) -> tuple[Any, Any]:
+        """The tangent of the result, from those of what moves, and what is alive of it, if that is told of these."""
+        given = {k: np.asarray(t) for k, t in zip(self.moving, tangents, strict=True)}
+        alive = dict.fromkeys(self.moving) if masks is None else dict(zip(self.moving, masks, strict=True))
+        made, left = self.point.pushed(given, alive, everywhere=masks is not None)
+        return (self.kind(made), BY_VALUE) if self.kind in (list, tuple) else (made[0], left[0])
 
     def only(self, k: int) -> _Linear:
         """As if nothing but one of its arguments moved."""
@@ -122,7 +220,7 @@ def _pulled(call: _Linear, k: int, g: Any) -> Any:
 
 
 # a backward product is linear in g, and its transpose is the forward product: it can be differentiated again
-defvjp_argnums(_pulled, lambda argnums, ans, args, kwargs: lambda g: (args[0].only(args[1]).forward([g]),))
+defvjp_argnums(_pulled, lambda argnums, ans, args, kwargs: lambda g: (args[0].only(args[1]).forward([g])[0],))
 
 
 @primitive
@@ -269,7 +367,7 @@ def _astype(self: Any, dtype: Any, *args: Any, **kwargs: Any) -> Any:
 
 def _ours(boxes: Sequence[Any]) -> bool:
     """Whether the innermost differentiation going on is one of this module's, and not the user's own."""
-    return isinstance(max(boxes, key=lambda b: b._trace)._node, (_Backward, _Forward))
+    return isinstance(max(boxes, key=lambda b: b._trace)._node, (_Backward, _Forward, _Guarded))
 
 
 # autograd's arrays take part in the ufuncs that autograd knows, and in none of NumPy's functions, unless told how

@@ -4,7 +4,6 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import autograd.core
 import numpy as np
 import pytest
 import scipy.special
@@ -164,11 +163,10 @@ def test_convention(function, arrays, expected):
         found = found.reshape(expected.shape)
         if np.isfinite(expected).all():
             np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-15, err_msg=label)
-        else:  # one direction at a time: 0 · ∞ is NaN beside the diagonal
-            diagonal = np.diag(expected) if len(expected) > 1 else expected.ravel()
-            seen = np.diag(found) if len(expected) > 1 else found.ravel()
-            np.testing.assert_allclose(seen[np.isfinite(diagonal)], diagonal[np.isfinite(diagonal)], err_msg=label)
-            assert not np.isfinite(seen[~np.isfinite(diagonal)]).any(), label
+        else:
+            finite = np.isfinite(expected)
+            np.testing.assert_allclose(found[finite], expected[finite], err_msg=label)
+            assert not np.isfinite(found[~finite]).any(), label
 
 
 def test_every_operation_has_a_convention_or_needs_none():
@@ -194,9 +192,8 @@ def test_another_convention_is_found(operation, rule, monkeypatch):
 
 
 def test_autograds_own_conventions_are_found(monkeypatch):
-    """Negative control: without the nodes of our own."""
-    monkeypatch.setattr(autodiff, "_Backward", autograd.core.VJPNode)
-    monkeypatch.setattr(autodiff, "_Forward", autograd.core.JVPNode)
+    """Negative control: without the rules of our own."""
+    monkeypatch.setattr(autodiff, "_call_of", lambda *_: None)
     wrong = set()
     for name, function, arrays, expected in CONVENTIONS:
         try:
@@ -260,7 +257,7 @@ def test_a_disagreement_is_found(monkeypatch):
     from fwdgrad.engines.numba_engine import pointwise
 
     with monkeypatch.context() as patch:
-        patch.setattr(autodiff, "_Backward", autograd.core.VJPNode)
+        patch.setattr(autodiff, "_call_of", lambda *_: None)
         assert any(text.startswith("eager") for text in compared([41, 50, 75])[0])
     monkeypatch.setitem(pointwise._COMPARE, "equal", "<")
     assert any(text.startswith("compiled") for text in compared(range(20))[0])

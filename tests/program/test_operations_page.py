@@ -37,13 +37,18 @@ def test_other_names_need_no_entry():
     assert {np.abs, np.conj, np.mod, np.concat} <= set(SUPPORTED)
 
 
-def test_the_mend_for_roots():
-    """The page's form for a root whose argument is not positive."""
+def test_what_the_page_says_of_infinite_derivatives():
+    """Roots and logarithms in np.where need no second condition; the mend for one in np.maximum; two refusals."""
     inputs = [Abstract((2,), np.dtype(float))]
-    guarded = trace(lambda h: (np.where(h > 0, np.sqrt(np.where(h > 0, h, 1.0)), 0.0),), inputs)
-    h = np.array([-1.0, 4.0])
-    np.testing.assert_array_equal(guarded(h)[0], [0.0, 2.0])
-    np.testing.assert_array_equal(Linearized(guarded, (h,)).vjp([np.ones(2)], [0])[0], [0.0, 0.25])
-    bare = trace(lambda h: (np.where(h > 0, np.sqrt(h), 0.0),), inputs)
-    with np.errstate(invalid="ignore"):
-        assert np.isnan(Linearized(bare, (h,)).vjp([np.ones(2)], [0])[0][0])
+
+    def slopes(function, x):
+        return Linearized(trace(lambda a: (function(a),), inputs), (x,)).vjp([np.ones(2)], [0])[0]
+
+    with np.errstate(all="ignore"):
+        h, x = np.array([-1.0, 4.0]), np.array([0.0, 1.0])
+        np.testing.assert_array_equal(slopes(lambda h: np.where(h > 0, np.sqrt(h), 0.0), h), [0.0, 0.25])
+        np.testing.assert_array_equal(slopes(lambda x: np.where(x > 0, x * np.log(x), 0.0), x), [0.0, 1.0])
+        mended = slopes(lambda x: np.where(x > 0, np.maximum(np.log(x), -9.0), -9.0), x)
+        np.testing.assert_array_equal(mended, [0.0, 1.0])
+        assert np.isnan(slopes(lambda x: np.maximum(np.log(x), -9.0), x)[0])
+        assert np.isnan(slopes(lambda x: np.sqrt(x) ** 2, x)[0])
