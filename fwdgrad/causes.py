@@ -7,10 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fwdgrad.program import Program
+from fwdgrad.program.alive import STEEP
+from fwdgrad.program.derivatives import infinite
 from fwdgrad.program.roots import watched
 from fwdgrad.trees import flatten
 
-__all__ = ["Cause", "cause"]
+__all__ = ["Cause", "cause", "steepness"]
 
 
 class Cause(NamedTuple):
@@ -51,4 +54,24 @@ def cause(system: Any, given: Sequence[Any], step: Callable[[], Any]) -> Cause |
             "negative number), or the state or a parameter has already gone astray: then start nearer to what is\n"
             "sought, or let a sample move less (a smaller rate or prior).",
         )
+    return None
+
+
+def steepness(parts: Sequence[tuple[Program, Sequence[Any], Sequence[int]]], quantity: str) -> Cause | None:
+    """The operation with an infinite derivative, where a step has numbers that are not finite for that reason.
+
+    Args:
+        parts: programs, the arguments they have in the step, and the numbers of the inputs that are differentiated in.
+        quantity: what is not finite.
+    """
+    for program, arguments, wrt in parts:
+        ins = infinite(program, arguments, wrt)
+        if ins is not None and ins.operation.name in STEEP:
+            name = f"np.{ins.operation.name}"
+            return Cause(
+                f"The derivative of {name} is {STEEP[ins.operation.name]}, where its argument is now, at {ins.source}.",
+                f"{quantity} (the derivative of {name} is infinite)",
+                "Keep the argument away from there, as np.sqrt(np.maximum(h, 1e-6)) does, or choose another value\n"
+                "there: np.where(h > 0, np.sqrt(h), 0.0) has the derivative 0 at h = 0.",
+            )
     return None

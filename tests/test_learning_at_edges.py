@@ -22,6 +22,9 @@ def transition(h, x, p):
         np.arctan2(a[0] - 1.0, h[0]),
         np.where(a[1] > 1.0, 2.0 * a[1], np.abs(a[1] - 1.0)),
         np.linalg.det(np.outer(a[:2], a[1:])),
+        0.1 * np.where(a[0] > 1.0, np.sqrt(a[0] - 1.0), 0.0),
+        0.1 * np.abs(1.0 - a[1] / a[2]) ** (1 / (a[0] + 0.5)),
+        np.where(a[2] != 1.0, np.sin(a[2] - 1.0) / (a[2] - 1.0), 1.0),
     ]
     return 0.3 * h + 0.1 * np.stack([sum(terms[:6]), sum(terms[6:])])
 
@@ -51,10 +54,44 @@ def test_an_infinite_derivative_is_refused(engine):
     """√ at 0, by name, and nothing has changed."""
     system = fg.System(lambda h, x, p: 0.5 * h + np.sqrt(p["a"] * x), None, np.zeros(1), {"a": np.zeros(1)}, np.ones(1))
     one = fg.Learner(system, fg.RTRL(), fg.SGD(0.05), engine=engine)
-    with pytest.raises(NonFiniteError, match="at step 0"):
+    with pytest.raises(NonFiniteError, match="at step 0") as refusal:
         one.step(np.ones(1), np.ones(1))
+    assert "np.sqrt is infinite at 0" in str(refusal.value)
+    assert "np.maximum" in str(refusal.value)
+    assert "test_learning_at_edges.py" in str(refusal.value)
+    assert refusal.value.quantity == "the gradient of a (the derivative of np.sqrt is infinite)"
     assert one.steps == 0
     np.testing.assert_array_equal(one.params["a"], [0.0])
+
+
+@pytest.mark.parametrize("engine", ["eager", "numpy"])
+def test_the_operation_that_is_named_is_the_one_at_fault(engine):
+    """Another infinite derivative, which nothing depends on, is not named; nor one that is not infinite."""
+
+    def F(h, x, p):
+        return 0.5 * h + np.abs(p["a"]) ** 0.3 + np.cbrt(p["a"] * x) + np.sqrt(1.0 + p["a"])
+
+    system = fg.System(F, None, np.zeros(1), {"a": np.zeros(1)}, np.ones(1))
+    one = fg.Learner(system, fg.RTRL(), fg.SGD(0.05), engine=engine)
+    with pytest.raises(NonFiniteError, match=r"np\.cbrt is infinite at 0"):
+        one.step(np.ones(1), np.ones(1))
+    one.step(np.zeros(1), np.ones(1))  # a x does not change with a where x = 0
+
+
+@pytest.mark.parametrize("engine", ["eager", "numpy"])
+@pytest.mark.parametrize("estimator", [fg.RTRL(), fg.UORO(), fg.TBPTT(2)], ids=lambda e: e.name)
+def test_a_tank_that_is_dry(engine, estimator):
+    """√h for h > 0 only, from a dry start, with substeps: learned, and the influence is finite."""
+
+    def rate(h, x, p):
+        return p["c"] * x - p["k"] * np.where(h > 0, np.sqrt(h), 0.0)
+
+    system = fg.System(rate, None, np.zeros(2), {"k": np.ones(2), "c": 1.0}, 0.0, dt=0.1, substeps=2)
+    one = fg.Learner(system, estimator, fg.SGD(1e-3), engine=engine)
+    for x in (0.0, 0.0, 1.0, 0.5):
+        one.step(x, np.ones(2))
+    assert one.params["c"] > 1.0
+    assert np.all(one.params["k"] < 1.0)
 
 
 def test_functions_autograd_has_no_rule_for():

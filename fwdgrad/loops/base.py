@@ -9,15 +9,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fwdgrad.causes import cause
+from fwdgrad.causes import Cause, cause, steepness
 from fwdgrad.confidence import Fitted
-from fwdgrad.errors import NonFiniteError, StepError
+from fwdgrad.errors import NonFiniteError, StepError, TracingError
 from fwdgrad.execution import Execution, Flat
 from fwdgrad.influence import NoiseSpec
 from fwdgrad.loops.feed import Feed
 from fwdgrad.noise import NoiseStream
 from fwdgrad.samples import Chunk, SampleReader
 from fwdgrad.system import GIVEN, OWN
+from fwdgrad.tracing import traced
 from fwdgrad.trees import flatten
 
 __all__ = ["Loop", "Ran", "Sample"]
@@ -223,6 +224,8 @@ class Loop(ABC):
             else:
                 if not all(np.all(np.isfinite(leaf)) for leaf in flatten(made.influence)):
                     found = "the influence"
+            if x is not None and found.startswith(("the gradient", "the influence")):
+                self._told(self._steep(x, found), found)
         raise NonFiniteError(
             f"{found} is not finite at step {self.steps}.\n"
             f"The learner is left as it was before that step. Usual causes: {self._moves_too_far()},\n"
@@ -239,10 +242,26 @@ class Loop(ABC):
     def _explain(self, x: Sequence[Any]) -> None:
         """Refuse the step by its cause, if that can be told."""
         predict = self.execution.reference("predict")
-        told = cause(self.execution.system, x, lambda: predict(*self.view, *x))
+        self._told(cause(self.execution.system, x, lambda: predict(*self.view, *x)), "the state")
+
+    def _steep(self, x: Sequence[Any], quantity: str) -> Cause | None:
+        """The operation whose infinite derivative it was, if it was one, and the functions can be traced."""
+        try:
+            programs = traced(self.execution.system)
+        except TracingError:
+            return None
+        carry = self.execution.unpack(tuple(self.view))
+        before = programs.arguments(carry.h, x, carry.params)
+        (after,) = programs.transition(*before)
+        wrt = [0, *(programs.number[k] for k in self.execution.system.trainable)]
+        after = programs.arguments(after, x, carry.params)
+        return steepness([(programs.transition, before, wrt), (programs.output, after, wrt)], quantity)
+
+    def _told(self, told: Cause | None, what: str) -> None:
+        """Refuse the step by its cause, if that is known."""
         if told is not None:
             raise NonFiniteError(
-                f"the state is not finite at step {self.steps}.\n{told.found}\n{told.mend}\n"
+                f"{what} is not finite at step {self.steps}.\n{told.found}\n{told.mend}\n"
                 "The learner is left as it was before that step.",
                 step=self.steps,
                 quantity=told.quantity,
