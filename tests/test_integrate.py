@@ -485,7 +485,7 @@ def test_jacobians_of_newtons_method(form, n, in_a_loop):
 
 
 def test_what_an_unknown_does_not_move_is_no_part_of_its_column():
-    """√z at 0 has no slope, which is nothing to the other unknown, in its column and in a product with its direction."""
+    """√z at 0 has no slope, which is nothing to the other unknown: in its column, and in products."""
     from fwdgrad.program import Abstract, Linearized, trace
 
     vector = Abstract((2,), np.dtype(float))
