@@ -207,6 +207,20 @@ def test_a_process_that_goes_elsewhere_is_followed():
     assert abs(float(learner.params["b"]) - 1.0) < 0.02
 
 
+def test_a_fit_leaves_them_out_too():
+    rng = np.random.default_rng(4)
+    xs = rng.normal(size=(80, 1))
+    ys = lag().simulate(xs, params={"a": 0.8, "b": 1.0}).outputs + 0.1 * rng.normal(size=(80, 1))
+    found = []
+    for value in (np.nan, -999.0):
+        ys[::9] = value
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found.append(fg.fit(lag(), xs, ys, method="simulation", engine="numpy").params)
+        assert [w.category for w in caught] == [OutlierWarning] * (value == -999.0)
+    assert all(np.array_equal(found[0][k], found[1][k]) for k in "ab")
+
+
 def test_inputs_are_told_of_and_taken():
     rng = np.random.default_rng(3)
     xs = rng.normal(size=(60, 1))

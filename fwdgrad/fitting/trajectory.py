@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fwdgrad.errors import DataError, DeclarationError, ShapeError
+from fwdgrad.errors import DataError, DeclarationError, OutlierWarning, ShapeError
 from fwdgrad.loops.record import Record
+from fwdgrad.loops.sifting import Sifting
 from fwdgrad.samples import SampleReader
 from fwdgrad.system import System
+from fwdgrad.trees import flatten
 
 __all__ = ["Trajectory", "recorded"]
 
@@ -54,7 +57,20 @@ def recorded(system: System, reader: SampleReader, xs: Any, ys: Any, trajectorie
             raise
     if not record.observed.any():
         raise DataError("fit: no sample has a target; all are missing. Nothing can be learned from them.")
-    return record
+    return _sifted(system, record)
+
+
+def _sifted(system: System, record: Record) -> Record:
+    """The record without targets that are hardly measurements, which are told of."""
+    targets = flatten(system.y)
+    if len(targets) != 1 or targets[0].dtype.kind != "f" or not hasattr(system.loss, "scale"):
+        return record
+    sifting = Sifting(system)
+    aside = sifting.begin(record.chunk)
+    if lines := "\n".join(sifting.told()):
+        text = f"fit: samples hold numbers that are hardly measurements:\n{lines}.\nWrite what is missing as NaN."
+        warnings.warn(text, OutlierWarning, stacklevel=4)
+    return record.without(sifting.without(record.chunk, aside))
 
 
 def _checked(trajectories: Any) -> Sequence[Trajectory]:
