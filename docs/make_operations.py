@@ -104,6 +104,8 @@ Infinite derivatives at finite values are looked at everywhere: those of `np.sqr
 alternatives of `np.where` and `np.select` only: looking at every product would cost more than it mends. So
 `np.maximum(np.log(x), -9.0)` is refused at 0: write `np.where(x > 0, np.maximum(np.log(x), -9.0), -9.0)`. The eager
 engine sees one call at a time: it refuses fewer of these, and more where factors depend on earlier substeps.
+Estimators that form ∂h'/∂h itself, as RTRL may, refuse an infinite entry of it, also in the first step, when nothing
+depends on h yet: let a tank under √h begin with a little water.
 
 A step that reads outside of an array or inverts a matrix that has no inverse is refused by an `IndexRangeError` or a
 `SingularMatrixError`, whether or not the result is used.

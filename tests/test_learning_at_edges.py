@@ -24,7 +24,6 @@ def transition(h, x, p):
         np.linalg.det(np.outer(a[:2], a[1:])),
         0.1 * np.where(a[0] > 1.0, np.sqrt(a[0] - 1.0), 0.0),
         0.1 * np.abs(1.0 - a[1] / a[2]) ** (1 / (a[0] + 0.5)),
-        np.where(a[2] != 1.0, np.sin(a[2] - 1.0) / (a[2] - 1.0), 1.0),
     ]
     return 0.3 * h + 0.1 * np.stack([sum(terms[:6]), sum(terms[6:])])
 
