@@ -463,9 +463,14 @@ def test_dicts_take_the_columns_named_like_their_keys(folder, capsys):
     assert (folder / "p.csv").read_text().splitlines()[0] == "step,y"
 
 
+GRADIENTS = ["--optimizer", "adagrad"]
+
+
 def test_large_and_frozen_parameters_are_summed_up(folder, capsys):
     np.savez("w.npz", x=np.ones((40, 3)), y=np.ones((40, 3)))
-    assert main(["learn", "model.py:wide", "--data", "w.npz", "--units", "3", "--predictions", "p.csv"]) == 0
+    assert (
+        main(["learn", "model.py:wide", "--data", "w.npz", "--units", "3", "--predictions", "p.csv", *GRADIENTS]) == 0
+    )
     out = capsys.readouterr().out
     assert row(out, "W ")[:4] == ["W", "3×3", "r.m.s.", "0.5774"]
     assert row(out, "c ") == ["c", "(frozen)", "number", "1", "1"]
@@ -480,7 +485,7 @@ def test_networks_of_the_catalogue_take_the_sizes_of_the_data(folder, capsys):
 
 def test_an_autonomous_system_needs_targets_only(folder, capsys):
     np.savez("w.npz", y=np.ones(400))
-    assert main(["learn", "influence-balancing", "--data", "w.npz"]) == 0
+    assert main(["learn", "influence-balancing", "--data", "w.npz", *GRADIENTS]) == 0
     assert row(capsys.readouterr().out, "theta")[1:3] == ["number", "0.5"]
 
 
@@ -602,19 +607,22 @@ def test_misspelt_words_of_the_command_line(words, meant, capsys):
 def test_a_system_of_the_catalogue_without_data_learns_from_a_simulation(tmp_path, monkeypatch, capsys):
     """It says so, shows the truth, gets nearer to it, and goes on from a checkpoint with the same samples."""
     monkeypatch.chdir(tmp_path)
-    assert main(["learn", "mass-spring-damper", "--quiet", "--save", "s", "--predictions", "p.csv"]) == 0
+    job = ["learn", "mass-spring-damper", "--quiet", "--engine", "numpy"]
+    assert main([*job, "--steps", "1000", "--save", "s", "--predictions", "p.csv"]) == 0
     said = capsys.readouterr().out
     assert "a simulation by mass-spring-damper itself (no --data)" in said
     assert "noise of 5%" in said
     head, *rows = [line.split() for line in said[said.index("parameter ") :].splitlines()]
-    assert head[:5] == ["parameter", "shape", "start", "end", "truth"]
-    moved = [[float(v) for v in row[2:5]] for row in rows if "(frozen)" not in row]
+    assert head[:6] == ["parameter", "shape", "start", "end", "std", "truth"]
+    moved = [[float(row[k]) for k in (2, 3, 5)] for row in rows if "(frozen)" not in row]
     assert moved
     assert sum(abs(end - truth) for _, end, truth in moved) < 0.5 * sum(abs(start - truth) for start, _, truth in moved)
-    assert main(["learn", "mass-spring-damper", "--quiet", "--resume", "s", "--steps", "2100"]) == 0
+    assert main(["learn", "mass-spring-damper", "--quiet", "--resume", "s", "--steps", "1100"]) == 0
+    assert main(["learn", "mass-spring-damper", "--quiet", "--resume", "s", "--steps", "2100"]) == 2
+    assert "a filter goes through them once" in capsys.readouterr().err
     assert "p.csv" in {path.name for path in tmp_path.iterdir()}
     capsys.readouterr()
-    assert main(["learn", "mass-spring-damper", "--quiet", "--seed", "1", "--steps", "3"]) == 0
+    assert main([*job, "--seed", "1", "--steps", "3"]) == 0
     assert said[said.index("parameter ") :] != (other := capsys.readouterr().out)[other.index("parameter ") :]
 
 
@@ -940,8 +948,26 @@ def test_a_model_file_is_learned_as_the_library_learns_it(culture, capsys):
 
 
 def test_a_short_series_is_gone_through_until_2000_samples(culture, capsys):
-    assert main(["learn", *EVEN, "--quiet"]) == 0
+    assert main(["learn", *EVEN, "--quiet", *GRADIENTS]) == 0
     assert "50 times through the 40 in even.csv" in capsys.readouterr().out
+
+
+def test_a_small_model_is_filtered_once(culture, capsys):
+    """By default, and with the standard deviations that the library gives."""
+    folder, drain, mass = culture
+    assert main(["learn", *EVEN, "--quiet", "--engine", "numpy"]) == 0
+    out = capsys.readouterr().out
+    learner = fg.Learner(fg.from_toml(folder / "growth.toml", dt=0.5), engine="numpy")
+    learner.run({"u": drain}, np.stack([mass, np.full(40, np.nan)], axis=1))
+    std = learner.parameter_std()["a"]
+    assert row(out, "a ") == ["a", "number", "0.6", f"{learner.params['a']:.6g}", f"{std:.6g}", "1/day"]
+    assert "fwdgrad fit" in out
+
+
+@pytest.mark.parametrize("option", [["--rate", "0.1"], ["--decay", "0.1"], ["--estimator", "rtrl"]])
+def test_a_filter_has_no_rate(culture, capsys, option):
+    assert main(["learn", *EVEN, "--quiet", "--optimizer", "joint", *option]) == 2
+    assert "the joint filter has none" in capsys.readouterr().err
 
 
 def test_resuming_a_model_changes_no_bit(culture, capsys):

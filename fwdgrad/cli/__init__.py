@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from fwdgrad.cli import analyze, compare, explain, fit, refine
 from fwdgrad.cli.learn import Interrupted, learn
 from fwdgrad.cli.options import parser
 from fwdgrad.cli.report import table
-from fwdgrad.errors import FwdgradError
+from fwdgrad.errors import FwdgradError, FwdgradWarning
 from fwdgrad.systems import describe
 
 __all__ = ["main"]
@@ -44,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if any("\0" in word for word in words):
         grammar.error("a null character is part of no name and no number")
     options = grammar.parse_args(words)
+    shown: Any = warnings.showwarning
+    warnings.showwarning = _say  # type: ignore[assignment]
     try:
         if options.command == "systems":
             print(table(describe()))
@@ -83,3 +87,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         # the reader, such as `head`, has seen enough; keep Python from complaining when it flushes at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    finally:
+        warnings.showwarning = shown
+
+
+def _say(message: Any, category: type[Warning], *_: Any) -> None:
+    """A warning as one message on stderr, without the line of the source that gave it."""
+    name = "warning" if issubclass(category, FwdgradWarning) else category.__name__
+    print(f"fwdgrad: {name}: {message}", file=sys.stderr)

@@ -19,11 +19,12 @@ from fwdgrad.cli.builders import Builder
 from fwdgrad.cli.curve import Curve
 from fwdgrad.cli.jobs import DataJob, Job, TextJob, job_for
 from fwdgrad.cli.outputs import check_writable
+from fwdgrad.defaults import why_not_joint
 from fwdgrad.errors import CheckpointError, DataError, DeclarationError, UnlearnedWarning
 from fwdgrad.estimators import Estimator, estimator_named
 from fwdgrad.history import History
 from fwdgrad.learner import Learner
-from fwdgrad.optimizers import Optimizer, schedules
+from fwdgrad.optimizers import JointFilter, Optimizer, schedules
 
 __all__ = ["Interrupted", "learn"]
 
@@ -74,7 +75,12 @@ def learn(options: argparse.Namespace) -> None:
     job = job_for(Builder(options.system), settings)
     _check_kind(options, job)
     learner, curve = _start(job, settings) if note is None else _resume(options.resume, job, note)
-    steps = settings["steps"] or job.default_steps
+    steps = settings["steps"] or _default_steps(job, settings)
+    if settings["optimizer"] == "joint" and steps > len(job):
+        raise DeclarationError(
+            f"--steps {steps}: there are {len(job)} samples, and a filter goes through them once: they tell\n"
+            "what they tell but once. `fwdgrad fit` goes through them as often as it takes, --optimizer adagrad in passes."
+        )
     if learner.steps > steps:
         raise DeclarationError(f"--steps {steps}: the checkpoint {options.resume} has {learner.steps} steps already.")
     target = options.save or options.resume
@@ -101,6 +107,11 @@ def learn(options: argparse.Namespace) -> None:
     _finish(learner, job, curve, options, settings["seed"])
 
 
+def _default_steps(job: Job, settings: dict[str, Any]) -> int:
+    """A filter goes through data once: they tell what they tell but once."""
+    return len(job) if settings["optimizer"] == "joint" else job.default_steps
+
+
 def _finish(learner: Learner, job: Job, curve: Curve, options: argparse.Namespace, seed: int) -> None:
     """Print, draw and generate what there is to see at the end."""
     history, references = curve.history(), {}
@@ -118,6 +129,8 @@ def _finish(learner: Learner, job: Job, curve: Curve, options: argparse.Namespac
             print(report.sample(learner, job, count, np.random.default_rng([seed, 1])))
     else:
         print("\n" + report.parameters(learner, job.truth))
+        if isinstance(learner.optimizer, JointFilter) and learner.steps == len(job):
+            print("\nLearned in one pass, as from a stream. `fwdgrad fit` finds what explains all of the data best.")
     if options.plot:
         plots.plot_history(history, options.plot, references, unit=job.unit)
 
@@ -179,11 +192,35 @@ def _start(job: Job, settings: dict[str, Any]) -> tuple[Learner, Curve]:
     """A learner with what was asked for, and with defaults that suit the job; they are put into the settings."""
     text = isinstance(job, TextJob)
     settings["estimator"] = settings["estimator"] or ("uoro:16" if text else "auto")
-    settings["optimizer"] = settings["optimizer"] or ("adam" if text else "adagrad")
+    if settings["optimizer"] is None:
+        settings["optimizer"] = "adam" if text else _by_default(job, settings)
     estimator = _estimator(settings["estimator"], settings["rank"])
-    if settings["rate"] is None:
+    if settings["optimizer"] == "joint":
+        _check_joint(settings)
+    elif settings["rate"] is None:
         settings["rate"] = _rate(text, settings["optimizer"], estimator)
     return Learner(job.system, estimator, _optimizer(settings), settings["seed"], settings["engine"]), Curve()
+
+
+def _by_default(job: Job, settings: dict[str, Any]) -> str:
+    """A filter on state and parameters for a small model of which nothing else is asked; AdaGrad for others."""
+    plain = settings["estimator"] == "auto" and settings["rank"] == 1 and settings["rate"] is None
+    once = (settings["steps"] or 0) <= len(job)
+    plain = plain and once and not settings["decay"]
+    return "joint" if plain and why_not_joint(job.system) is None else "adagrad"
+
+
+def _check_joint(settings: dict[str, Any]) -> None:
+    """A filter takes no rate and no estimator.
+
+    Raises:
+        DeclarationError: there is one.
+    """
+    for name, nothing in (("rate", None), ("decay", 0.0), ("rank", 1), ("estimator", "auto")):
+        if settings[name] not in (nothing, None):
+            raise DeclarationError(
+                f"--{name} {settings[name]}: the joint filter has none. Leave it out, or give --optimizer adagrad."
+            )
 
 
 def _estimator(name: str, rank: int) -> Estimator | str:
@@ -207,6 +244,8 @@ def _rate(text: bool, optimizer: str, estimator: Estimator | str) -> float:
 
 
 def _optimizer(settings: dict[str, Any]) -> Optimizer:
+    if settings["optimizer"] == "joint":
+        return optimizers.JointFilter()
     rate, decay = settings["rate"], settings["decay"]
     kinds = {"sgd": optimizers.SGD, "adam": optimizers.Adam, "adagrad": optimizers.AdaGrad}
     return kinds[settings["optimizer"]](schedules.inverse_sqrt(rate, decay) if decay else rate)

@@ -250,7 +250,10 @@ def _algorithm(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--rank", metavar="K", type=int, help="average K copies of a random estimate (default: 1)")
     group.add_argument(
-        "--optimizer", choices=("sgd", "adam", "adagrad"), help="(default: adam for text, adagrad for data)"
+        "--optimizer",
+        choices=("sgd", "adam", "adagrad", "joint"),
+        help="joint: a Kalman filter on state and parameters (default: adam for text; for data joint if the model is "
+        "small and neither rate nor estimator is given, else adagrad)",
     )
     group.add_argument(
         "--rate", metavar="γ", type=float, help="learning rate (default: one for the estimator and optimizer; printed)"

@@ -10,6 +10,7 @@ import numpy as np
 from fwdgrad.cli.curve import Curve
 from fwdgrad.cli.jobs import Job, ModelJob, TextJob
 from fwdgrad.learner import Learner
+from fwdgrad.optimizers import JointFilter
 from fwdgrad.windows import Sliding
 
 __all__ = ["generate", "heading", "losses", "parameters", "sample", "table"]
@@ -82,7 +83,9 @@ def parameters(learner: Learner, truth: Mapping[str, Any] | None = None) -> str:
     """Every parameter, before and after, with the truth where it is known, and its unit if it has one."""
     truth = truth or {}
     units = getattr(learner.system, "units", {})
-    rows = [("parameter", "shape", "start", "end", *(["truth"] if truth else []), *(["unit"] if units else []))]
+    std = learner.parameter_std() if isinstance(learner.optimizer, JointFilter) else {}
+    head = [*(["std"] if std else []), *(["truth"] if truth else []), *(["unit"] if units else [])]
+    rows = [("parameter", "shape", "start", "end", *head)]
     for name, end in learner.params.items():
         start = learner.system.params[name]
         note = " (frozen)" if name in learner.system.frozen else ""
@@ -90,7 +93,8 @@ def parameters(learner: Learner, truth: Mapping[str, Any] | None = None) -> str:
         shape = "×".join(str(k) for k in end.shape) or "number"
         known = [_numbers(np.asarray(truth.get(name, start)))] if truth else []
         unit = [units.get(name, "")] if units else []
-        rows.append((name + note, shape, _numbers(start), _numbers(end), *known, *unit))
+        deviation = [_numbers(np.asarray(std[name])) if name in std else ""] if std else []
+        rows.append((name + note, shape, _numbers(start), _numbers(end), *deviation, *known, *unit))
     return table(rows)
 
 
