@@ -280,7 +280,7 @@ class Learner:
         said: list[tuple[type[Warning], str]] = [
             (OutlierWarning, known.strange()),
             (BoundWarning, known.bounds()),
-            (CalibrationWarning, known.contradiction()),
+            (CalibrationWarning, "" if self._loop.early else known.contradiction()),
         ]
         if self._targets.seen >= SAID and isinstance(self.optimizer, JointFilter):  # others' priors say how far to step
             named = {*self._dead, *self._watch.still_silent(self._unpacked.params)}

@@ -19,15 +19,17 @@ CASES = [
     (Bernoulli(), MEANS - 1.0, np.array([0.0, 1.0, 1.0]), lambda m, y: stats.bernoulli.logpmf(y, 1 / (1 + np.exp(-m)))),
 ]
 
+NAMES = ["t", "t with scales", "poisson", "negative binomial", "bernoulli"]
 
-@pytest.mark.parametrize(("loss", "prediction", "y", "density"), CASES, ids=repr)
+
+@pytest.mark.parametrize(("loss", "prediction", "y", "density"), CASES, ids=NAMES)
 def test_differences_of_values_are_those_of_logarithms_of_the_density(loss, prediction, y, density):
     other = prediction * 1.3 + 0.1
     ours = float(loss.value(prediction, y) - loss.value(other, y))
     assert ours == pytest.approx(-np.sum(density(prediction, y) - density(other, y)), rel=1e-9)
 
 
-@pytest.mark.parametrize(("loss", "prediction", "y", "density"), CASES, ids=repr)
+@pytest.mark.parametrize(("loss", "prediction", "y", "density"), CASES, ids=NAMES)
 def test_gradients_are_those_of_the_value(loss, prediction, y, density):
     numeric = [
         (loss.value(prediction + step, y) - loss.value(prediction - step, y)) / 2e-6 for step in 1e-6 * np.eye(3)
@@ -46,7 +48,7 @@ def test_gradients_are_those_of_the_value(loss, prediction, y, density):
             lambda y: stats.t.pdf((y - 2.5) / 0.7, 5.0) / 0.7 * 1e-3,
         ),
     ],
-    ids=repr,
+    ids=["poisson", "negative binomial", "bernoulli", "t"],
 )  # fmt: skip
 def test_fisher_is_the_mean_square_of_the_gradient(loss, m, values, weights):
     gradients = np.array(
@@ -57,7 +59,7 @@ def test_fisher_is_the_mean_square_of_the_gradient(loss, m, values, weights):
     assert loss.fisher(np.array([m]))[0, 0] == pytest.approx(mean, rel=1e-3)
 
 
-@pytest.mark.parametrize(("loss", "prediction", "y", "density"), CASES, ids=repr)
+@pytest.mark.parametrize(("loss", "prediction", "y", "density"), CASES, ids=NAMES)
 def test_components_that_are_nan_are_left_out(loss, prediction, y, density):
     gap = np.where(np.arange(3) == 1, np.nan, y)
     kept = [0, 2]

@@ -87,6 +87,11 @@ class Loop(ABC):
         return None
 
     @property
+    def early(self) -> bool:
+        """Whether what is learned so far is a guess, about to be replaced by a fit."""
+        return False
+
+    @property
     def view(self) -> Flat:
         """The carry, to be read at once and not to be kept."""
         return self.carry

@@ -106,6 +106,11 @@ class Refitting(Loop):
         """That of the loop inside."""
         return self.inner.grain
 
+    @property
+    def early(self) -> bool:
+        """Until the first fit."""
+        return self._record is not None and self._record.seen < self._due(0)
+
     def learn(self, sample: Sample) -> tuple[float, Any]:
         """That of the loop inside."""
         return self.inner.learn(sample)
