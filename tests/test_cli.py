@@ -439,7 +439,7 @@ def test_a_system_of_ones_own_is_learned_as_the_library_learns_it(folder, data, 
 
 
 def test_resuming_data_changes_no_bit(folder, capsys):
-    job = ["learn", "model.py:system", "--data", "run.csv", "--inputs", "u", "--quiet"]
+    job = ["learn", "model.py:system", "--data", "run.csv", "--inputs", "u", "--quiet", "--engine", "numpy"]
     assert main([*job, "--save", "whole", "--predictions", "whole.csv"]) == 0
     whole = capsys.readouterr().out.partition("\n\n")[2]
     assert main([*job, "--save", "part", "--steps", "217"]) == 0
