@@ -51,8 +51,7 @@ def cause(system: Any, given: Sequence[Any], step: Callable[[], Any]) -> Cause |
             f"Newton's method does not converge for {implicit} ({iterations} iterations, last change {size:.1g}).",
             "the state (Newton's method does not converge)",
             "A shorter step (dt, or substeps=…) converges, unless a function is outside its domain (log or sqrt of a\n"
-            "negative number), or the state or a parameter has already gone astray: then start nearer to what is\n"
-            "sought, or let a sample move less (a smaller rate or prior).",
+            "negative number), or something has gone astray: start nearer, or let a sample move less (rate, prior).",
         )
     return None
 
