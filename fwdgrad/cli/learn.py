@@ -79,7 +79,7 @@ def learn(options: argparse.Namespace) -> None:
     if settings["optimizer"] == "joint" and steps > len(job):
         raise DeclarationError(
             f"--steps {steps}: there are {len(job)} samples, and a filter goes through them once: they tell\n"
-            "what they tell but once. `fwdgrad fit` goes through them as it has to, --optimizer adagrad learns in passes."
+            "what they tell but once. `fwdgrad fit` goes through them as it must, --optimizer adagrad learns in passes."
         )
     if learner.steps > steps:
         raise DeclarationError(f"--steps {steps}: the checkpoint {options.resume} has {learner.steps} steps already.")
