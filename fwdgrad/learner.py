@@ -274,7 +274,7 @@ class Learner:
         informed: Any = self._execution.steps.informed
         bounded = any(self.system.coordinate[k].bounded for k in self.system.trainable)
         unseen = self._targets.unseen() if self._targets.samples >= SAID else ""
-        if not (bounded or hasattr(informed, "unlearned") or unseen) or len(self._told) == 6:
+        if not (bounded or hasattr(informed, "unlearned") or unseen) or len(self._told) == 7:
             return
         known = self.confidence()
         said: list[tuple[type[Warning], str]] = [
@@ -290,6 +290,8 @@ class Learner:
         for category, message in said:
             self._tell_once(category.__name__, f"after {self.steps} steps {message}" if message else "", category)
         self._tell_once("unseen", unseen, UnlearnedWarning)
+        coarse = self._loop.coarse
+        self._tell_once("steps", f"after {self.steps} steps: {coarse}." if coarse else "", CalibrationWarning)
 
     def _tell_once(self, kind: str, message: str, category: type[Warning]) -> None:
         """Warn, unless there is nothing to say, or has been said."""

@@ -1,5 +1,7 @@
 """The filter on state and parameters: textbook filters, batch least squares, and that it finds parameters from far."""
 
+import warnings
+
 import numpy as np
 import pytest
 from filterpy.kalman import KalmanFilter
@@ -364,3 +366,24 @@ def test_it_takes_no_estimator_and_wants_targets_like_predictions():
     assert isinstance(fg.Learner(symbols).optimizer, fg.SGD)
     with pytest.raises(DeclarationError, match="JointFilter"):
         fg.Learner(symbols).state_std()
+
+
+@pytest.mark.parametrize(("method", "told"), [("euler", True), ("rk4", False)])
+def test_integration_steps_that_are_too_long_are_told_of(method, told):
+    """A damped oscillator of 6 rad/s at steps of 0.02, by its closed form: by Euler's method it is biased, and said."""
+    t = 0.02 * np.arange(1, 201)
+    fast = np.sqrt(36.0 - 0.25)
+    ys = np.exp(-0.5 * t) * (np.cos(fast * t) + 0.5 / fast * np.sin(fast * t))
+    ys = ys + 0.01 * np.random.default_rng(0).normal(size=ys.shape)
+    system = fg.System(
+        lambda h, x, p: np.array([h[1], -p["k"] * h[0] - p["d"] * h[1]]), lambda h, x, p: h[:1],
+        np.array([1.0, 0.0]), {"k": fg.positive(30.0), "d": fg.positive(1.5)}, dt=0.02, method=method,
+    )  # fmt: skip
+    learner = fg.Learner(system, optimizer=fg.JointFilter(process_noise=0.0, first=128), engine="numpy")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        learner.run(ys=ys[:, None])
+    said = [str(w.message) for w in caught if "integration steps are too long" in str(w.message)]
+    assert len(said) == told
+    wrong = abs(learner.params["d"] - 1.0)
+    assert wrong > 0.3 if told else wrong < 0.05

@@ -13,13 +13,12 @@ from fwdgrad.defaults import why_not_joint
 from fwdgrad.errors import CalibrationWarning, DeclarationError, nearly
 from fwdgrad.estimators import RTRL
 from fwdgrad.execution import Execution, execution_for
-from fwdgrad.fitting.discretisation import FINER, discretisation_error
 from fwdgrad.fitting.filtering import followed, louder
 from fwdgrad.fitting.result import Fit
 from fwdgrad.fitting.simulation import simulated
 from fwdgrad.fitting.trajectory import recorded
 from fwdgrad.history import Progress
-from fwdgrad.loops import Fitting, GaussNewton, Normal, Pass, Record, noiseless
+from fwdgrad.loops import Fitting, GaussNewton, Normal, Pass, Record, coarse_steps, noiseless
 from fwdgrad.optimizers import JointFilter, NormalEquations
 from fwdgrad.optimizers.information.joint import unit
 from fwdgrad.samples import SampleReader
@@ -44,8 +43,6 @@ EXPLAINED = 0.5
 """Part of the variance of every output that a simulation has to explain, unless it is asked for."""
 MATTERS = 5.0
 """By how much a filter has to be likelier, in nats, for it to be told."""
-COARSE, NEGLIGIBLE = 0.1, 1e-5
-"""Change of outputs with finer integration steps from which they are told of: in parts of the residuals, of outputs."""
 MOST = 400
 """Parameters, at most: ∂h/∂θ and (∂ŷ/∂θ)² are kept in full."""
 FORESEEN = {"joint": 10, "newton": 30}
@@ -201,21 +198,9 @@ class _Search:
 
     def _checked(self, record: Record, made: Fit) -> Fit:
         """With a note if the integrator's steps matter."""
-        error = discretisation_error(self.system, record, dict(made.params))
-        if error is None or made.noise is None:
+        note = "" if made.noise is None else coarse_steps(self.system, record, made.params, made.rmse)
+        if not note:
             return made
-        size = np.sqrt(np.mean(np.square(error), axis=0))
-        least = np.maximum(COARSE * made.rmse, NEGLIGIBLE * np.nanstd(made.targets, axis=0))
-        if not np.any(~(size <= least) & np.isfinite(made.rmse)):
-            return made
-        part = np.nanmax(np.where(made.rmse > 0, size / made.rmse, 0.0))
-        method = (
-            f"{self.system.method}, {self.system.substeps} substeps" if self.system.substeps > 1 else self.system.method
-        )
-        note = (
-            f"integration steps are too long ({method}): with {FINER} times as many, outputs change by "
-            f"{part:.2g} times the residuals, and parameters are biased (method=, substeps=)"
-        )
         warnings.warn(f"fit: {note}", CalibrationWarning, stacklevel=4)
         return made.remarked(note)
 

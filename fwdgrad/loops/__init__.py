@@ -2,6 +2,7 @@
 
 from fwdgrad.loops.base import Loop
 from fwdgrad.loops.choosing import loop_for, noise_for, noiseless
+from fwdgrad.loops.discretisation import coarse_steps
 from fwdgrad.loops.fitting import Fitting, Pass
 from fwdgrad.loops.gauss_newton import GaussNewton, Normal
 from fwdgrad.loops.record import Record
@@ -15,6 +16,7 @@ __all__ = [
     "Pass",
     "Record",
     "SilentLeaves",
+    "coarse_steps",
     "loop_for",
     "noise_for",
     "noiseless",

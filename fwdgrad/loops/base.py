@@ -78,6 +78,11 @@ class Loop(ABC):
         """The random numbers that are needed."""
         return execution.specs
 
+    @property
+    def coarse(self) -> str:
+        """What is said of integration steps that are too long for what was learned; nothing if that is not known."""
+        return ""
+
     def remarks(self) -> tuple[str, ...]:
         """What is strange about the samples, a line each."""
         return ()

@@ -11,6 +11,7 @@ import numpy as np
 from fwdgrad.confidence import Fitted
 from fwdgrad.execution import Execution, Flat
 from fwdgrad.loops.base import Loop, Ran, Sample
+from fwdgrad.loops.discretisation import coarse_steps
 from fwdgrad.loops.feed import Feed
 from fwdgrad.loops.fitting import Fitting, Pass
 from fwdgrad.loops.record import Record
@@ -65,6 +66,7 @@ class Refitting(Loop):
             self._record.begin(inner.execution.system.initial, False)
         self._level: tuple[float, float] = declared.levels[0]
         self._fitting: Fitting | None = None
+        self._coarse = ""
         self._fitted: Fitted | None = None
 
     # ---- handed on
@@ -223,7 +225,21 @@ class Refitting(Loop):
         swaps = () if best is None or count < SIMULATED else self._swaps(record, best, fitting)
         covariance = fitting.filter.covariance(self.execution.unpack(after).optimizer)
         self._fitted = Fitted(fitting.flat(after).astype(float), covariance, swaps)
+        if count >= SIMULATED:
+            self._coarse = self._steps_told(record, after)
         self.inner.carry, self.steps, self.feed.row = after, steps, row
+
+    def _steps_told(self, record: Record, carry: Flat) -> str:
+        """What is said of integration steps, by the noise that was found."""
+        system, held = self.execution.system, self.execution.unpack(carry)
+        params = system.natural({k: np.asarray(v) for k, v in held.params.items()})
+        noise: Any = held.optimizer
+        return coarse_steps(system, record, params, np.sqrt(np.asarray(noise.noise, float)))
+
+    @property
+    def coarse(self) -> str:
+        """By the last fit."""
+        return self._coarse
 
     def fitted(self) -> Fitted | None:
         """What the last fit knew."""
