@@ -33,6 +33,7 @@ from fwdgrad.linear import NOT_TRACED
 from fwdgrad.loops import SilentLeaves, loop_for, noise_for, told_dead, told_silent
 from fwdgrad.noise import NoiseStream
 from fwdgrad.optimizers import JointFilter, Optimizer
+from fwdgrad.report import Report, intervals_of, output_names, parameter_table
 from fwdgrad.samples import Chunk
 from fwdgrad.step import Carry
 from fwdgrad.system import System
@@ -268,6 +269,48 @@ class Learner:
             self.system, self._execution.steps.informed, carry.params, carry.optimizer, self._loop.fitted()
         )
         return replace(known, left_out=self._loop.remarks())
+
+    def report(self) -> Report:
+        """What has been learned: a table of parameters with deviations and intervals, and all that speaks against it.
+
+        Changes nothing, and warns of nothing; any optimizer will do.
+
+        Example:
+            >>> import numpy as np, fwdgrad as fg
+            >>> system = fg.System(lambda h, x, p: p["a"] * h + x, None, np.zeros(1), {"a": 0.5}, np.zeros(1))
+            >>> xs = np.random.default_rng(0).normal(size=(200, 1))
+            >>> noise = 0.1 * np.random.default_rng(1).normal(size=(200, 1))
+            >>> learner = fg.Learner(system, engine="numpy")
+            >>> history = learner.run(xs, system.simulate(xs, params={"a": 0.8}).outputs + noise)
+            >>> print(learner.report())
+            <lambda> after 200 samples (JointFilter)
+            parameter  start   value     std              95 %
+            a            0.5  0.7997  0.0011  0.7976 to 0.8017
+            output: noise 0.0924
+        """
+        known = self.confidence()
+        std: dict[str, np.ndarray] = {}
+        if hasattr(self._execution.steps.informed, "variances"):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                std = self.parameter_std()
+        params = self.params
+        table = parameter_table(self.system, params, std, intervals_of(self.system, params, std))
+        noise: Any = (
+            getattr(self._unpacked.optimizer, "noise", None) if isinstance(self.optimizer, JointFilter) else None
+        )
+        outputs = [] if noise is None else zip(output_names(self.system), np.sqrt(noise), strict=True)
+        remarks = [
+            known.contradiction(), known.bounds(), known.untold(), known.together(), known.strange(), self._loop.coarse,
+        ]  # fmt: skip
+        if self._dead:
+            remarks.append(told_dead(self.system, self._dead))
+        return Report(
+            f"{self.system.name} after {self.steps} samples ({type(self.optimizer).__name__})",
+            tuple(table),
+            tuple(f"{name}: noise {value:.3g}" for name, value in outputs),
+            tuple(remark for remark in remarks if remark),
+        )
 
     def _tell_doubts(self) -> None:
         """Warn, once for each learner and kind, of what cannot be believed, and of what the data say nothing of."""

@@ -61,6 +61,7 @@ LAYERS = {
     "step": 8,
     "checkpoint": 8,
     "confidence": 8,
+    "report": 8,
     "execution": 9,
     "defaults": 9,
     # ways of going through a stream; the online loop

@@ -387,3 +387,29 @@ def test_integration_steps_that_are_too_long_are_told_of(method, told):
     assert len(said) == told
     wrong = abs(learner.params["d"] - 1.0)
     assert wrong > 0.3 if told else wrong < 0.05
+
+
+def test_a_report_says_all_that_speaks_against_what_was_learned():
+    system = fg.System(
+        lambda h, x, p: 0.5 * h + p["used"] * x + 0.0 * p["spare"], None, np.zeros(1),
+        {"used": 1.0, "spare": 1.0}, np.zeros(1),
+    )  # fmt: skip
+    xs = np.random.default_rng(0).normal(size=(200, 1))
+    ys = system.simulate(xs, params={"used": 2.0}).outputs + 0.1 * np.random.default_rng(1).normal(size=(200, 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        learner = fg.Learner(system, engine="numpy")
+        learner.run(xs, ys)
+    report = learner.report()
+    used, spare = report.table[1:]
+    assert abs(float(used.split()[2]) - 2.0) < 3 * float(used.split()[3]) < 0.1
+    assert spare.endswith("not known")
+    assert any("spare" in remark for remark in report.remarks)
+    assert str(report).count("\n! ") == len(report.remarks)
+
+
+def test_a_report_without_deviations():
+    """Of an optimizer that keeps none: values only."""
+    learner = fg.Learner(systems.van_der_pol(), fg.RTRL(), fg.SGD(1e-3), engine="numpy")
+    assert "not known" in learner.report().table[1]
+    assert learner.report().outputs == ()

@@ -12,13 +12,13 @@ import numpy as np
 
 from fwdgrad.confidence import Verdict
 from fwdgrad.errors import DataError, DeclarationError
+from fwdgrad.identifiability import Group, groups_of
 from fwdgrad.learner import Learner
+from fwdgrad.report import NORMAL, entries_of, intervals_of, output_names, parameter_table
 from fwdgrad.system import System
 
-__all__ = ["Fit", "Forecast", "Going", "output_names"]
+__all__ = ["Fit", "Forecast", "Going"]
 
-NORMAL = 1.959963985
-"""Half the width of an interval with 95 % of a normal distribution, in standard deviations."""
 ALIKE = 0.98
 """Correlation from which two parameters can hardly be told apart."""
 UNKNOWN = 0.5
@@ -106,18 +106,12 @@ class Fit:
     @property
     def interval(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """95 % intervals of the learned parameters, by name: (low, high), within their bounds; NaN as in `std`."""
-        width = NORMAL * np.where(self._known, np.sqrt(np.diag(self.covariance)), np.nan)
-        low, high = (self._leaves(self.point + sign * width) for sign in (-1.0, 1.0))
-        made = {}
-        for k in low:
-            ends = np.sort(np.stack([self.system.coordinate[k].natural(v[k]) for v in (low, high)]), axis=0)
-            made[k] = (ends[0][()], ends[1][()])
-        return made
+        return intervals_of(self.system, self.params, self.std)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Of the p learned numbers, such as "k" or "W[0, 1]"."""
-        return tuple(name for name, _, _ in self._entries)
+        return tuple(name for name, _, _ in entries_of(self.system))
 
     @property
     def correlation(self) -> np.ndarray:
@@ -131,6 +125,14 @@ class Fit:
         rho, names = self.correlation, self.names
         pairs = zip(*np.nonzero(np.triu(np.abs(rho) >= ALIKE, 1)), strict=True)
         return [(names[i], names[j], float(rho[i, j])) for i, j in pairs]
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """Parameters that are known together only, such as two of which there is only the product."""
+        slope = np.concatenate([np.ravel(self._slope(k)) for k in self.system.trainable])
+        values = np.concatenate([np.ravel(np.asarray(self.params[k], float)) for k in self.system.trainable])
+        covariance = self.covariance * np.outer(slope, slope)
+        return groups_of(self.names, values, covariance, np.abs(slope) * self.prior)
 
     @property
     def unidentified(self) -> list[str]:
@@ -153,15 +155,6 @@ class Fit:
 
     def _slope(self, leaf: str) -> np.ndarray:
         return self.system.coordinate[leaf].slope(self._leaves(self.point)[leaf])
-
-    @property
-    def _entries(self) -> list[tuple[str, str, tuple[int, ...]]]:
-        """(name, leaf, index) of every learned number."""
-        made = []
-        for leaf in self.system.trainable:
-            shape = self.system.coordinates[leaf].shape
-            made += [(leaf + (str(list(index)) if shape else ""), leaf, index) for index in np.ndindex(shape)]
-        return made
 
     @property
     def _unidentified(self) -> np.ndarray:
@@ -307,23 +300,8 @@ class Fit:
         many = f" in {len(self.starts)} trajectories" if len(self.starts) > 1 else ""
         parts = ", ".join(f"{v:.2g}" for v in np.unique(self.process_noise))
         how = self.method if self.method == "simulation" else f"filter, noise in the state {parts} of its size"
-        rows = [("parameter", "start", "value", "std", "95 %")]
-        params, std, interval = self.params, self.std, self.interval
-        for name, leaf, index in self._entries:
-            value, deviation, start = (float(np.asarray(v[leaf])[index]) for v in (params, std, self.system.params))
-            digits = _digits(value, deviation)
-            low, high = (f"{float(np.asarray(v)[index]):.{digits}g}" for v in interval[leaf])
-            known = np.isfinite(deviation)
-            rows.append(
-                (
-                    name,
-                    f"{start:.4g}",
-                    f"{value:.{digits}g}",
-                    f"{deviation:.2g}" if known else "–",
-                    f"{low} to {high}" if known else "not known",
-                )
-            )
-        lines = [f"{self.system.name} fitted to {what}{many} ({how})", *_table(rows)]
+        table = parameter_table(self.system, self.params, self.std, self.interval)
+        lines = [f"{self.system.name} fitted to {what}{many} ({how})", *table]
         if not numbers:
             lines.append(f"loss {self.loss / len(self.outputs):.4g} a sample")
         else:
@@ -341,26 +319,3 @@ def _root_mean(residuals: np.ndarray) -> np.ndarray:
     total = np.sum(np.where(seen, residuals, 0.0) ** 2, axis=0)
     with np.errstate(all="ignore"):
         return np.sqrt(np.where(seen.any(axis=0), total / np.sum(seen, axis=0), np.nan))
-
-
-def output_names(system: System) -> list[str]:
-    """A name for each number of a prediction."""
-    count = int(np.prod(np.shape(system.prediction), dtype=int))
-    return list(getattr(system, "output_names", [f"output {k}" for k in range(count)] if count > 1 else ["output"]))
-
-
-def _digits(value: float, std: float) -> int:
-    """As many digits of a number as its deviation leaves it, two of them uncertain."""
-    if not (np.isfinite(std) and np.isfinite(value)) or std <= 0 or value == 0:
-        return 4
-    return int(np.clip(np.floor(np.log10(abs(value))) - np.floor(np.log10(std)) + 2, 2, 8))
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    return [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))]
-        ).rstrip()
-        for row in rows
-    ]

@@ -1,0 +1,110 @@
+"""Tables of learned parameters: values, deviations, intervals, and what speaks against them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fwdgrad.system import System
+
+__all__ = ["Report", "entries_of", "intervals_of", "output_names", "parameter_table"]
+
+NORMAL = 1.959963985
+"""Half the width of an interval with 95 % of a normal distribution, in standard deviations."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a learner has found; what `Learner.report` returns. Print it.
+
+    Attributes:
+        title: what was learned, from how much, and how.
+        table: the parameters, as lines of text.
+        outputs: a line for each output: how far predictions are off.
+        remarks: what speaks against any of it.
+    """
+
+    title: str
+    table: tuple[str, ...]
+    outputs: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+    def __str__(self) -> str:
+        marked = ["! " + remark.replace("\n", "\n  ") for remark in self.remarks]
+        return "\n".join([self.title, *self.table, *self.outputs, *marked])
+
+
+def parameter_table(
+    system: System,
+    params: Mapping[str, Any],
+    std: Mapping[str, Any],
+    interval: Mapping[str, tuple[Any, Any]],
+) -> list[str]:
+    """A line for each learned number: start, value, standard deviation, 95 % interval.
+
+    Args:
+        system: with the declared values.
+        params: θ, by name.
+        std: deviations, by name; NaN where they are not known, nothing for a leaf that has none.
+        interval: (low, high), by name.
+    """
+    rows = [("parameter", "start", "value", "std", "95 %")]
+    for name, leaf, index in entries_of(system):
+        start, value = (float(np.asarray(v[leaf])[index]) for v in (system.params, params))
+        deviation = float(np.asarray(std[leaf])[index]) if leaf in std else np.nan
+        digits = _digits(value, deviation)
+        row = (name, f"{start:.4g}", f"{value:.{digits}g}")
+        if np.isfinite(deviation):
+            low, high = (f"{float(np.asarray(v)[index]):.{digits}g}" for v in interval[leaf])
+            rows.append((*row, f"{deviation:.2g}", f"{low} to {high}"))
+        else:
+            rows.append((*row, "–", "not known"))
+    return _table(rows)
+
+
+def intervals_of(
+    system: System, params: Mapping[str, Any], std: Mapping[str, Any]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """95 % intervals by leaf, within bounds: ± 1.96 deviations of the coordinates that are learned."""
+    made = {}
+    for k, deviation in std.items():
+        coordinate = system.coordinate[k]
+        u = coordinate.learned(np.asarray(params[k], float))
+        with np.errstate(all="ignore"):
+            width = NORMAL * np.asarray(deviation) / np.abs(coordinate.slope(u))
+        ends = np.sort(np.stack([coordinate.natural(u - width), coordinate.natural(u + width)]), axis=0)
+        made[k] = (ends[0][()], ends[1][()])
+    return made
+
+
+def entries_of(system: System) -> list[tuple[str, str, tuple[int, ...]]]:
+    """(name, leaf, index) of every learned number."""
+    made = []
+    for leaf in system.trainable:
+        shape = system.coordinates[leaf].shape
+        made += [(leaf + (str(list(index)) if shape else ""), leaf, index) for index in np.ndindex(shape)]
+    return made
+
+
+def output_names(system: System) -> list[str]:
+    """A name for each number of a prediction."""
+    count = int(np.prod(np.shape(system.prediction), dtype=int))
+    return list(getattr(system, "output_names", [f"output {k}" for k in range(count)] if count > 1 else ["output"]))
+
+
+def _digits(value: float, std: float) -> int:
+    """As many digits of a number as its deviation leaves it, two of them uncertain."""
+    if not (np.isfinite(std) and np.isfinite(value)) or std <= 0 or value == 0:
+        return 4
+    return int(np.clip(np.floor(np.log10(abs(value))) - np.floor(np.log10(std)) + 2, 2, 8))
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]).rstrip()
+        for row in rows
+    ]
