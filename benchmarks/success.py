@@ -79,7 +79,7 @@ def errors(name, factor, seed, by, engine):
 
 
 def least(system, xs, ys, start):
-    """What scipy finds in the coordinates that are learned, by difference quotients; where it cannot simulate, far off."""
+    """What scipy finds in the coordinates that are learned, by difference quotients."""
     shapes = {k: np.shape(v) for k, v in start.items()}
     spread = np.maximum(np.std(ys.reshape(SAMPLES, -1), axis=0), 1e-12)
 

@@ -39,6 +39,8 @@ PASSES, SHORT = 60, 15
 """Passes of Gauss–Newton through the whole record, at most, from one start; and through a part of it."""
 WIDE = 10.0
 """Deviation of the prior for Gauss–Newton, in units of the coordinates: next to none."""
+SURE = 0.8
+"""Part of the variance of every output that a simulation of the first samples explains if it is in the right valley."""
 EXPLAINED = 0.5
 """Part of the variance of every output that a simulation has to explain, unless it is asked for."""
 MATTERS = 5.0
@@ -177,6 +179,7 @@ class _Search:
             poor = bool(np.any(made.explained < EXPLAINED))
             if method == "simulation" or lead is None or not (poor or not made.white):
                 return made
+            lead.go(best.point)
             lead.follow(record)
             gain = 0.0 if lead.last is None else best.objective - louder(record, lead.fitting, lead.last).surprise
             if gain < MATTERS:
@@ -234,22 +237,28 @@ class _Search:
         best: Normal | None = None
         for samples, targets in _sizes(record):
             part, last = record.head(samples), samples == len(record)
-            if lead is not None and targets <= FILTERED:
-                lead.follow(part)
-            if method == "filter" or not (last or targets >= SIMULATED):
+            if method == "filter":
+                if lead is not None and targets <= FILTERED:
+                    lead.follow(part)
+                continue
+            if not (last or targets >= SIMULATED):
                 continue
             passes = PASSES if last else SHORT
-            starts = [] if best is None else [best.point]
-            starts += [self.declared] if best is None else []
-            if lead is not None and lead.last is not None and targets <= FILTERED:
-                starts.append(lead.point)
-            best = self._minimum(part, newton, starts, passes)
-            if last and (best is None or self._poor(part, best)):  # it may be another valley, or a filter's
-                others = [start for start in (self.declared, None if lead is None else lead.point) if start is not None]
-                best = self._minimum(part, newton, others, passes, best)
-            if best is not None and lead is not None:
-                lead.go(best.point)
+            start = self.declared if best is None else best.point
+            best = self._minimum(part, newton, [start], passes)
+            if best is None or self._poor(part, best, EXPLAINED if last else SURE):
+                best = self._otherwise(part, newton, lead, passes, best, last)
         return best
+
+    def _otherwise(
+        self, part: Record, newton: GaussNewton, lead: _Lead | None, passes: int, best: Normal | None, last: bool
+    ) -> Normal | None:
+        """`best`, or what is found from elsewhere: from the declared parameters, and where a filter goes."""
+        starts = [self.declared] if last else []
+        if lead is not None and (not last or len(part) <= FILTERED):
+            lead.follow(part)
+            starts += [] if lead.last is None else [lead.point]
+        return self._minimum(part, newton, starts, passes, best)
 
     def _minimum(
         self, record: Record, newton: GaussNewton, starts: list[np.ndarray], passes: int, best: Normal | None = None
@@ -258,13 +267,13 @@ class _Search:
         tried = [newton.minimum(record, start, self.declared, self.prior, self.units, passes) for start in starts]
         return min((t for t in (best, *tried) if t is not None), key=lambda t: t.objective, default=None)
 
-    def _poor(self, record: Record, found: Normal) -> bool:
-        """Whether a simulation explains little of some output, or that is not known."""
+    def _poor(self, record: Record, found: Normal, enough: float) -> bool:
+        """Whether a simulation explains less than a part of some output's variance, or that is not known."""
         if not self.execution.steps.informed.scaled:  # type: ignore[union-attr]
             return True
         targets = record.targets(len(found.noise))
         spread = np.array([np.var(c[np.isfinite(c)]) if np.isfinite(c).any() else np.inf for c in targets.T])
-        return bool(np.any(found.noise > (1.0 - EXPLAINED) * spread))
+        return bool(np.any(found.noise > (1.0 - enough) * spread))
 
 
 class _Lead:
@@ -278,9 +287,15 @@ class _Lead:
         self.fitting = fitting
         self._present, self._level = fitting.loop.carry, fitting.levels[0]
         self.last: Pass | None = None
+        self._begun = False
 
     def follow(self, record: Record) -> None:
-        """Filter a record, over the levels of noise."""
+        """Filter a record, over the levels of noise; at first its beginning, from the declared parameters."""
+        earliest = _sizes(record)[0][0]
+        if not self._begun and earliest < len(record):
+            self._begun = True
+            self.follow(record.head(earliest))
+        self._begun = True
         self.last = self.fitting.filtered(record, self._present, self._level)
         if self.last is not None:
             self._present, self._level = self.last.carry, self.last.level
@@ -292,6 +307,7 @@ class _Lead:
 
     def go(self, point: np.ndarray) -> None:
         """Go on from other coordinates."""
+        self._begun = True
         self._present = self.fitting.at(self._present, point)
 
 

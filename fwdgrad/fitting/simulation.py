@@ -35,12 +35,12 @@ def simulated(
     Raises:
         StepError: the model cannot be simulated with these parameters.
     """
-    outputs, scores = newton.sample_by_sample(record, found)
+    outputs, scores, matrix = newton.sample_by_sample(record, found)
     count, p = float(np.sum(found.counts)), len(found.point)
     # residuals of a fit are smaller than the noise: p numbers were fitted to them
     freedom = max(count - p, 1.0) / count if newton.learned else 1.0
     noise = found.noise / freedom
-    covariance = _inverse(found.matrix * freedom + np.diag(prior**-2.0))
+    covariance = _inverse(matrix * freedom + np.diag(prior**-2.0))
     starts = tuple(s.place for s in record.starts)
     loss: Any = newton.system.loss
     targets, verdict, withheld = np.full(outputs.shape, np.nan), None, count <= p

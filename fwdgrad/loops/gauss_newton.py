@@ -24,7 +24,7 @@ LONGEST = 1.0
 """How far a step moves a coordinate at most, in its unit."""
 SETTLED = 1e-12
 """A step that ends the iterations, in units of the coordinates: rounding."""
-GAIN = 1e-3
+GAIN = 1e-5
 """An improvement of the objective that ends them."""
 SAME = 0.05
 """How far, in logarithms, weights may be from the noise that is found."""
@@ -127,18 +127,16 @@ class GaussNewton:
             longest = np.max(np.abs(step) / units) if np.all(np.isfinite(step)) else 0.0
             promised = 0.5 * np.dot(step, best.vector + (centre - best.point) / prior**2)
             if longest < SETTLED or promised < GAIN:
-                weighed = None if self._profiled else self._weighted(record, best, centre, prior)
+                weighed = self._weighted(record, best, centre, prior)
                 if weighed is None or weighed is best:
                     break
-                best = weighed  # the noise is not that of the weights yet
+                best = weighed  # the noise was not that of the weights yet, and what is promised by it too small
                 continue
             step = step / max(longest / LONGEST, 1.0)
             noise = best.noise if self._profiled else best.weights
             made = self._pass(record, best.point + step, centre, prior, noise)
             if made is not None and made.objective < best.objective:
-                gain, best, width = best.objective - made.objective, made, min(4 * width, WIDEST)
-                if gain < GAIN and self._profiled:
-                    break
+                best, width = made, min(4 * width, WIDEST)
                 if not self._profiled:
                     best = self._weighted(record, best, centre, prior) or best
             else:
@@ -188,8 +186,8 @@ class GaussNewton:
         error = record.run(self._loop)
         return error or StepError("the model cannot be simulated: its loss, or a derivative, is not finite.")
 
-    def sample_by_sample(self, record: Record, found: Normal) -> tuple[np.ndarray, np.ndarray]:
-        """The predictions for a record, shape (T, m), and what each sample adds to `vector`, shape (T, p).
+    def sample_by_sample(self, record: Record, found: Normal) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The predictions for a record, (T, m), what samples add to `vector`, (T, p), and `matrix`: by the noise found.
 
         Raises:
             StepError: the model cannot be simulated with these parameters.
@@ -204,7 +202,8 @@ class GaussNewton:
                     raise ran.error
                 predictions.append(np.ravel(ran.predictions[0]))
                 sums.append(np.array(self._execution.unpack(loop.view).optimizer.vector, float))
-        return np.array(predictions), np.diff(np.array(sums), axis=0)
+        matrix = np.array(self._execution.unpack(loop.carry).optimizer.matrix, float)
+        return np.array(predictions), np.diff(np.array(sums), axis=0), matrix
 
     def _pass(
         self, record: Record, point: np.ndarray, centre: np.ndarray, prior: np.ndarray, noise: np.ndarray
