@@ -98,7 +98,7 @@ class System:
         coordinates: what is learned, arrays by name: the parameters, but log θ for a `positive` one (see `bounded`),
             and nothing for a `tied` one. `natural` and `learned` translate.
         trainable: names of the parameters that are learned.
-        first: "initial" or "next".
+        first: "initial" or "next"; `first_unsaid` whether that is by default.
         given: example of all that a transition is given besides h and θ: x, or, if the system is `fed`, a dict of x
             and of what the learner's loop adds: "start", where the start of a trajectory has to be known (`marked`),
             and "seen" for injection.
@@ -185,6 +185,7 @@ class System:
         self.dt = _step(dt, self.x)
         self.first = self._observed_first(first, learned=init is not None)
         asked = init is not None and self.first == "next" and not isinstance(self.dt, str)
+        self.first_unsaid = first is None
         self._first = "next" if asked else first  # `replace` does not ask again
         self.marked = False
         self.init: Callable[[Any], Any] | None = None

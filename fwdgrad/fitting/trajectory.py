@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fwdgrad.errors import DataError, DeclarationError, OutlierWarning, ShapeError
-from fwdgrad.loops.record import Record
+from fwdgrad.errors import DataError, DeclarationError, FirstSampleWarning, OutlierWarning, ShapeError
+from fwdgrad.loops import Record, told_first
 from fwdgrad.loops.sifting import Sifting
 from fwdgrad.samples import SampleReader
 from fwdgrad.system import System
@@ -50,6 +50,8 @@ def recorded(system: System, reader: SampleReader, xs: Any, ys: Any, trajectorie
         record.begin(state, given.state is not None)
         try:
             for chunk in reader.chunks(given.xs, given.ys, None, 0):
+                if number == 0 and len(record) == 0 and (said := told_first(system, chunk, state, system.params)):
+                    warnings.warn(said, FirstSampleWarning, stacklevel=4)
                 record.extend(chunk)
         except (DataError, ShapeError) as error:
             if len(trajectories) > 1:

@@ -3,6 +3,7 @@
 from fwdgrad.loops.base import Loop
 from fwdgrad.loops.choosing import loop_for, noise_for, noiseless
 from fwdgrad.loops.discretisation import coarse_steps
+from fwdgrad.loops.first import told_first
 from fwdgrad.loops.fitting import Fitting, Pass
 from fwdgrad.loops.gauss_newton import GaussNewton, Normal
 from fwdgrad.loops.record import Record
@@ -21,5 +22,6 @@ __all__ = [
     "noise_for",
     "noiseless",
     "told_dead",
+    "told_first",
     "told_silent",
 ]

@@ -1,0 +1,55 @@
+"""Whether the first sample looks like the initial state itself, where it is taken for the state a transition later."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fwdgrad.errors import StepError
+from fwdgrad.samples import Chunk
+from fwdgrad.system import System
+from fwdgrad.trees import unflatten
+
+__all__ = ["told_first"]
+
+SAME = 1e-9
+"""Relative difference up to which two numbers are one."""
+
+
+def told_first(system: System, chunk: Chunk, state: Any, params: Any) -> str:
+    """What is said of a first target that is what the model says before any transition; nothing if it is not.
+
+    Only for rates with a `dt`, where nothing was said of the first sample, and a target that is exactly the output of
+    the initial state: a table whose first row is the start. Data with noise do not tell.
+
+    Args:
+        system: the declared system.
+        chunk: samples, of which the first is looked at.
+        state: h that the trajectory begins in.
+        params: θ.
+    """
+    unsaid = system.first_unsaid and system.first == "next" and system.init is None
+    unsaid = unsaid and system.dt is not None and not isinstance(system.dt, str)
+    if not unsaid or not len(chunk.observed) or not chunk.observed[0] or len(chunk.y) != 1:
+        return ""
+    xs = None if system.x is None else unflatten(system.x, [a[:1] for a in chunk.x])
+    begin, count = system.unpack(np.asarray(state)), None if xs is not None else 1
+    try:
+        now, later = (
+            np.ravel(system.simulate(xs, steps=count, params=params, state=begin, first=rule).outputs)
+            for rule in ("initial", "next")
+        )
+    except StepError:
+        return ""
+    y = np.ravel(np.asarray(chunk.y[0][0], float))
+    if y.shape != now.shape or not np.isfinite(y).all():
+        return ""
+    close = np.abs(y - now) <= SAME * np.maximum(np.abs(y), np.abs(now))
+    if not close.all() or np.allclose(now, later, rtol=1e-6, atol=0.0):
+        return ""
+    return (
+        f"{system.name}: the first target is exactly the output of the initial state, and it is compared with that a\n"
+        'transition later, as nothing was said: first="next". If the first row of the table is the start, declare\n'
+        'fg.System(…, first="initial"); if it is not, say first="next".'
+    )
