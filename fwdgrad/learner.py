@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -21,6 +21,7 @@ from fwdgrad.errors import (
     CheckpointError,
     DeadParameterWarning,
     DeclarationError,
+    FirstSampleWarning,
     IdentifiabilityWarning,
     OutlierWarning,
     StepError,
@@ -30,7 +31,7 @@ from fwdgrad.estimators import Estimator
 from fwdgrad.execution import ENGINES, Execution, execution_for
 from fwdgrad.history import History, Progress, Recorder
 from fwdgrad.linear import NOT_TRACED
-from fwdgrad.loops import SilentLeaves, loop_for, noise_for, told_dead, told_silent
+from fwdgrad.loops import SilentLeaves, loop_for, noise_for, told_dead, told_first, told_silent
 from fwdgrad.noise import NoiseStream
 from fwdgrad.optimizers import JointFilter, Optimizer
 from fwdgrad.report import Report, intervals_of, output_names, parameter_table
@@ -127,10 +128,16 @@ class Learner:
         self._targets = Targets(system)
 
     @classmethod
-    def resumed(cls, system: System, optimizer: Optimizer, carry: tuple[Any, ...], steps: int) -> Learner:
-        """A learner that goes on with a carry of its own kind, after so many samples: for what fits a record itself."""
+    def resumed(
+        cls, system: System, optimizer: Optimizer, carry: tuple[Any, ...], steps: int, row: Sequence[Any]
+    ) -> Learner:
+        """A learner that goes on with a carry of its own kind, after so many samples: for what fits a record itself.
+
+        `row` is what the next sample is to be given besides the user's input, see `fwdgrad.loops.feed`.
+        """
         learner = cls(system, optimizer=optimizer)
         learner._loop.carry, learner._loop.steps = carry, steps
+        learner._loop.feed.row = [np.array(v) for v in row]
         return learner
 
     def __repr__(self) -> str:
@@ -466,6 +473,8 @@ class Learner:
         try:
             with Progress(progress, total) as shown:
                 for chunk in self._loop.reader.chunks(xs, ys, steps, self.steps):
+                    if self.steps == 0 and (said := told_first(self.system, chunk, self._unpacked.h, self.params)):
+                        warnings.warn(said, FirstSampleWarning, stacklevel=2)
                     for piece in self._pieces(chunk, checkpoint_every):
                         if self.steps >= self._due:
                             self._look()

@@ -27,6 +27,7 @@ def run(*arguments):
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
 
 
+@pytest.mark.slow
 def test_a_quick_run_writes_tables_of_what_is_installed(document):
     before = document.read_text(encoding="utf-8")
     done = run("--quick", "--output", document, "--only", "stream", "single", "plain", "imports")

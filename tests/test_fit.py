@@ -1,12 +1,14 @@
 """`fg.fit` against scipy's least squares and closed forms; and whether what it cannot know is said."""
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy.optimize import least_squares, minimize
 
 import fwdgrad as fg
-from fwdgrad.errors import CalibrationWarning, DataError, DeclarationError, NonFiniteError
-from fwdgrad.fitting.deviations import long_run, robust
+from fwdgrad.errors import CalibrationWarning, DataError, DeclarationError, FirstSampleWarning, NonFiniteError
+from fwdgrad.fitting.deviations import long_run, remembered, robust
 
 T = np.arange(1, 61) * 0.25
 TRUTH = {"ka": 1.5, "ke": 0.3, "V": 0.5}
@@ -164,7 +166,9 @@ def test_a_parameter_at_its_bound():
     system = fg.System(lambda h, x, p: p["a"] * h + x, None, np.zeros(1), {"a": fg.bounded(0.3, 0.0, 0.5)}, np.zeros(1))
     u = np.random.default_rng(6).normal(size=(200, 1))
     ys = system.simulate(u, params={"a": 0.49}).outputs * 1.4 + 0.01 * np.random.default_rng(7).normal(size=(200, 1))
-    made = fg.fit(system, u, ys, engine="numpy")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CalibrationWarning)
+        made = fg.fit(system, u, ys, engine="numpy")
     assert made.at_bound == ["a"]
     assert np.isnan(made.std["a"])
 
@@ -185,7 +189,8 @@ def test_residuals_that_remember_widen_deviations():
         for t in range(1, 150):
             noise[t] = 0.9 * noise[t - 1] + 0.3 * rng.normal()
         ys = system.simulate(u, params={"b": 2.0}).outputs + noise
-        made = fg.fit(system, u, ys, method="simulation", engine="numpy")
+        with pytest.warns(CalibrationWarning, match="not white"):
+            made = fg.fit(system, u, ys, method="simulation", engine="numpy")
         ratios.append((made.params["b"] - 2.0) / made.std["b"])
         plain.append((made.params["b"] - 2.0) / (np.sqrt(np.mean(made.residuals**2)) / np.linalg.norm(2 * u)))
     assert np.sqrt(np.nanmean(np.square(ratios))) < 1.6
@@ -242,21 +247,106 @@ def test_noise_in_the_state_is_found_with_a_filter(disturbed):
     best = minimize(lambda z: log_likelihood(z[0], z[1], *np.exp(z[2:]), u, ys), [0.9, 0.3, np.log(0.2), np.log(0.1)])
     a, b, q, r = *best.x[:2], *np.exp(best.x[2:])
     deviation = np.sqrt(np.diag(best.hess_inv))
-    assert abs(made.params["a"] - a) < 0.3 * deviation[0]
-    assert abs(made.params["b"] - b) < 0.3 * deviation[1]
+    # an extended filter leaves out how its gain depends on θ (Ljung 1979), so it is not at the very maximum
+    assert abs(made.params["a"] - a) < 0.8 * deviation[0]
+    assert abs(made.params["b"] - b) < 0.8 * deviation[1]
     np.testing.assert_allclose([made.std["a"], made.std["b"]], deviation[:2], rtol=0.25)
-    np.testing.assert_allclose([made.process_noise[0] * np.max(np.abs(ys)), made.noise[0]], [q, r], rtol=0.3)
+    noises = made.process_noise[0] * np.max(np.abs(ys)), made.noise[0]
+    assert log_likelihood(made.params["a"], made.params["b"], *noises, u, ys) < best.fun + 1.5
+    assert log_likelihood(a, b, 3 * q, r, u, ys) > best.fun + 10  # the control
     assert 0.92 < made.coverage[0] < 0.98
     assert made.forecast(xs=np.zeros((30, 1))).std[-1, 0] == pytest.approx(np.sqrt(q**2 / (1 - a**2) + r**2), rel=0.3)
 
 
 def test_a_simulation_says_that_a_filter_is_likelier(disturbed):
     system, u, ys = disturbed
-    made = fg.fit(system, u, ys, engine="numpy")
+    with pytest.warns(CalibrationWarning, match="not white"):
+        made = fg.fit(system, u, ys, engine="numpy")
     if made.method == "simulation":
         assert any("noise in the state the data are likelier" in remark for remark in made.remarks)
     else:
-        assert np.all(fg.fit(system, u, ys, method="simulation", engine="numpy").explained < 0.5)
+        assert made.process_noise[0] > 0.01
+
+
+def test_a_short_record_with_residuals_that_remember():
+    """Sixty samples of logistic growth, by Gompertz' law: no deviations that would be those of white noise."""
+    t = 0.5 * np.arange(60)
+    ys = 50 / (1 + 24 * np.exp(-0.5 * t)) + np.random.default_rng(0).normal(size=60)
+    system = fg.System(
+        lambda h, x, p: p["r"] * h * np.log(p["K"] / h), None, 2.0 * np.ones(1),
+        {"r": fg.positive(0.1), "K": fg.positive(100.0)}, dt=0.5, method="rk4", substeps=2, first="initial",
+    )  # fmt: skip
+    with pytest.warns(CalibrationWarning, match="not white"):
+        made = fg.fit(system, ys=ys[:, None], engine="numpy")
+    assert made.withheld or made.std["r"] > 2 * 0.006
+
+
+def test_white_residuals_are_white_in_short_and_long_records():
+    """One false alarm in some thousand, by simulation: here none in 300, at three lengths and in trajectories."""
+    rng = np.random.default_rng(11)
+    for length in (20, 60, 400):
+        assert all(remembered(rng.normal(size=length), [0]) == 1.0 for _ in range(100))
+    assert all(remembered(rng.standard_t(3, size=120), [0, 40, 80]) == 1.0 for _ in range(100))
+    x = np.zeros(60)
+    for k in range(1, 60):
+        x[k] = 0.9 * x[k - 1] + rng.normal()
+    assert remembered(x / x.std(), [0]) > 3.0  # the control
+
+
+def test_going_on_does_not_begin_anew():
+    """With a learned initial state, and with a first sample at the start: neither forecast nor learner starts over."""
+    t = 0.05 * np.arange(100)
+    ys = 2 * np.exp(-0.5 * t) + 0.02 * np.random.default_rng(0).normal(size=100)
+    text = "d x/dt = -k*x\nx(0) = x0\nparam k = 0.3 in (0, inf)\nparam x0 = 1 in (0, inf)\ndt = 0.05\nmethod = rk4"
+    later = 2 * np.exp(-0.5 * 0.05 * np.arange(100, 103))
+    for method in ("simulation", "filter"):
+        made = fg.fit(fg.from_text(text), ys=ys[:, None], method=method, engine="numpy")
+        np.testing.assert_allclose(made.forecast(3).mean[:, 0], later, atol=0.03)
+        learner = made.learner()
+        learner.run(ys=later[:, None])
+        assert abs(learner.params["k"] - 0.5) < 0.05
+    known = fg.fit(
+        fg.from_text(text.replace("x(0) = x0", "x(0) = 2").replace("param x0 = 1 in (0, inf)\n", "")),
+        ys=ys[:, None],
+        engine="numpy",
+    )
+    np.testing.assert_allclose(known.forecast(3).mean[:, 0], later, atol=0.03)
+
+
+def test_an_output_that_was_never_observed():
+    system = compartment().replace(Y=lambda h, x, p: np.array([h["c"], h["gut"]]))
+    noise = 0.01 * np.random.default_rng(0).normal(size=60)
+    ys = np.stack([absorbed(**TRUTH) + noise, np.full(60, np.nan)], axis=1)
+    made = fg.fit(system, ys=ys, engine="numpy")
+    assert np.isnan(made.noise[1])
+    assert np.isnan(made.bands[:, 1]).all()
+    assert "never observed: output 1" in str(made)
+
+
+def test_a_state_that_only_noise_moves():
+    """A level from 0: the filter finds that it moves, though the declared model never does."""
+    rng = np.random.default_rng(1)
+    level = np.cumsum(0.3 * rng.normal(size=150))
+    system = fg.System(lambda h, x, p: p["phi"] * h, None, np.zeros(1), {"phi": fg.bounded(0.7, 0.0, 1.0)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = fg.fit(system, ys=(level + 0.3 * rng.normal(size=150))[:, None], engine="numpy")
+    assert made.method == "filter"
+    assert made.params["phi"] > 0.9
+    assert made.process_noise[0] > 0.01
+
+
+@pytest.mark.filterwarnings("ignore::fwdgrad.errors.CalibrationWarning")
+def test_a_table_whose_first_row_is_the_start():
+    """Said, if the first target is what the model says before any step; and nothing where that was declared."""
+    system = fg.System(
+        lambda h, x, p: -p["k"] * h, None, 10 * np.ones(1), {"k": fg.positive(0.2)}, dt=1.0, method="rk4", substeps=8
+    )
+    ys = 10 * np.exp(-0.3 * np.arange(11.0))[:, None]
+    with pytest.warns(FirstSampleWarning, match="first target is exactly"):
+        fg.fit(system, ys=ys, engine="numpy")
+    right = fg.fit(system.replace(first="initial"), ys=ys, engine="numpy")
+    assert abs(right.params["k"] - 0.3) < 1e-5
 
 
 # ---- what is refused

@@ -125,9 +125,11 @@ def test_counts_that_scatter_more_are_told_of():
     rng = np.random.default_rng(2)
     mean = 20.0 * 1.05 ** np.arange(1, 61)
     ys = rng.negative_binomial(3.0, 3.0 / (3.0 + mean))[:, None].astype(float)
-    assert any("squared residuals" in remark for remark in fg.fit(growth(Poisson()), ys=ys, engine="numpy").remarks)
+    with pytest.warns(fg.errors.CalibrationWarning, match="squared residuals"):
+        wrong = fg.fit(growth(Poisson()), ys=ys, engine="numpy")
     right = fg.fit(growth(NegativeBinomial(3.0)), ys=ys, engine="numpy")
     assert not any("squared residuals" in remark for remark in right.remarks)
+    assert 0.5 < wrong.std["r"] / right.std["r"] < 2.0  # made larger by what they scatter
 
 
 def test_yes_and_no():

@@ -38,6 +38,9 @@ function of the time.
 RUNGS = 6
 """Steps δt: the smallest, and as many as this less one, each twice as large."""
 
+FINEST = 24
+"""Halvings of the horizon, at most: 50 million steps."""
+
 TRIES = 8
 """Learning rates that are tried, each a quarter of the one before, until the parameters stay where they can be."""
 
@@ -107,8 +110,8 @@ def run(options: argparse.Namespace) -> None:
         check_target(options.plot)
     system = _system(options)
     horizon = float(60 * system.dt if options.horizon is None else options.horizon)  # type: ignore[operator]
-    if options.finest < RUNGS - 1:
-        raise DeclarationError(f"--finest {options.finest}: expected at least {RUNGS - 1}.")
+    if not RUNGS - 1 <= options.finest <= FINEST:
+        raise DeclarationError(f"--finest {options.finest}: expected {RUNGS - 1} to {FINEST}.")
     dts = [horizon / (3 * 2**k) for k in range(options.finest - RUNGS + 1, options.finest + 1)]
     if options.rate is not None and not options.rate > 0:
         raise DeclarationError(f"--rate {options.rate:g}: expected a positive number.")

@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.special import chdtri
 
-__all__ = ["long_run", "robust"]
+__all__ = ["long_run", "remembered", "robust"]
 
 LONGEST = 0.2
 """Lags up to this part of a trajectory are taken into a long-run variance."""
+MOST_LAGS, FEWEST = 10, 16
+"""Lags that are tested, at most; and residuals, at least."""
+CHANCE = 1e-4
+"""Probability with which white residuals are taken for others."""
+CLIP = 3.0
+"""Normalised residuals beyond this count as this, so that no outlier makes or hides a memory."""
 REACH = 4.0
 """Lags are taken up to so many times the time that residuals remember."""
 
@@ -48,3 +55,33 @@ def long_run(scores: np.ndarray, memory: float) -> np.ndarray:
         cross = scores[lag:].T @ scores[:-lag]
         made = made + (1.0 - lag / (lags + 1)) * (cross + cross.T)
     return made
+
+
+def remembered(z: np.ndarray, starts: Sequence[int]) -> float:
+    """How many samples residuals remember: 1 + 2 Σ ρ_l of one output, where they are not white; else 1.
+
+    A portmanteau test on the whole record (Ljung and Box, Biometrika 65, 1978): N (N + 2) Σ ρ_l²/(N − l) is χ² of as
+    many degrees of freedom as there are lags, if residuals are independent. The sum goes up to the first ρ_l below 0
+    (the initial positive sequence of Geyer, Statistical Science 7, 1992). Lags do not reach over trajectories.
+
+    Args:
+        z: normalised residuals of one output, shape (T,); NaN where nothing was observed.
+        starts: the first sample of each trajectory.
+    """
+    parts = [part[np.isfinite(part)] for part in np.split(z, list(starts)[1:])]
+    count, longest = sum(len(p) for p in parts), max((len(p) for p in parts), default=0)
+    lags = min(MOST_LAGS, longest // 4)
+    if lags < 1 or count < FEWEST:
+        return 1.0
+    power = sum(float(np.sum(np.clip(p, -CLIP, CLIP) ** 2)) for p in parts)
+    if power <= 0:
+        return 1.0
+    clipped = [np.clip(p, -CLIP, CLIP) for p in parts]
+    rho = np.array(
+        [sum(float(np.dot(p[lag:], p[:-lag])) for p in clipped if len(p) > lag) / power for lag in range(1, lags + 1)]
+    )
+    statistic = count * (count + 2.0) * np.sum(rho**2 / (count - np.arange(1, lags + 1)))
+    if statistic <= chdtri(lags, CHANCE):
+        return 1.0
+    ends = np.flatnonzero(rho < 0)
+    return float(1.0 + 2.0 * np.sum(rho[: ends[0] if len(ends) else lags]))

@@ -14,10 +14,20 @@ from fwdgrad.loops import Fitting, Pass, Record
 
 __all__ = ["followed", "louder"]
 
-FACTORS = (10.0**0.5, 10.0**0.15)
+FACTORS = (10.0**0.5, 10.0**0.15, 10.0**0.05)
 """Deviations of noises are changed by these, one after the other."""
+SCANNED = (1e-2, 0.1, 0.4)
+"""Noises of the state, as parts of it, that are tried at first."""
+PARTS = (0.03, 0.1, 0.3)
+"""Deviations of the observation noise that are tried, as parts of that of the first targets;"""
+SMALLEST = 0.003
+"""and that to which it goes down."""
 TRIES = 5
-"""How often, at most, one is made larger, or smaller."""
+"""Passes with the noises that were found, at most, until parameters have settled."""
+HARDLY = 1e-6
+"""Nats that are no gain."""
+ROUNDS, ENOUGH = 12, 0.1
+"""Rounds through all noises, at most, for one factor; and what one has to gain, in nats, for another."""
 SINGLY = 6
 """State variables up to which each has a noise of its own."""
 
@@ -42,7 +52,7 @@ def followed(record: Record, fitting: Fitting, found: Pass, prior: np.ndarray, p
     root = np.asarray(held.optimizer.root, float)[:, bound.size :]
     process = np.broadcast_to(found.level[1], (bound.size,))
     going = Going(
-        resumed(fitting, found.carry, len(record), process_noise=tuple(process.tolist())),
+        resumed(fitting, found.carry, len(record), fitting.loop.feed.row, process_noise=tuple(process.tolist())),
         lambda: spreads(fitting, record, fitting.certain(found.carry), learns=True)[1],
     )
     return Fit(
@@ -73,21 +83,38 @@ def louder(record: Record, fitting: Fitting, best: Pass) -> Pass:
 def _improved(record: Record, fitting: Fitting, best: Pass, groups: list[np.ndarray], factors: Any) -> Pass:
     """The best pass with changes of (initial, process noise (n,), R (m,)), a group of places at a time."""
     n = fitting.filter.size
+    for process in SCANNED if fitting.learns_level[1] else ():  # there may be valleys between
+        louder_yet = fitting.settled(record, None, best.carry, (best.level[0], process))
+        if louder_yet is not None and louder_yet.surprise < best.surprise:
+            best = louder_yet
     noise = np.array(fitting.execution.unpack(best.carry).optimizer.noise, float)
     best = fitting.once(record, best.carry, best.level, noise) or best
     knobs = np.concatenate([[best.level[0]], np.broadcast_to(best.level[1], (n,)), noise])
     power = np.where(np.arange(len(knobs)) > n, 2.0, 1.0)  # R is variances, the others are deviations
+    spread = record.spread(len(noise))
+    floor = np.concatenate([np.zeros(n + 1), (SMALLEST * spread) ** 2])
     for factor in factors:
-        for places in groups:
-            for change in (1.0 / factor, factor):
-                helped = False
-                for _ in range(TRIES):
+        for part in PARTS if fitting.filter.learns_noise else ():  # from next to nothing no factor leads anywhere
+            tried = np.concatenate([knobs[: n + 1], (part * spread) ** 2])
+            made = fitting.once(record, best.carry, (tried[0], tried[1 : n + 1]), tried[n + 1 :])
+            if made is not None and made.surprise < best.surprise - HARDLY:
+                best, knobs = made, tried
+        for _ in range(ROUNDS):
+            before = best.surprise
+            for places in groups:  # a step each in turn: one that goes all its way would leave the others no room
+                for change in (1.0 / factor, factor):
                     tried = knobs.copy()
                     tried[places] *= change ** power[places]
+                    tried = np.maximum(tried, floor)
                     made = fitting.once(record, best.carry, (tried[0], tried[1 : n + 1]), tried[n + 1 :])
-                    if made is None or made.surprise >= best.surprise:
-                        break
-                    best, knobs, helped = made, tried, True
-                if helped:
-                    break  # what is better with less is not with more
+                    if made is not None and made.surprise < best.surprise - HARDLY:
+                        best, knobs = made, tried
+                        break  # what is better with less is not with more
+            if best.surprise > before - ENOUGH:
+                break
+    for _ in range(TRIES):  # parameters may still be on their way
+        made = fitting.once(record, best.carry, (knobs[0], knobs[1 : n + 1]), knobs[n + 1 :])
+        if made is None or made.surprise >= best.surprise:
+            break
+        best = made
     return best

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -44,12 +44,16 @@ def spreads(fitting: Fitting, record: Record, carry: Flat, learns: bool) -> tupl
     return np.array(predictions, float), np.sqrt(np.array(variances, float))
 
 
-def resumed(fitting: Fitting, carry: Flat, steps: int, **known: Any) -> Callable[[], Learner]:
-    """Makes a learner that goes on with a carry, after so many samples, and with known fields of the filter."""
+def resumed(fitting: Fitting, carry: Flat, steps: int, row: Sequence[Any], **known: Any) -> Callable[[], Learner]:
+    """Makes a learner that goes on with a carry, after so many samples, and with known fields of the filter.
+
+    `row` is what the next sample is to be given, see `fwdgrad.loops.feed`: what the loop has after the last one.
+    """
+    last = [np.array(v) for v in row]
 
     def make() -> Learner:
         execution = fitting.execution
         optimizer: Any = execution.optimizer
-        return Learner.resumed(execution.system, replace(optimizer, **known), carry, steps)
+        return Learner.resumed(execution.system, replace(optimizer, **known), carry, steps, last)
 
     return make

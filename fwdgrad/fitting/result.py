@@ -288,6 +288,9 @@ class Fit:
         made += [
             f"{a} and {b} can hardly be told apart (correlation {rho:.3f})" for a, b, rho in self.alike[:MOST_TOLD]
         ]
+        unseen = [n for n, e in zip(output_names(self.system), self.rmse, strict=True) if np.isnan(e)]
+        if unseen and self.noise is not None:
+            made.append(f"never observed: {', '.join(unseen)}")
         poor = [n for n, r in zip(output_names(self.system), self.explained, strict=True) if r < 0.0]
         if poor:
             made.append(f"the fit explains less of {', '.join(poor)} than its mean does")
@@ -309,6 +312,7 @@ class Fit:
             lines += [
                 f"{name}: root mean square of residuals {error:.3g}" + (f", R² {r:.4f}" if np.isfinite(r) else "")
                 for name, error, r in told
+                if np.isfinite(error)
             ]
         return "\n".join([*lines, *(f"! {remark}" for remark in self.remarks)])
 

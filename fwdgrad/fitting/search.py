@@ -37,6 +37,8 @@ FILTERED = 1024
 """Targets up to which the filter leads the way; later Gauss–Newton finds it by itself."""
 PASSES, SHORT = 60, 15
 """Passes of Gauss–Newton through the whole record, at most, from one start; and through a part of it."""
+VAGUE = 3.0
+"""That for the filter: with less it is felt where data tell little, with more the filter strays."""
 WIDE = 10.0
 """Deviation of the prior for Gauss–Newton, in units of the coordinates: next to none."""
 SURE = 0.8
@@ -126,7 +128,7 @@ def fit(
         raise DeclarationError(
             f"fit: expected at most {MOST} parameters, {system.name} has {count}.\nLearn online: fg.Learner(system)."
         )
-    options = JointFilter(1.0, observation_noise, process_noise, initial_std, first=0)
+    options = JointFilter(VAGUE, observation_noise, process_noise, initial_std, first=0)
     why_not = why_not_joint(system)
     if method == "filter" and why_not is not None:
         raise DeclarationError(f'fit(method="filter"): expected a model that can be filtered; {why_not}.')
@@ -181,7 +183,9 @@ class _Search:
                 return made
             lead.go(best.point)
             lead.follow(record)
-            gain = 0.0 if lead.last is None else best.objective - louder(record, lead.fitting, lead.last).surprise
+            if lead.last is not None:
+                lead.last = louder(record, lead.fitting, lead.last)
+            gain = 0.0 if lead.last is None else best.objective - lead.last.surprise
             if gain < MATTERS:
                 return made
             if not poor:
@@ -193,7 +197,7 @@ class _Search:
             lead.follow(record)
         if lead is None or lead.last is None:
             raise newton.refused(record, self.declared)
-        return followed(record, lead.fitting, lead.last, self.units, lambda: self._passes(record))
+        return followed(record, lead.fitting, lead.last, VAGUE * self.units, lambda: self._passes(record))
 
     def _passes(self, record: Record) -> float:
         """How often samples were gone through, as a multiple of the record."""
@@ -201,6 +205,8 @@ class _Search:
 
     def _checked(self, record: Record, made: Fit) -> Fit:
         """With a note if the integrator's steps matter."""
+        if not made.white:
+            warnings.warn(f"fit: {'; '.join(made.remarks)}.", CalibrationWarning, stacklevel=4)
         note = "" if made.noise is None else coarse_steps(self.system, record, made.params, made.rmse)
         if not note:
             return made

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from fwdgrad.confidence import FEW, Verdict, judged
-from fwdgrad.fitting.deviations import robust
+from fwdgrad.fitting.deviations import remembered, robust
 from fwdgrad.fitting.going_on import resumed, spreads
 from fwdgrad.fitting.result import Fit, Going
 from fwdgrad.loops import Fitting, GaussNewton, Normal, Record
@@ -48,8 +49,13 @@ def simulated(
     if getattr(loss, "predicts_mean", False):
         targets = record.targets(outputs.shape[1])
     if z is not None:
-        verdict = _verdict(z)
+        verdict = _verdict(z, starts)
         memory = float(np.max(verdict.memory))
+        spare = max(np.sum(np.isfinite(z)) - p, 1.0)
+        if (
+            not newton.scaled and verdict.level.max() > 1.0 and verdict.findings
+        ):  # counts that scatter more than was said
+            covariance = covariance * max(float(np.nansum(z * z) / spare), 1.0)
         if memory > 1.0:
             factors = robust(covariance, scores, starts, memory)
             covariance = covariance * np.outer(factors, factors)
@@ -59,11 +65,14 @@ def simulated(
         held = found._replace(noise=noise)
         exact = fitting.carried(fitting.loop.carry, held, covariance, STILL)
         onward = fitting.carried(fitting.loop.carry, held, covariance, fitting.levels[0])
-        going = Going(resumed(fitting, onward, len(record)), lambda: spreads(fitting, record, exact, learns=False)[1])
+        going = Going(
+            resumed(fitting, onward, len(record), newton.row),
+            lambda: spreads(fitting, record, exact, learns=False)[1] + np.where(found.counts > 0, 0.0, np.nan),
+        )
+    deviation = np.sqrt(np.where(found.counts > 0, noise * loss.spread, np.nan)) if newton.scaled else None
     return Fit(
-        newton.system, "simulation", found.point, covariance, prior, withheld,
-        np.sqrt(noise * loss.spread) if newton.scaled else None, np.zeros(newton.system.size), found.objective,
-        outputs, targets, starts, record.times(), passes, verdict, (), going,
+        newton.system, "simulation", found.point, covariance, prior, withheld, deviation, np.zeros(newton.system.size),
+        found.objective, outputs, targets, starts, record.times(), passes, verdict, (), going,
     )  # fmt: skip
 
 
@@ -90,10 +99,17 @@ def _normalized(loss: Any, record: Record, outputs: np.ndarray, noise: np.ndarra
     return np.where(np.isfinite(targets), made, np.nan)
 
 
-def _verdict(z: np.ndarray) -> Verdict:
-    """What normalised residuals say, shape (T, m)."""
+def _verdict(z: np.ndarray, starts: tuple[int, ...]) -> Verdict:
+    """What normalised residuals say, shape (T, m): as those of a filter, and by a test on the whole record."""
     watch = Watch(z.shape[1], 0)
     state, seen = watch.init({}, {}), np.isfinite(z)
     for row, there in zip(np.where(seen, z, 0.0), seen.astype(float), strict=True):
         state = watch.update(state, row, there)
-    return judged(state)
+    verdict = judged(state)
+    memory = np.array([remembered(column, starts) for column in z.T])
+    if np.all(memory <= 1.0) or np.any(verdict.memory > 1.0):
+        return verdict
+    k = int(np.argmax(memory))
+    where = "" if len(memory) == 1 else f" of output {k}"
+    said = f"residuals{where} are not white (their slow part is {memory[k]:.3g} times that of white noise)"
+    return replace(verdict, memory=np.maximum(verdict.memory, memory), findings=(*verdict.findings, said))

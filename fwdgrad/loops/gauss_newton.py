@@ -180,6 +180,11 @@ class GaussNewton:
         optimizer = fresh.optimizer._replace(noise=np.asarray(noise, self.system.dtype))
         return execution.pack(fresh._replace(params=fresh.params | self._leaves(point), optimizer=optimizer))
 
+    @property
+    def row(self) -> list[Any]:
+        """What a sample after the last one gone through is to be given, see `fwdgrad.loops.feed`."""
+        return self._loop.feed.row
+
     def refused(self, record: Record, point: np.ndarray) -> StepError:
         """What ends a simulation with these coordinates, which cannot be made."""
         self._loop.carry, self._loop.steps = self._start(point, np.ones(self._outputs)), 0

@@ -32,18 +32,23 @@ class Bernoulli:
     def value(self, prediction: Any, y: Any) -> Any:
         """In nats, over the observed components; without overflow."""
         seen = ~np.isnan(y)
-        term = np.logaddexp(0.0, prediction) - np.where(seen, y, 0.0) * prediction
+        term = np.logaddexp(0.0, prediction) - np.where(seen, _share(y), 0.0) * prediction
         return np.sum(np.where(seen, term, 0.0))
 
     def gradient(self, prediction: Any, y: Any) -> Any:
         """σ(ŷ) − y, zero where y is NaN."""
         seen = ~np.isnan(y)
-        return np.where(seen, _probability(prediction) - np.where(seen, y, 0.0), 0.0)
+        return np.where(seen, _probability(prediction) - np.where(seen, _share(y), 0.0), 0.0)
 
     def fisher(self, prediction: Any) -> Any:
         """σ (1 − σ) on the diagonal."""
         p = np.ravel(_probability(prediction))
         return np.eye(int(np.prod(np.shape(prediction)))) * (p * (1.0 - p))
+
+
+def _share(y: Any) -> Any:
+    """Y, and NaN where it is none."""
+    return np.where((y < 0) | (y > 1), np.nan, y)
 
 
 def _probability(odds: Any) -> Any:

@@ -99,9 +99,9 @@ class NegativeBinomial:
 
 
 def _observed(prediction: Any, y: Any) -> tuple[Any, Any, Any]:
-    """Where y is observed, y with 0 elsewhere, and ŷ."""
+    """Where y is observed; y with 0 elsewhere, NaN where it is no count; and ŷ."""
     seen = ~np.isnan(y)
-    return seen, np.where(seen, y, 0.0), _mean(prediction)
+    return seen, np.where(seen, np.where(y < 0, np.nan, y), 0.0), _mean(prediction)
 
 
 def _mean(prediction: Any) -> Any:

@@ -281,7 +281,8 @@ class BoundJointFilter:
             units=held.units,
             root=root,
             noise=np.where(fresh.noise > 0, fresh.noise, first).astype(dtype),
-            size=np.asarray(held.size),
+            # a state that nothing but noise would move has no size of its own yet
+            size=np.where(held.size > 0, held.size, np.max(held.span, initial=0.0)).astype(dtype),
             span=np.asarray(held.span),
             initial=np.asarray(level[0], dtype),
             process=self._processes(level[1]),
