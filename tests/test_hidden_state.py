@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import itertools
 import random
 import subprocess
@@ -321,12 +322,28 @@ def test_what_is_no_memory_passes(kind, engine):
 # ---------------------------------------------------------------- what changes later
 
 
+class Frame:
+    """Numbers behind a private slot, handed out as arrays: as a table of pandas is."""
+
+    __slots__ = ("__values",)
+
+    def __init__(self, values: Any) -> None:
+        self.__values = np.array(values)
+
+    def to_numpy(self) -> np.ndarray:
+        return self.__values.copy()
+
+    def put(self, place: int, value: float) -> None:
+        self.__values[place] = value
+
+
 def changing() -> dict[str, tuple[Any, Any, Any, str]]:
     """F, how something it uses is changed, how it is put back, and what it is called."""
-    array, table, number, model = np.array([0.5, 0.4]), {"k": [1.0, 2.0]}, [2.0], Model()
+    plain, table, number, model = np.array([0.5, 0.4]), {"k": [1.0, 2.0]}, [2.0], Model()
     config = types.SimpleNamespace(scale=2.0)
+    buffer, frame = array.array("d", [0.5, 0.4]), Frame([0.5, 0.4])
 
-    def default(h: Any, x: Any, p: Any, gain: Any = array) -> Any:
+    def default(h: Any, x: Any, p: Any, gain: Any = plain) -> Any:
         return gain * p["a"] * h + p["b"] * x
 
     def change(target: Any, key: Any, value: Any) -> Any:
@@ -340,12 +357,12 @@ def changing() -> dict[str, tuple[Any, Any, Any, str]]:
 
     return {
         "an array": (
-            lambda h, x, p: array * p["a"] * h + p["b"] * x,
-            change(array, 0, 0.9),
-            change(array, 0, 0.5),
-            "array",
+            lambda h, x, p: plain * p["a"] * h + p["b"] * x,
+            change(plain, 0, 0.9),
+            change(plain, 0, 0.5),
+            "plain",
         ),
-        "a default argument": (default, change(array, 0, 0.9), change(array, 0, 0.5), "gain"),
+        "a default argument": (default, change(plain, 0, 0.9), change(plain, 0, 0.5), "gain"),
         "a nested list": (
             lambda h, x, p: table["k"][0] * p["a"] * h + p["b"] * x,
             change(table["k"], 0, 0.9),
@@ -364,6 +381,18 @@ def changing() -> dict[str, tuple[Any, Any, Any, str]]:
             lambda: setattr(config, "scale", 3.0),
             lambda: setattr(config, "scale", 2.0),
             "config.scale",
+        ),
+        "a buffer": (
+            lambda h, x, p: buffer[0] * p["a"] * h + p["b"] * x,
+            change(buffer, 0, 0.9),
+            change(buffer, 0, 0.5),
+            "buffer",
+        ),
+        "a table": (
+            lambda h, x, p: frame.to_numpy() * p["a"] * h + p["b"] * x,
+            lambda: frame.put(0, 0.9),
+            lambda: frame.put(0, 0.5),
+            "frame",
         ),
         "a global": (uses_factor, in_globals(3.0), in_globals(2.0), "FACTOR"),
     }

@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import operator
 import random
+from array import array
 from collections import deque
 from collections.abc import Iterable, Mapping
 from types import CodeType, FunctionType, GeneratorType, MethodType, ModuleType
@@ -102,6 +103,11 @@ class _Walk:
             self._put(path, ("stream", stream))
         elif isinstance(value, np.ndarray) and value.dtype != object:
             self._put(path, ("array", value.dtype.str, value.shape, _digest(value) if self._contents else ""))
+        elif isinstance(value, (array, bytearray, memoryview)):
+            held = np.frombuffer(value, np.uint8) if len(value) else np.zeros(0, np.uint8)
+            self._put(path, ("buffer", type(value).__name__, len(value), _digest(held) if self._contents else ""))
+        elif callable(getattr(type(value), "to_numpy", None)):  # a table of pandas and the like
+            self._look(path, np.asarray(value.to_numpy()))
         elif isinstance(value, (list, tuple, deque, np.ndarray)):
             self._sequence(path, value)
         elif isinstance(value, Mapping):
