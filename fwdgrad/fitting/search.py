@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from fwdgrad.compiling import has_compiler, predicted_seconds, price
 from fwdgrad.defaults import why_not_joint
-from fwdgrad.errors import CalibrationWarning, DeclarationError, nearly
+from fwdgrad.errors import CalibrationWarning, DeclarationError, IdentifiabilityWarning, nearly
 from fwdgrad.estimators import RTRL
 from fwdgrad.execution import Execution, execution_for
+from fwdgrad.fitting.exchange import exchanged
 from fwdgrad.fitting.filtering import followed, louder
 from fwdgrad.fitting.result import Fit
 from fwdgrad.fitting.simulation import simulated
@@ -45,6 +47,8 @@ SURE = 0.8
 """Part of the variance of every output that a simulation of the first samples explains if it is in the right valley."""
 EXPLAINED = 0.5
 """Part of the variance of every output that a simulation has to explain, unless it is asked for."""
+BETTER = 0.5
+"""By how much a solution has to be likelier, in nats, to be taken though it is farther from the start."""
 MATTERS = 5.0
 """By how much a filter has to be likelier, in nats, for it to be told."""
 MOST = 400
@@ -174,10 +178,14 @@ class _Search:
         lead = self._lead(record, newton)
         best = self._grown(record, newton, lead, method)
         if best is not None:
+            others = exchanged(self.system, record, newton, best, self.prior, self.units)
+            least = min([best, *others], key=lambda found: found.objective)
+            if least.objective < best.objective - BETTER:
+                others, best = [best, *(other for other in others if other is not least)], least
             made = simulated(
                 record, newton, best, self.prior, None if lead is None else lead.fitting, self._passes(record)
             )
-            made = self._checked(record, made)
+            made = self._checked(record, self._beside(made, others))
             poor = bool(np.any(made.explained < EXPLAINED))
             if method == "simulation" or lead is None or not (poor or not made.white):
                 return made
@@ -198,6 +206,17 @@ class _Search:
         if lead is None or lead.last is None:
             raise newton.refused(record, self.declared)
         return followed(record, lead.fitting, lead.last, VAGUE * self.units, lambda: self._passes(record))
+
+    def _beside(self, made: Fit, others: list[Normal]) -> Fit:
+        """With a note of other solutions."""
+        told = []
+        for other in others:
+            there = replace(made, point=other.point).params
+            values = ", ".join(f"{k} = {np.array2string(np.asarray(there[k]), precision=4)}" for k in made.std)
+            told.append(f"another solution explains the data as well: {values} (bounds, or a start near it, choose it)")
+        if told:
+            warnings.warn(f"fit: {'; '.join(told)}.", IdentifiabilityWarning, stacklevel=4)
+        return made.remarked(*told)
 
     def _passes(self, record: Record) -> float:
         """How often samples were gone through, as a multiple of the record."""
