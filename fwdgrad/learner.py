@@ -245,6 +245,7 @@ class Learner:
         for category, message in (
             (CalibrationWarning, known.contradiction()),
             (CalibrationWarning, known.too_large()),
+            (CalibrationWarning, self._loop.few),
             (BoundWarning, known.bounds()),
         ):
             if message:
@@ -309,6 +310,7 @@ class Learner:
         outputs = [] if noise is None else zip(output_names(self.system), np.sqrt(noise), strict=True)
         remarks = [
             known.contradiction(), known.bounds(), known.untold(), known.together(), known.strange(), self._loop.coarse,
+            self._loop.few,
         ]  # fmt: skip
         if self._dead:
             remarks.append(told_dead(self.system, self._dead))

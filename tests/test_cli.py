@@ -23,6 +23,9 @@ from fwdgrad.cli.report import generate
 from fwdgrad.cli.simulated import SimulatedJob
 from fwdgrad.data import read_columns
 
+# short tables are learned here by the filter, whose deviations are said to be rough
+pytestmark = pytest.mark.filterwarnings("ignore:parameter_std. after .* targets deviations are rough")
+
 TEXT = "to be, or not to be: that is the question.\nwhether 'tis nobler in the mind to suffer\n" * 8
 
 MODEL = """

@@ -413,3 +413,17 @@ def test_a_report_without_deviations():
     learner = fg.Learner(systems.van_der_pol(), fg.RTRL(), fg.SGD(1e-3), engine="numpy")
     assert "not known" in learner.report().table[1]
     assert learner.report().outputs == ()
+
+
+def test_deviations_of_few_samples_are_said_to_be_rough():
+    """Until a simulation has been fitted; and no longer then."""
+    system = systems.van_der_pol()
+    ys = system.simulate(steps=80).outputs + 0.05 * np.random.default_rng(0).normal(size=(80, 2))
+    learner = fg.Learner(system, engine="numpy")
+    learner.run(ys=ys[:30])
+    with pytest.warns(CalibrationWarning, match="after 30 targets deviations are rough"):
+        learner.parameter_std()
+    assert any("rough" in remark for remark in learner.report().remarks)
+    learner.run(ys=ys[30:])
+    learner.parameter_std()
+    assert not any("rough" in remark for remark in learner.report().remarks)

@@ -79,6 +79,11 @@ class Loop(ABC):
         return execution.specs
 
     @property
+    def few(self) -> str:
+        """What is said of deviations that few samples have made; nothing if there are enough."""
+        return ""
+
+    @property
     def coarse(self) -> str:
         """What is said of integration steps that are too long for what was learned; nothing if that is not known."""
         return ""

@@ -237,6 +237,16 @@ class Refitting(Loop):
         return coarse_steps(system, record, params, np.sqrt(np.asarray(noise.noise, float)))
 
     @property
+    def few(self) -> str:
+        """Before the first fit that simulates, deviations are those of an extended filter from wherever it began."""
+        if self._record is None or self._record.seen >= min(SIMULATED, self._declared.first):
+            return ""
+        return (
+            f"after {self._record.seen} targets deviations are rough, and may be far too small: they were linearised\n"
+            f"where the filter began. From {SIMULATED} on they are better. For short tables there is fg.fit(system, …)."
+        )
+
+    @property
     def coarse(self) -> str:
         """By the last fit."""
         return self._coarse
