@@ -289,7 +289,8 @@ def decay(h, x, p):
 
 
 def test_the_time_between_samples_may_be_an_input():
-    uniform = fg.System(decay, None, np.ones(1), {"k": 0.7}, {"u": np.zeros(1)}, dt=0.1, method="euler")
+    start = np.ones(1), {"k": 0.7}, {"u": np.zeros(1)}
+    uniform = fg.System(decay, None, *start, dt=0.1, method="euler", first="next")
     varying = fg.System(decay, None, np.ones(1), {"k": 0.7}, {"u": np.zeros(1), "elapsed": 0.1}, dt="elapsed")
     us, ys = np.ones((30, 1)), np.linspace(1, 0, 30)[:, None]
     learned = []
@@ -317,7 +318,9 @@ def test_substeps_are_steps_without_samples_in_between(engine):
         return -p["k"] * h**2 + x
 
     xs, ys = np.linspace(0, 1, 10)[:, None], np.linspace(1, 0.5, 10)[:, None]
-    coarse = fg.System(rate, None, np.ones(1), {"k": 0.7}, np.zeros(1), dt=0.2, substeps=4, method="euler")
+    coarse = fg.System(
+        rate, None, np.ones(1), {"k": 0.7}, np.zeros(1), dt=0.2, substeps=4, method="euler", first="next"
+    )
     fine = coarse.replace(dt=0.05, substeps=1)
     gaps = np.full((10, 4, 1), np.nan)
     gaps[:, -1] = ys

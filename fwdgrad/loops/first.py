@@ -43,7 +43,7 @@ def told_first(system: System, chunk: Chunk, state: Any, params: Any) -> str:
     except StepError:
         return ""
     y = np.ravel(np.asarray(chunk.y[0][0], float))
-    if y.shape != now.shape or not np.isfinite(y).all():
+    if y.shape != now.shape or not np.isfinite(y).all() or not y.any():  # nothing at rest tells nothing
         return ""
     close = np.abs(y - now) <= SAME * np.maximum(np.abs(y), np.abs(now))
     if not close.all() or np.allclose(now, later, rtol=1e-6, atol=0.0):
