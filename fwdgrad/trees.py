@@ -5,10 +5,10 @@ Programs and compiled functions take and return flat tuples; users and algorithm
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-__all__ = ["flatten", "leaf_names", "map_leaves", "unflatten"]
+__all__ = ["flatten", "leaf_names", "map_leaves", "parted", "unflatten"]
 
 
 def flatten(tree: Any) -> list[Any]:
@@ -51,6 +51,21 @@ def leaf_names(tree: Any, name: str) -> list[str]:
     if isinstance(tree, (tuple, list)):
         return [leaf for k, value in enumerate(tree) for leaf in leaf_names(value, f"{name}_{k}")]
     return [name]
+
+
+def parted(numbers: Any, like: Mapping[str, Any]) -> dict[str, Any]:
+    """A vector as arrays by name, one after the other, in the shapes of others.
+
+    Example:
+        >>> import numpy as np
+        >>> parted(np.arange(3.0), {"a": np.zeros(()), "b": np.zeros(2)})
+        {'a': array(0.), 'b': array([1., 2.])}
+    """
+    made, place = {}, 0
+    for name, array in like.items():
+        made[name] = numbers[place : place + array.size].reshape(array.shape)
+        place += array.size
+    return made
 
 
 def map_leaves(function: Callable[[Any], Any], tree: Any) -> Any:

@@ -16,6 +16,7 @@ from fwdgrad.identifiability import Group, groups_of
 from fwdgrad.learner import Learner
 from fwdgrad.report import NORMAL, entries_of, intervals_of, output_names, parameter_table
 from fwdgrad.system import System
+from fwdgrad.trees import parted
 
 __all__ = ["Fit", "Forecast", "Going"]
 
@@ -146,12 +147,7 @@ class Fit:
 
     def _leaves(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
         """Numbers (p,) by leaf."""
-        made, place = {}, 0
-        for k in self.system.trainable:
-            like = self.system.coordinates[k]
-            made[k] = numbers[place : place + like.size].reshape(like.shape)
-            place += like.size
-        return made
+        return parted(numbers, {k: self.system.coordinates[k] for k in self.system.trainable})
 
     def _slope(self, leaf: str) -> np.ndarray:
         return self.system.coordinate[leaf].slope(self._leaves(self.point)[leaf])

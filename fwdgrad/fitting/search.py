@@ -39,10 +39,10 @@ FILTERED = 1024
 """Targets up to which the filter leads the way; later Gauss–Newton finds it by itself."""
 PASSES, SHORT = 60, 15
 """Passes of Gauss–Newton through the whole record, at most, from one start; and through a part of it."""
-VAGUE = 3.0
-"""That for the filter: with less it is felt where data tell little, with more the filter strays."""
 WIDE = 10.0
 """Deviation of the prior for Gauss–Newton, in units of the coordinates: next to none."""
+VAGUE = 3.0
+"""That for the filter: with less it is felt where data tell little, with more the filter strays."""
 SURE = 0.8
 """Part of the variance of every output that a simulation of the first samples explains if it is in the right valley."""
 EXPLAINED = 0.5
@@ -76,8 +76,8 @@ def fit(
     By "simulation": the parameters that make the loss of the model, run through all samples without corrections, least.
     With a squared error that is least squares, weighted by noise that is found with it, one deviation for each output.
     Levenberg–Marquardt, whose normal equations are summed up forward in time with exact influence (`GaussNewton`).
-    Where the model is small, a filter on state and parameters (`JointFilter`) leads the way on the first samples, so
-    that a start that is far off does no harm.
+    Where a simulation of the first samples explains little and the model is small, a filter on state and parameters
+    (`JointFilter`) leads the way, so that a start that is far off does no harm.
 
     By "filter": the model's state is disturbed too, and followed by the filter; parameters are those at which its
     predictions one sample ahead are likeliest. "auto" simulates, and filters if a simulation explains less than half of

@@ -52,9 +52,8 @@ def simulated(
         verdict = _verdict(z, starts)
         memory = float(np.max(verdict.memory))
         spare = max(np.sum(np.isfinite(z)) - p, 1.0)
-        if (
-            not newton.scaled and verdict.level.max() > 1.0 and verdict.findings
-        ):  # counts that scatter more than was said
+        scattered = not newton.scaled and verdict.level.max() > 1.0  # counts, more than their law says
+        if scattered and verdict.findings:
             covariance = covariance * max(float(np.nansum(z * z) / spare), 1.0)
         if memory > 1.0:
             factors = robust(covariance, scores, starts, memory)

@@ -13,6 +13,7 @@ from fwdgrad.loops.base import Loop
 from fwdgrad.loops.gauss_newton import GaussNewton, Normal
 from fwdgrad.loops.record import Record
 from fwdgrad.optimizers import NormalEquations
+from fwdgrad.trees import parted
 
 __all__ = ["Fitting", "Pass"]
 
@@ -209,9 +210,5 @@ class Fitting:
         return np.asarray(self.execution.unpack(carry).optimizer.units)
 
     def _moved(self, params: Any, by: np.ndarray) -> dict[str, np.ndarray]:
-        made, place = dict(params), 0
-        for k in self.execution.system.trainable:
-            value = np.asarray(params[k])
-            made[k] = (value + by[place : place + value.size].reshape(value.shape)).astype(value.dtype)
-            place += value.size
-        return made
+        values = {k: np.asarray(params[k]) for k in self.execution.system.trainable}
+        return dict(params) | {k: (values[k] + v).astype(values[k].dtype) for k, v in parted(by, values).items()}

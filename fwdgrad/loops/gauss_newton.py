@@ -13,6 +13,7 @@ from fwdgrad.loops.base import Loop
 from fwdgrad.loops.record import Record
 from fwdgrad.losses import SquaredError
 from fwdgrad.step import Carry
+from fwdgrad.trees import parted
 
 __all__ = ["GaussNewton", "Normal"]
 
@@ -86,12 +87,8 @@ class GaussNewton:
 
     def _leaves(self, point: np.ndarray) -> dict[str, np.ndarray]:
         """Coordinates, shape (p,), by leaf."""
-        made, place = {}, 0
-        for k in self.system.trainable:
-            like = self.system.coordinates[k]
-            made[k] = point[place : place + like.size].reshape(like.shape).astype(like.dtype)
-            place += like.size
-        return made
+        like = {k: self.system.coordinates[k] for k in self.system.trainable}
+        return {k: v.astype(like[k].dtype) for k, v in parted(point, like).items()}
 
     def influence(self, carry: Carry) -> dict[str, np.ndarray]:
         """The exact influence in full, arrays (n, *leaf shape)."""
