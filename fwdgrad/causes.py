@@ -7,13 +7,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fwdgrad.program import Program
+from fwdgrad.program import Linearized, Program
 from fwdgrad.program.alive import STEEP
 from fwdgrad.program.derivatives import infinite
 from fwdgrad.program.roots import watched
 from fwdgrad.trees import flatten
 
-__all__ = ["Cause", "cause", "steepness"]
+__all__ = ["Cause", "cause", "radius", "steepness", "unstable"]
+
+LINEAR = 1e-9
+"""Relative difference up to which two Jacobians are one."""
+ROUNDED = 1e-6
+"""An eigenvalue this little above 1 is one of absolute value 1."""
 
 
 class Cause(NamedTuple):
@@ -74,3 +79,49 @@ def steepness(parts: Sequence[tuple[Program, Sequence[Any], Sequence[int]]], qua
                 "there: np.where(h > 0, np.sqrt(h), 0.0) has the derivative 0 at h = 0.",
             )
     return None
+
+
+def radius(program: Program, arguments: Sequence[Any]) -> float:
+    """The largest absolute eigenvalue of ∂h'/∂h, of a transition with a correction that of A (Id − K C); NaN if none.
+
+    Args:
+        program: a transition, whose first input is h.
+        arguments: what it is given.
+
+    Cost: n products forward.
+    """
+    slopes = _slopes(program, arguments)
+    if not np.isfinite(slopes).all():
+        return float("nan")
+    return float(np.max(np.abs(np.linalg.eigvals(slopes))))
+
+
+def _slopes(program: Program, arguments: Sequence[Any]) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        point = Linearized(program, arguments)
+        unit = np.eye(len(arguments[0]), dtype=np.asarray(arguments[0]).dtype)
+        return np.stack([np.asarray(point.jvp({0: row})[0]) for row in unit], axis=1)
+
+
+def unstable(program: Program, arguments: Sequence[Any], elsewhere: Any = None) -> Cause | None:
+    """A predictor whose errors grow from sample to sample, where it corrects them by the sample before.
+
+    Args:
+        program: its transition.
+        arguments: what it is given, the sample before included.
+        elsewhere: another state; where the Jacobian is another one there, nothing is said.
+    """
+    largest = radius(program, arguments)
+    if not largest > 1.0 + ROUNDED:
+        return None
+    if elsewhere is not None:
+        here, there = _slopes(program, arguments), _slopes(program, [elsewhere, *arguments[1:]])
+        if not np.allclose(here, there, rtol=LINEAR, atol=LINEAR * float(np.max(np.abs(here)))):
+            return None
+    return Cause(
+        f"The predictor is unstable: A (Id − K C), K the gain of `injection`, has an eigenvalue of absolute value "
+        f"{largest:.4g} here,\nso that errors of the state grow by as much with every sample.",
+        "the state (the predictor is unstable)",
+        "Begin with a gain that does not overshoot (0 is one if the model itself is stable), or let a sample move\n"
+        "parameters less (a smaller rate, a larger prior).",
+    )

@@ -70,7 +70,7 @@ def why_not_joint(system: System) -> str | None:
         return f"the loss {system.loss!r} is not one of residuals over a scale (SquaredError, StudentT)"
     if np.shape(system.y) != np.shape(system.prediction):
         return "targets do not look like predictions"
-    if system.injection is not None:
+    if system.corrects:
         return "the system corrects its state by itself (injection)"
     try:
         traced(system)

@@ -162,6 +162,10 @@ class BoundWarning(FwdgradWarning):
     """A bounded parameter is at its bound: the data, or the steps, drive it out."""
 
 
+class UnstableWarning(FwdgradWarning):
+    """A predictor whose gain, or a parameter, makes its errors grow from sample to sample."""
+
+
 class DeadParameterWarning(FwdgradWarning):
     """A parameter that is to be learned and does not learn: the loss has no derivative in it."""
 

@@ -26,6 +26,7 @@ from fwdgrad.errors import (
     OutlierWarning,
     StepError,
     UnlearnedWarning,
+    UnstableWarning,
 )
 from fwdgrad.estimators import Estimator
 from fwdgrad.execution import ENGINES, Execution, execution_for
@@ -326,7 +327,13 @@ class Learner:
         informed: Any = self._execution.steps.informed
         bounded = any(self.system.coordinate[k].bounded for k in self.system.trainable)
         unseen = self._targets.unseen() if self._targets.samples >= SAID else ""
-        if not (bounded or hasattr(informed, "unlearned") or unseen) or len(self._told) == 7:
+        told = None if "unstable" in self._told else self._loop.unstable()
+        self._tell_once(
+            "unstable", f"after {self.steps} steps: {told.found}\n{told.mend}" if told else "", UnstableWarning
+        )
+        if not (bounded or hasattr(informed, "unlearned") or unseen) or len(self._told) >= 7 + (
+            "unstable" in self._told
+        ):
             return
         known = self.confidence()
         said: list[tuple[type[Warning], str]] = [

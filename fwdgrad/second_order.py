@@ -86,7 +86,7 @@ class OnlineHessian:
             raise DeclarationError(
                 f"OnlineHessian(copies={copies}): copies of what is exact are all the same. Use one."
             )
-        if system.init is not None or system.injection is not None:
+        if system.init is not None or system.corrects:
             raise DeclarationError(
                 "OnlineHessian: the state starts from parameters, or is corrected by what was seen.\n"
                 "Declare the system without a learned initial state and without injection."

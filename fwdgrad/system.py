@@ -76,10 +76,12 @@ class System:
         method: integrator for `dt`; see `fwdgrad.integrate`.
         frozen: names of parameters that are not to be learned.
         substeps: the integrator makes this many steps, of δt/substeps each, for one sample.
-        injection: gain L of an observer, shape (n, m) for m predictions, dense or of `scipy.sparse`: before a
-            transition the state h is corrected by L (y − Y(h)) of the sample before, by nothing where that y is
+        injection: gain K of an observer, shape (n, m) for m predictions, dense or of `scipy.sparse`: before a
+            transition the state h is corrected by K (y − Y(h)) of the sample before, by nothing where that y is
             missing. A learner follows the data of a chaotic system that way, and the gradient is exact for the
-            corrected system.
+            corrected system. Or the name of a parameter, whose value is the gain and is learned with the rest, or a
+            function of θ that returns it (the innovations form; Ljung 1979): (n, m), (n,) for one prediction or as
+            many as there are state variables, or one number in the latter case.
         y: an example target, for a loss of your own whose targets do not look like predictions.
         name: what to call it in reports.
         first: what the first sample of a trajectory is observed in. "initial": in the initial state itself; it makes no
@@ -115,6 +117,10 @@ class System:
         >>> system
         System F: state 2, parameters 1 (a), input float64[2], loss SquaredError(scale=1.0)
     """
+
+    corrects = False
+    steady = 0
+    """State variables at the end of h that no gain corrects."""
 
     def __init__(
         self,
@@ -189,7 +195,7 @@ class System:
         self._first = "next" if asked else first  # `replace` does not ask again
         self.marked = False
         self.init: Callable[[Any], Any] | None = None
-        self.injection: np.ndarray | None = None
+        self.injection: Any = None
         self.given: Any = self.x
         self.fed = False
         prediction = self._try_out()
@@ -198,12 +204,12 @@ class System:
         self.y = unflatten(target, [np.asarray(leaf) for leaf in flatten(target)])
         self.init = init
         if injection is not None:
-            self.injection = self._gain(injection)
+            self.injection, self.corrects = self._gain(injection), True
         self.marked = init is not None or self.first == "initial"
-        self.fed = self.marked or injection is not None
+        self.fed = self.marked or self.corrects
         if self.fed:
             start = {"start": np.zeros((), self.dtype)} if self.marked else {}
-            seen = {"seen": {"x": self.x, "y": self.y}} if injection is not None else {}
+            seen = {"seen": {"x": self.x, "y": self.y}} if self.corrects else {}
             self.given = {"x": self.x, **start, **seen}
         self.outside = Outside(self._functions())
 
@@ -242,44 +248,55 @@ class System:
         x = self._input(given)
         theta = self.natural(coordinates)
 
-        def flat(vector: Any) -> Any:
-            return self._pack(self.F(self.unpack(vector), x, theta), "F")
-
         begun = h
         if self.init is not None:
             begun = np.where(given["start"] > OWN / 2, self._pack(self.init(theta), "state"), h)
         before = begun if self.first == "next" else h
-        if self.injection is not None:
-            before = self._corrected(before, given["seen"], coordinates)
-        if self.dt is None:
-            after = flat(before)
-        else:
-            dt = (x[self.dt] if isinstance(self.dt, str) else self.dt) / self.substeps
-            if self.substeps == 1:
-                after = self._integrate(flat, before, dt)
-            else:
-                after = repeat(lambda now: self._integrate(flat, now, dt), before, self.substeps)
+        if self.fed and self.corrects:
+            before = self._corrected(before, given["seen"], theta)
+        after = self.moved(before, x, theta)
         if not self.marked or self.first == "next":
             return after
         return np.where(np.abs(given["start"]) > OWN / 2, begun, after)
 
     def output(self, h: Any, given: Any, coordinates: Mapping[str, Any]) -> Any:
         """ŷ = Y(h', x, θ) for a flat h'; without Y the state as declared, or the flat vector if it is a dict."""
-        return self._output(h, self._input(given), coordinates)
+        return self.observed(h, self._input(given), self.natural(coordinates))
 
-    def _output(self, h: Any, x: Any, coordinates: Mapping[str, Any]) -> Any:
+    def moved(self, h: Any, x: Any, theta: Mapping[str, Any]) -> Any:
+        """The flat h a sample later: F, integrated if `dt` is given, and nothing else of `transition`."""
+
+        def flat(vector: Any) -> Any:
+            return self._pack(self.F(self.unpack(vector), x, theta), "F")
+
+        if self.dt is None:
+            return flat(h)
+        dt = (x[self.dt] if isinstance(self.dt, str) else self.dt) / self.substeps
+        if self.substeps == 1:
+            return self._integrate(flat, h, dt)
+        return repeat(lambda now: self._integrate(flat, now, dt), h, self.substeps)
+
+    def observed(self, h: Any, x: Any, theta: Mapping[str, Any]) -> Any:
+        """ŷ for a flat h, from θ as Y sees it."""
         if self.Y is None:
             return h if isinstance(self.state, dict) else self.unpack(h)
-        return _result(self.Y(self.unpack(h), x, self.natural(coordinates)))
+        return _result(self.Y(self.unpack(h), x, theta))
 
     def _input(self, given: Any) -> Any:
         """What F and Y are given as x."""
         return given["x"] if self.fed else given
 
-    def _corrected(self, h: Any, seen: Any, coordinates: Mapping[str, Any]) -> Any:
-        """h + L (y − Y(h, x, θ)) with the sample before; components of y that are NaN correct nothing."""
-        error = seen["y"] - self._output(h, seen["x"], coordinates)
-        return h + self.injection @ np.reshape(np.where(np.isnan(seen["y"]), 0.0, error), (-1,))
+    def _corrected(self, h: Any, seen: Any, theta: Mapping[str, Any]) -> Any:
+        """h + K (y − Y(h, x, θ)) with the sample before; components of y that are NaN correct nothing."""
+        error = seen["y"] - self.observed(h, seen["x"], theta)
+        error = np.reshape(np.where(np.isnan(seen["y"]), 0.0, error), (-1,))
+        if isinstance(self.injection, np.ndarray):
+            return h + self.injection @ error
+        return h + through(self._gain_for(self.injection, theta), error, self.size)
+
+    def _gain_for(self, injection: Any, theta: Mapping[str, Any]) -> Any:
+        """The gain that a parameter, or a function of θ, is."""
+        return theta[injection] if isinstance(injection, str) else _result(injection(theta))
 
     # ---- parameters
 
@@ -444,7 +461,7 @@ class System:
         if self.marked:
             mark = GIVEN if rule == "initial" else 0.0
             added.append([np.asarray(0.0 if k else mark, self.dtype) for k in range(count)])
-        if self.injection is not None:
+        if self.corrects:
             gone = np.full(self.prediction.shape, np.nan, self.prediction.dtype)
             added += [inputs[k] for k in range(len(inputs))] + [[gone] * count]
         states, outputs = np.empty((count, self.size), self.dtype), np.empty((count, *self.prediction.shape))
@@ -551,6 +568,7 @@ class System:
         """The user's functions, by the names that messages call them."""
         loss = self.loss.function if isinstance(self.loss, Custom) else self.loss
         named: dict[str, Any] = {"F": self.F, "Y": self.Y, "the loss": loss, "state": self.init}
+        named["injection"] = self.injection if callable(self.injection) else None
         named |= {f"params[{k!r}]": tied.function for k, tied in self._tied.items()}
         return {k: function for k, function in named.items() if function is not None}
 
@@ -663,17 +681,22 @@ class System:
                 f"It was given a dict of the parameters {', '.join(self._order)}; it must return the initial state."
             ) from error
 
-    def _gain(self, injection: Any) -> np.ndarray:
-        """The gain of an observer, shape (n, m)."""
+    def _gain(self, injection: Any) -> Any:
+        """The gain of an observer, shape (n, m), or what it is computed by."""
         shape = (self.size, int(np.prod(self.prediction.shape, dtype=int)))
-        if hasattr(injection, "toarray"):  # of scipy.sparse
-            injection = injection.toarray()
-        gain = None if isinstance(injection, Mapping) else _arrays("injection", injection).astype(self.dtype)
-        if gain is None or gain.shape != shape:
-            raise ShapeError(
-                f"injection: expected a gain of shape {shape}, state size by predictions; got {np.shape(injection)}.\n"
-                "Row i says by how much of each prediction's error state variable i is corrected."
-            )
+        if isinstance(injection, str) or (callable(injection) and not hasattr(injection, "toarray")):
+            gain: Any = injection
+            self._check_gain_for(injection, *shape)
+        else:
+            if hasattr(injection, "toarray"):  # of scipy.sparse
+                injection = injection.toarray()
+            gain = None if isinstance(injection, Mapping) else _arrays("injection", injection).astype(self.dtype)
+            if gain is None or gain.shape != shape:
+                raise ShapeError(
+                    f"injection: expected a gain of shape {shape}, state size by predictions; got "
+                    f"{np.shape(injection)}.\n"
+                    "Row i says by how much of each prediction's error state variable i is corrected."
+                )
         y = self.y
         if not isinstance(y, np.ndarray) or y.shape != self.prediction.shape or y.dtype != self.prediction.dtype:
             raise DeclarationError(
@@ -681,6 +704,36 @@ class System:
                 f"the loss {self.loss!r} has others.\nUse SquaredError, or a loss whose targets look like predictions."
             )
         return gain
+
+    def _check_gain_for(self, injection: Any, n: int, m: int) -> None:
+        """Refuse a parameter, or a function of θ, that is no gain.
+
+        Raises:
+            UnknownNameError, ShapeError, DeclarationError: there is no such parameter; it has another shape; the
+                function fails.
+        """
+        who = f"injection={injection!r}" if isinstance(injection, str) else "injection, a function of θ"
+        if isinstance(injection, str) and injection not in self.params:
+            raise UnknownNameError(f"{who}: there is no parameter of this name. {did_you_mean(injection, self.params)}")
+        try:
+            gain = self._gain_for(injection, {k: _copy(v) for k, v in self.params.items()})
+        except FwdgradError:
+            raise
+        except Exception as error:
+            raise DeclarationError(
+                f"{who}, fails with the declared values: {type(error).__name__}: {error}\n"
+                f"It was given a dict of the parameters {', '.join(self._order)}; it must return the gain."
+            ) from error
+        free, shape = n - self.steady, np.shape(gain)
+        fitting = [(free, m), (free,) if m in (1, free) else None, () if m == free else None]
+        if self.steady:
+            fitting.append((n, m))
+        if shape not in fitting:
+            shapes = ", ".join(str(s) for s in fitting if s is not None)
+            raise ShapeError(
+                f"{who}: expected a gain of shape {shapes} for {free} state variables and {m} predictions; got "
+                f"{shape}.\nRow i says by how much of each prediction's error state variable i is corrected."
+            )
 
     def _try_out(self) -> Any:
         """Call F and Y once with copies of the example values; what Y returns."""
@@ -697,6 +750,20 @@ class System:
                 "Return an array of floats; symbols are predicted by one score each, with CrossEntropy."
             )
         return prediction
+
+
+def through(gain: Any, error: Any, size: int) -> Any:
+    """What a gain makes of an innovation, shape (n,); zeros for state variables at the end that it has no rows for.
+
+    Args:
+        gain: (n, m); (n,) for m = 1, or, one factor for each state variable, for m = n; or one factor for all of them.
+        error: the innovation, shape (m,).
+        size: n.
+    """
+    shape = np.shape(gain)
+    made = gain @ error if len(shape) == 2 else gain * error
+    rest = size - made.shape[0]
+    return made if not rest else np.concatenate([made, np.zeros(rest, made.dtype)])
 
 
 def _source_line(error: BaseException, function: Any) -> str:

@@ -1,16 +1,18 @@
 """Learned initial states, several trajectories, injection, times between samples, substeps, simulation."""
 
 import itertools
+import warnings
 
 import autograd
 import autograd.numpy as anp
 import numpy as np
 import pytest
+import scipy.linalg
 import scipy.sparse
 
 import fwdgrad as fg
 from fwdgrad import systems
-from fwdgrad.errors import DataError, DeclarationError, NonFiniteError, ShapeError
+from fwdgrad.errors import DataError, DeclarationError, NonFiniteError, ShapeError, UnknownNameError
 from fwdgrad.optimizers import SGD
 
 ENGINES = ["numpy", "numba", "eager"]
@@ -269,7 +271,14 @@ def test_injection_lets_a_chaotic_system_be_followed():
 
 @pytest.mark.parametrize(
     ("gain", "error"),
-    [(np.eye(3), ShapeError), ([0.1, 0.2], ShapeError), ({"x": 1.0}, ShapeError), ("x", DeclarationError)],
+    [
+        (np.eye(3), ShapeError),
+        ([0.1, 0.2], ShapeError),
+        ({"x": 1.0}, ShapeError),
+        ("x", UnknownNameError),
+        (lambda theta: np.ones(3), ShapeError),
+        (lambda theta: theta["K"], DeclarationError),
+    ],
 )
 def test_a_gain_of_another_shape_is_refused(gain, error):
     with pytest.raises(error, match="injection"):
@@ -279,6 +288,104 @@ def test_a_gain_of_another_shape_is_refused(gain, error):
 def test_symbols_cannot_be_injected():
     with pytest.raises(DeclarationError, match="targets like predictions"):
         systems.tanh_rnn(4, 3).replace(injection=np.zeros((4, 3)))
+
+
+# ---- a gain that is learned
+
+
+def innovations(injection, **gain):
+    params = {"W": W, "b": PARAMS["b"], **gain}
+    return fg.System(F, lambda h, x, p: h + p["b"] * x, np.zeros(2), params, np.zeros(2), injection=injection)
+
+
+FORMS = {
+    "matrix": ("K", {"K": GAIN}, GAIN),
+    "diagonal": ("K", {"K": np.array([0.3, 0.6])}, np.diag([0.3, 0.6])),
+    "number": ("K", {"K": 0.4}, 0.4 * np.eye(2)),
+    "function": (lambda theta: np.array([[theta["k"], 0.1], [0.0, 2 * theta["k"]]]), {"k": fg.positive(0.3)}, GAIN),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_gain_by_name_corrects_as_the_matrix_does(form):
+    injection, gain, matrix = FORMS[form]
+    xs, ys = holed()
+    losses = [
+        fg.Learner(system, fg.RTRL(), fg.SGD(1e-14), engine="numpy").run(xs, ys).loss
+        for system in (innovations(injection, **gain), injected().replace(injection=matrix))
+    ]
+    np.testing.assert_allclose(*losses, rtol=1e-9)
+    assert not np.allclose(losses[0], fg.Learner(innovations(0.9 * matrix)).run(xs, ys).loss, rtol=1e-3)
+
+
+@pytest.mark.parametrize("engine", ["numpy", "eager"])
+def test_the_gradient_in_the_gain_is_that_of_the_whole_sequence(engine):
+    """Against central differences of the summed loss; without the influence it is another one."""
+    xs, ys = holed(12)
+
+    def total(gain):
+        learner = fg.Learner(innovations(gain), fg.RTRL(), fg.SGD(1e-300), engine="numpy")
+        return float(np.nansum(learner.run(xs, ys).loss))
+
+    found = {}
+    for estimator in (fg.RTRL(), fg.TBPTT(1)):
+        learner = fg.Learner(innovations("K", K=GAIN), estimator, SumOfGradients(), engine=engine)
+        learner.run(xs, ys)
+        found[estimator.name] = np.asarray(learner._unpacked.optimizer["K"])
+    unit, step = np.zeros((2, 2)), 1e-5
+    for place in np.ndindex(2, 2):
+        unit[:] = 0.0
+        unit[place] = step
+        difference = (total(GAIN + unit) - total(GAIN - unit)) / (2 * step)
+        assert found["RTRL"][place] == pytest.approx(difference, rel=1e-6, abs=1e-8)
+    assert not np.allclose(found["RTRL"], found[fg.TBPTT(1).name], rtol=1e-2)
+
+
+class SumOfGradients:
+    """Moves nothing; its state is the sum of all gradients."""
+
+    def init(self, params):
+        return {k: np.zeros_like(v) for k, v in params.items()}
+
+    def update(self, grads, state, params):
+        return {}, {k: state[k] + g for k, g in grads.items()}
+
+
+def test_a_learned_gain_becomes_that_of_kalman():
+    """The stationary gain of a disturbed state is what predicts best; by scipy's Riccati equation."""
+    A, C, Q, R = np.array([[0.9, 0.3], [-0.2, 0.8]]), np.array([[1.0, 0.0]]), 0.04 * np.eye(2), 0.09
+    P = scipy.linalg.solve_discrete_are(A.T, C.T, Q, [[R]])
+    best = (P @ C.T / (C @ P @ C.T + R))[:, 0]
+    rng, h, ys = np.random.default_rng(0), np.zeros(2), []
+    for _ in range(4000):
+        h = A @ h + 0.2 * rng.normal(size=2)
+        ys.append(C @ h + 0.3 * rng.normal(size=1))
+    system = fg.System(lambda h, x, p: A @ h, lambda h, x, p: C @ h, np.zeros(2), {"K": np.zeros(2)}, injection="K")
+    learner = fg.Learner(system, fg.RTRL(), fg.InformationFilter("full", "exact", prior=1.0), engine="numpy")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", fg.errors.CalibrationWarning)  # the scale of the loss is not the noise
+        learner.run(ys=np.array(ys))
+    np.testing.assert_allclose(learner.params["K"], best, atol=0.06)
+    assert np.all(np.abs(best) > 0.1)
+
+
+def test_an_unstable_predictor_is_named():
+    """A (Id − K C) = 0.9 (1 − 3) has the eigenvalue −1.8; with K = 1 it is 0."""
+
+    def learner(gain):
+        params = {"K": fg.fixed(gain), "b": 0.0}
+        system = fg.System(lambda h, x, p: 0.9 * h + p["b"], None, np.zeros(1), params, injection="K")
+        return fg.Learner(system, fg.RTRL(), fg.SGD(1e-300), engine="numpy")
+
+    ys = np.random.default_rng(0).normal(size=(3000, 1))
+    with pytest.warns(fg.errors.UnstableWarning, match=r"(?s)predictor is unstable.*absolute value 1\.8 "):
+        learner(3.0).run(ys=ys[:100])
+    with pytest.raises(NonFiniteError, match=r"(?s)predictor is unstable.*1\.8 .*gain") as refusal:
+        learner(3.0).run(ys=ys)  # the warning has had no occasion
+    assert "unstable" in refusal.value.quantity
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        learner(1.0).run(ys=ys)
 
 
 # ---- the time between samples

@@ -56,9 +56,10 @@ class EquationSystem(System):
     """
 
     def __init__(self, equations: Equations, **arguments: Any) -> None:
-        super().__init__(**arguments)
         self._equations = equations
         self.model = equations.shown
+        self.steady = int(equations.model.timed)
+        super().__init__(**arguments)
 
     def _observed_first(self, first: Any, learned: bool) -> str:
         return "initial" if first is None and isinstance(self.dt, float) else super()._observed_first(first, learned)
@@ -195,6 +196,8 @@ class Equations:
 
     def gain(self, injection: Any) -> Any:
         """A gain of `injection` with a row for time, the last state variable, which nothing corrects."""
+        if isinstance(injection, str) or callable(injection):
+            return injection
         gain = np.asarray(injection)
         short = self.model.timed and gain.ndim == 2 and len(gain) == sum(map(math.prod, self.shapes.values()))
         return np.concatenate([gain, np.zeros((1, gain.shape[1]))]) if short else injection

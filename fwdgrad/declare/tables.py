@@ -271,7 +271,8 @@ class _Reader:
         elif name == "first":
             self.settings[name] = first_setting(entry, place)
         elif name == "injection":
-            self.settings[name] = _value(entry, place, name)
+            by_name = isinstance(entry, str) and entry.isidentifier()
+            self.settings[name] = entry if by_name else _value(entry, place, name)
         elif name == "dt" and isinstance(entry, str):
             if (problem := name_problem(entry)) is not None:
                 raise place.error(problem)

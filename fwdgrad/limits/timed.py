@@ -210,7 +210,7 @@ def _check(system: Any, who: str) -> None:
             f"{who}: expected a system that is declared by its rate dh/dt, with a number dt; got {given}.\n"
             "A map has no limit of small steps. Write F as a rate, and System(..., dt=0.1)."
         )
-    if system.init is not None or system.injection is not None:
+    if system.init is not None or system.corrects:
         what = "a learned initial state" if system.init is not None else "injection"
         raise DeclarationError(
             f"{who}: {what} is given sample by sample, which has no limit of small steps.\n"

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fwdgrad.causes import Cause, cause, steepness
+from fwdgrad.causes import Cause, cause, steepness, unstable
 from fwdgrad.confidence import Fitted
 from fwdgrad.errors import NonFiniteError, StepError, TracingError
 from fwdgrad.execution import Execution, Flat
@@ -258,6 +258,27 @@ class Loop(ABC):
         """Refuse the step by its cause, if that can be told."""
         predict = self.execution.reference("predict")
         self._told(cause(self.execution.system, x, lambda: predict(*self.view, *x)), "the state")
+        self._told(self.unstable(x), "the state")
+
+    def unstable(self, x: Sequence[Any] | None = None) -> Cause | None:
+        """What is said of a gain that makes the predictor unstable, if it does.
+
+        Args:
+            x: all that the next transition is given; unless it is, the input is the declared one, and nothing is said
+                of a transition that is not linear, whose Jacobian is another one elsewhere.
+        """
+        system = self.execution.system
+        if system.injection is None:
+            return None
+        try:
+            programs = traced(system)
+        except TracingError:
+            return None
+        carry = self.execution.unpack(tuple(self.view))
+        if x is not None:
+            return unstable(programs.transition, programs.arguments(carry.h, x, carry.params))
+        given = programs.arguments(carry.h, flatten(system.given), carry.params)
+        return unstable(programs.transition, given, np.asarray(carry.h) + 1.0)
 
     def _steep(self, x: Sequence[Any], quantity: str) -> Cause | None:
         """The operation whose infinite derivative it was, if it was one, and the functions can be traced."""

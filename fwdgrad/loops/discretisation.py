@@ -55,7 +55,7 @@ def discretisation_error(system: System, record: Record, params: Mapping[str, An
     (4^q − 1)/4^q of its error left out of it: three quarters for Euler's, nearly all for others. Cost: five passes of
     the model as plain NumPy calls.
     """
-    if system.dt is None or system.injection is not None:
+    if system.dt is None or system.corrects:
         return None
     finer = system.replace(substeps=FINER * system.substeps)
     made = []

@@ -14,14 +14,14 @@ __all__ = ["Feed"]
 
 
 class Feed:
-    """The inputs that `System.first`, a learned initial state and injection ask for; none for any other system.
+    """The inputs that `System.first`, a learned initial state and a correction ask for; none for any other system.
 
     Attributes:
         row: what the next sample is to be given: how it starts, and the input and target of the sample before.
     """
 
     def __init__(self, system: System) -> None:
-        self._starts, self._sees = system.marked, system.injection is not None
+        self._starts, self._sees = system.marked, system.corrects
         x, y = (flatten(system.x), flatten(system.y)) if self._sees else ([], [])
         self._nothing = [*x, *(np.full_like(leaf, np.nan) for leaf in y)]
         self._dtype = system.dtype

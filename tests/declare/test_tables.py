@@ -76,6 +76,15 @@ def test_a_gain_is_a_setting():
     assert np.array_equal(fg.from_toml(text).injection, [[0.5, 0], [0, 0.25], [0, 0], [0, 0]])
 
 
+def test_a_gain_may_be_a_parameter():
+    text = 'outputs.x = "x"\nsettings = {dt = 0.1, injection = "K"}\n[params]\nK = 0.25\n'
+    text += '[state]\nx = {start = 1, rate = "-x"}\n'
+    system = fg.from_toml(text)
+    assert (system.injection, system.trainable) == ("K", ("K",))
+    with pytest.raises(fg.errors.UnknownNameError, match=r"injection='L'.*K"):
+        fg.from_toml(text.replace('"K"', '"L"'))
+
+
 def test_a_file_is_read(tmp_path):
     (tmp_path / "tanks.toml").write_text(SMALL.replace('name = "two tanks"', ""), encoding="utf-8")
     assert fg.from_toml(tmp_path / "tanks.toml").name == "tanks.toml"

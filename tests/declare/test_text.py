@@ -434,6 +434,21 @@ def test_other_settings_keep_the_equations():
     assert not hasattr(system.replace(F=system.F), "latex")
 
 
+def test_a_learned_gain_leaves_time_alone():
+    system = fg.from_text(RELAXING, name="relaxing")
+    seen, h = {"x": system.x, "y": np.array([2.0])}, system.pack(system.state)
+    moved = []
+    for injection in ([[0.5]], lambda theta: np.array([0.5]), lambda theta: np.array([[0.5], [0.0]])):
+        followed = system.replace(injection=injection)
+        given = followed.given | {"start": np.zeros(()), "seen": seen}
+        moved.append(followed.transition(h, given, followed.coordinates))
+    np.testing.assert_array_equal(moved[1], moved[0])
+    np.testing.assert_array_equal(moved[2], moved[0])
+    free = system.transition(h, system.given | {"start": np.zeros(())}, system.coordinates)
+    assert moved[0][0] != free[0]
+    assert moved[0][1] == free[1]
+
+
 @pytest.mark.parametrize(("name", "ours"), [("ln", "log"), ("atan", "arctan"), ("sgn", "sign")])
 def test_what_a_function_is_called_here(name, ours):
     with pytest.raises(ModelTextError, match=f"there is no function '{name}'.* Write {ours}"):
