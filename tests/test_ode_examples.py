@@ -196,6 +196,31 @@ def test_real_demand_is_predicted_better_than_by_any_baseline():
     )
 
 
+# ---------------------------------------------------------------- rainfall and runoff
+
+
+def test_equations_of_the_catchment_are_those_of_the_recursion():
+    """The text that is fitted, and the loop that scipy is given, number by number."""
+    module = loaded("rainfall_runoff")
+    _, xs, discharge = module.read()
+    assert np.isnan(discharge[: module.WARM_UP]).all()
+    assert np.isfinite(discharge[module.WARM_UP :]).all()
+    system = fg.from_text(module.MODEL)
+    for params in ({}, {"cmax": 120.0, "bexp": 1.5, "alpha": 0.8, "slow": 0.05, "quick": 0.3}):
+        values = {k: float(v) for k, v in system.params.items()} | params
+        made = system.simulate(xs, params=params).outputs[:, 0]
+        np.testing.assert_allclose(made, module.recursion(xs, **values), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.slow
+def test_the_catchment_is_fitted_as_by_least_squares():
+    with pytest.warns(fg.errors.CalibrationWarning, match="residuals are not white"):
+        (params, ours), (reference, theirs) = loaded("rainfall_runoff").main(["--engine", "numpy"])
+    assert ours < 1.0005 * theirs
+    for k in ("cmax", "alpha", "slow", "quick"):
+        assert params[k] == pytest.approx(reference[k], rel=0.01)
+
+
 # ---------------------------------------------------------------- pictures
 
 
