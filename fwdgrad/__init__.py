@@ -32,7 +32,19 @@ from fwdgrad.history import History
 from fwdgrad.influence import reduction
 from fwdgrad.learner import Learner
 from fwdgrad.limits import refine
-from fwdgrad.optimizers import SGD, AdaGrad, Adam, InformationFilter, JointFilter, ParameterFilter, schedules
+from fwdgrad.optimizers import (
+    SGD,
+    AdaGrad,
+    Adam,
+    AdamW,
+    Clipped,
+    InformationFilter,
+    JointFilter,
+    Momentum,
+    ParameterFilter,
+    RMSprop,
+    schedules,
+)
 from fwdgrad.parameters import bounded, fixed, positive, tied
 from fwdgrad.second_order import OnlineHessian
 from fwdgrad.system import Simulation, System
@@ -47,7 +59,9 @@ __all__ = [
     "UORO",
     "AdaGrad",
     "Adam",
+    "AdamW",
     "Budget",
+    "Clipped",
     "Comparison",
     "Ensemble",
     "EquationSystem",
@@ -62,10 +76,12 @@ __all__ = [
     "InformationFilter",
     "JointFilter",
     "Learner",
+    "Momentum",
     "NoBackTrack",
     "OnlineEM",
     "OnlineHessian",
     "ParameterFilter",
+    "RMSprop",
     "Simulation",
     "SnAp",
     "SparseRTRL",

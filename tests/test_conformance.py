@@ -89,6 +89,10 @@ OPTIMIZERS = {
     "Adam": fg.Adam(0.01),
     "Adam, schedule": fg.Adam(schedules.inverse_power(0.1)),
     "AdaGrad": fg.AdaGrad(0.1),
+    "Momentum": fg.Momentum(0.02, nesterov=True),
+    "RMSprop": fg.RMSprop(0.01),
+    "AdamW": fg.AdamW(0.01),
+    "Clipped": fg.Clipped(fg.Adam(0.01), 0.5),
     "InformationFilter": InformationFilter(),
     "InformationFilter, full": InformationFilter("full", prior=2.0),
 }

@@ -10,14 +10,12 @@ from fwdgrad.cli.builders import Builder
 from fwdgrad.errors import DeclarationError, TracingError
 from fwdgrad.estimators import UORO, Estimator, estimator_named
 from fwdgrad.execution import Execution
-from fwdgrad.optimizers import SGD, AdaGrad, Adam
+from fwdgrad.optimizers import NAMED
 from fwdgrad.system import System
 from fwdgrad.trees import flatten
 from fwdgrad.windows import Sliding
 
 __all__ = ["run"]
-
-_OPTIMIZERS: dict[str, Any] = {"sgd": SGD, "adam": Adam, "adagrad": AdaGrad}
 
 
 def run(options: argparse.Namespace) -> None:
@@ -29,7 +27,7 @@ def run(options: argparse.Namespace) -> None:
     given = {k: getattr(options, k) for k in ("units", "symbols") if getattr(options, k) is not None}
     system = Builder(options.system)(given, {"seed": 0})
     estimator = _estimator(options.estimator, system)
-    execution = Execution(system, estimator, _OPTIMIZERS[options.optimizer](1e-3), "numpy")
+    execution = Execution(system, estimator, NAMED[options.optimizer](1e-3), "numpy")
     # with a window, a step goes forward only
     program = execution.program("learn" if estimator.window == Sliding(1) else "forward")
     carried = len(flatten(execution.template))

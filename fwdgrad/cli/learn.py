@@ -50,6 +50,9 @@ FIXED: dict[str, Any] = {
 }
 """Options that a run cannot change on the way, and their defaults; None is decided when more is known."""
 
+RATES = {"sgd": 1e-2, "momentum": 1e-3, "adam": 3e-3, "adamw": 3e-3, "rmsprop": 1e-3, "adagrad": 0.05}
+"""Learning rates for data, by optimizer."""
+
 FREE = ("text", "data", "steps", "checkpoint_every")
 """Options that a checkpoint holds, too, but that may be given anew; the data have to be the same ones."""
 
@@ -234,9 +237,9 @@ def _estimator(name: str, rank: int) -> Estimator | str:
 def _rate(text: bool, optimizer: str, estimator: Estimator | str) -> float:
     """A learning rate that suits the job: with Adam, the noisier the gradient the smaller."""
     if not text:
-        return {"adagrad": 0.05, "adam": 3e-3, "sgd": 1e-2}[optimizer]
-    if optimizer != "adam":
-        return 1e-2
+        return RATES[optimizer]
+    if optimizer not in ("adam", "adamw"):
+        return min(RATES[optimizer], 1e-2)
     if isinstance(estimator, str):  # "auto", which for a network is a random estimate
         return 3e-4
     steps = getattr(estimator.window, "length", None) or math.inf
@@ -247,8 +250,7 @@ def _optimizer(settings: dict[str, Any]) -> Optimizer:
     if settings["optimizer"] == "joint":
         return optimizers.JointFilter()
     rate, decay = settings["rate"], settings["decay"]
-    kinds = {"sgd": optimizers.SGD, "adam": optimizers.Adam, "adagrad": optimizers.AdaGrad}
-    return kinds[settings["optimizer"]](schedules.inverse_sqrt(rate, decay) if decay else rate)
+    return optimizers.NAMED[settings["optimizer"]](schedules.inverse_sqrt(rate, decay) if decay else rate)
 
 
 def _read_note(path: str) -> dict[str, Any]:

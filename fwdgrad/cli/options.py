@@ -10,6 +10,7 @@ from fwdgrad._version import __version__
 from fwdgrad.cli import fit, refine
 from fwdgrad.errors import nearly
 from fwdgrad.execution import ENGINES
+from fwdgrad.optimizers import NAMED
 
 __all__ = ["parser"]
 
@@ -161,7 +162,7 @@ def _explain(command: argparse.ArgumentParser) -> None:
     command.add_argument("--units", metavar="N", type=_positive, help="size of the state")
     command.add_argument("--symbols", metavar="N", type=_positive, help="size of the alphabet")
     command.add_argument("--estimator", metavar="NAME", default="auto", help="as for learn (default: auto)")
-    command.add_argument("--optimizer", choices=("sgd", "adam", "adagrad"), default="sgd", help="(default: sgd)")
+    command.add_argument("--optimizer", choices=tuple(NAMED), default="sgd", help="(default: sgd)")
     command.add_argument("--source", action="store_true", help="the source that an engine runs")
     command.add_argument("--engine", choices=("numba", "numpy"), default="numba", help="which (default: numba)")
 
@@ -251,7 +252,7 @@ def _algorithm(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--rank", metavar="K", type=int, help="average K copies of a random estimate (default: 1)")
     group.add_argument(
         "--optimizer",
-        choices=("sgd", "adam", "adagrad", "joint"),
+        choices=(*NAMED, "joint"),
         help="joint: a Kalman filter on state and parameters (default: adam for text; for data joint if the model is "
         "small and neither rate nor estimator is given, else adagrad)",
     )

@@ -80,15 +80,17 @@ class Adam:
 
     def __post_init__(self) -> None:
         """Check the fields."""
-        object.__setattr__(self, "rate", checked_rate(self.rate, "Adam(rate)"))
-        object.__setattr__(self, "beta1", decay("Adam(beta1)", self.beta1, "give e.g. 0.9, the default"))
-        object.__setattr__(self, "beta2", decay("Adam(beta2)", self.beta2, "give e.g. 0.999, the default"))
-        object.__setattr__(self, "eps", positive("Adam(eps)", self.eps, "give e.g. 1e-8, the default"))
+        who = type(self).__name__
+        object.__setattr__(self, "rate", checked_rate(self.rate, f"{who}(rate)"))
+        object.__setattr__(self, "beta1", decay(f"{who}(beta1)", self.beta1, "give e.g. 0.9, the default"))
+        object.__setattr__(self, "beta2", decay(f"{who}(beta2)", self.beta2, "give e.g. 0.999, the default"))
+        object.__setattr__(self, "eps", positive(f"{who}(eps)", self.eps, "give e.g. 1e-8, the default"))
 
     def init(self, params: Arrays) -> AdamState:
         """Return the state before the first update."""
-        check_params("Adam", params, smallest_eps=self.eps * math.sqrt(1.0 - self.beta2))
-        check_leaves("Adam", self.rate, params)
+        who = type(self).__name__
+        check_params(who, params, smallest_eps=self.eps * math.sqrt(1.0 - self.beta2))
+        check_leaves(who, self.rate, params)
         zeros = [{k: np.zeros_like(p) for k, p in params.items()} for _ in range(2)]
         return AdamState(np.zeros(()), np.zeros(()), *zeros)
 
@@ -98,7 +100,7 @@ class Adam:
 
     def update(self, grads: Arrays, state: AdamState, params: Arrays) -> tuple[Arrays, AdamState]:
         """Return ``(updates, new state)``, each update with the shape and dtype of its parameter."""
-        check_grads("Adam", grads, params)
+        check_grads(type(self).__name__, grads, params)
         t, samples = state.t + 1.0, state.samples + 1.0
         r = np.sqrt(1.0 - self.beta2**t)
         rates = rates_at(self.rate, params, samples, t)

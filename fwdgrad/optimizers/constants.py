@@ -12,7 +12,11 @@ from typing import Any
 from fwdgrad.optimizers import schedules
 from fwdgrad.optimizers.adagrad import AdaGrad
 from fwdgrad.optimizers.adam import Adam
+from fwdgrad.optimizers.adamw import AdamW
+from fwdgrad.optimizers.clipped import Clipped
+from fwdgrad.optimizers.momentum import Momentum
 from fwdgrad.optimizers.rates import PerLeaf
+from fwdgrad.optimizers.rmsprop import RMSprop
 from fwdgrad.optimizers.sgd import SGD
 
 __all__ = ["filled", "split"]
@@ -21,6 +25,10 @@ HELD: dict[type, tuple[str, ...]] = {
     SGD: ("rate",),
     Adam: ("rate",),
     AdaGrad: ("rate",),
+    AdamW: ("rate", "weight_decay"),
+    Momentum: ("rate",),
+    RMSprop: ("rate",),
+    Clipped: ("optimizer", "norm"),
     PerLeaf: ("rates",),
     schedules.Constant: ("rate",),
     schedules.InverseSqrt: ("gamma", "alpha"),
@@ -28,7 +36,7 @@ HELD: dict[type, tuple[str, ...]] = {
     schedules.InversePower: ("gamma",),
     schedules.ByUpdate: ("schedule",),
 }
-"""Where these numbers stand. Exponents stay where they are: for some of them a power is written as a product."""
+"""Where these numbers stand, or what has some. Exponents stay where they are: a power may be written as a product."""
 
 PLACE = 1.0
 """What stands in their place."""
