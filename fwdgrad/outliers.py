@@ -25,6 +25,10 @@ ALIKE = 0.1
 """Relative difference up to which several absurd numbers are alike: pulses, and not absurd."""
 ENOUGH = 8
 """Other numbers, at least, for one to be far from them."""
+HARDLY = 4
+"""Other numbers, at least, for a code to be far from them; it has to be so much farther, the fewer they are."""
+STRICT = 10.0
+"""Times as far, if there are not `ENOUGH`."""
 EARLY = 16
 """Numbers that are looked at together with each new one, before a range is known."""
 NINES = np.array(sorted({10.0**k - step for k in range(2, 10) for step in (1.0, 0.1, 0.01)}))
@@ -45,14 +49,14 @@ def strange(column: np.ndarray, far: float = FAR) -> np.ndarray:
     coded = _coded(column)
     rest = column[np.isfinite(column) & ~coded]
     values, counts = np.unique(rest, return_counts=True)
-    if len(rest) < ENOUGH:
+    if len(rest) < HARDLY:
         return np.zeros(len(column), bool)
     codes = np.unique(column[coded])
     wild = np.zeros(len(column), bool)
     lowest, highest = values[0], values[-1]
-    best = 0
-    for low in range(min(FEW, len(values) - 1) + 1):
-        for high in range(min(FEW - low, len(values) - 1 - low) + 1):
+    best, most = 0, FEW if len(rest) >= ENOUGH else 0
+    for low in range(min(most, len(values) - 1) + 1):
+        for high in range(min(most - low, len(values) - 1 - low) + 1):
             inside = slice(low, len(values) - high)
             outside = np.concatenate([counts[:low], counts[len(values) - high :]])
             few = np.all((outside <= 1) | (outside >= OFTEN)) or outside.sum() <= FEW
@@ -70,7 +74,7 @@ def strange(column: np.ndarray, far: float = FAR) -> np.ndarray:
     inner = rest[(rest >= lowest) & (rest <= highest)]
     for code in codes:
         same = column == code
-        if _moves(inner) and _outside(code, inner.min(), inner.max()):
+        if _moves(inner, HARDLY) and _outside(code, inner):
             wild |= same
         else:
             wild &= ~same
@@ -83,9 +87,9 @@ def _coded(numbers: np.ndarray) -> np.ndarray:
     return NINES[np.minimum(np.searchsorted(NINES, sizes), len(NINES) - 1)] == sizes
 
 
-def _moves(numbers: np.ndarray) -> bool:
+def _moves(numbers: np.ndarray, enough: int = ENOUGH) -> bool:
     """Whether these are enough, and more than half of them differ from their median."""
-    return len(numbers) >= ENOUGH and bool(np.median(np.abs(numbers - np.median(numbers))) > 0)
+    return len(numbers) >= enough and bool(np.median(np.abs(numbers - np.median(numbers))) > 0)
 
 
 def _alike(numbers: np.ndarray) -> bool:
@@ -93,9 +97,14 @@ def _alike(numbers: np.ndarray) -> bool:
     return len(numbers) > 1 and 0 < np.ptp(numbers) < ALIKE * np.max(np.abs(numbers))
 
 
-def _outside(code: float, low: float, high: float) -> bool:
-    """Whether a number written with nines only lies outside of others, and not near: 99 may be one of them."""
-    margin = (high - low) * (10.0 if abs(code) < 100 else 1.0)
+def _outside(code: float, inner: np.ndarray) -> bool:
+    """Whether a number written with nines only lies outside of others, and farther the fewer they are."""
+    return _beyond(code, inner.min(), inner.max(), STRICT if len(inner) < ENOUGH else 1.0)
+
+
+def _beyond(code: float, low: float, high: float, times: float = 1.0) -> bool:
+    """Whether it is not near a range: 99 may be in it."""
+    margin = times * (high - low) * (10.0 if abs(code) < 100 else 1.0)
     return code < low - margin or code > high + margin
 
 
@@ -238,7 +247,7 @@ class Sieve:
         passed, changes, row, different, _ = self._state[k]
         low, high = self._range[k]
         moves = 2 * changes > passed >= ENOUGH and high > low
-        coded = bool(moves and _coded(np.array(value)) and _outside(value, low, high))
+        coded = bool(moves and _coded(np.array(value)) and _beyond(value, low, high))
         wild = bool(moves and not self._bounds(k)[0] <= value <= self._bounds(k)[1])
         again = coded or value == self._aside[k]
         if not (coded or wild) or (not again and different >= FEW):

@@ -51,7 +51,7 @@ def spiking(n):
     return {"fires": np.array(train), "spikes": np.ravel(neuron.simulate({"current": np.full(n, 0.5)}).outputs)[:n]}
 
 
-@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("n", [6, *SIZES])
 def test_honest_numbers_are_not_strange(n):
     """Looked at together, and as they come."""
     rng = np.random.default_rng(n)
@@ -93,6 +93,18 @@ def test_what_is_no_measurement_is_found(n, kind):
         assert not np.any(aside & ~where)
         late = where & (np.arange(n) >= 20)
         assert np.array_equal(aside & late, late)
+
+
+@pytest.mark.parametrize("code", [-999.0, 9999.0, -99.9])
+@pytest.mark.parametrize("place", [0, 3, 5])
+def test_a_code_is_found_in_half_a_dozen_rows(code, place):
+    column = np.array([5.01, 5.08, 5.10, 5.13, 5.21, 5.19])
+    column[place] = code
+    np.testing.assert_array_equal(strange(column), np.arange(6) == place)
+    assert not strange(column[[place, *(k for k in range(6) if k != place)][:4]]).any()  # of three nothing is known
+    wide = 20000.0 * (column - 5.0)
+    wide[place] = code
+    assert not strange(wide).any()  # too near to tell
 
 
 @pytest.mark.parametrize("length", [1, 30])
@@ -193,6 +205,40 @@ def test_single_steps_and_checkpoints_set_aside_what_a_run_does(tmp_path):
         made.append(np.concatenate([*map(np.ravel, learner._loop.carry)]))
     assert np.array_equal(made[0], made[1])
     assert np.array_equal(made[0], made[2])
+
+
+DECAY = """
+d x/dt = b - k*x
+x(0) = x0
+param x0 = 3 in (0, inf)
+param k = 0.3 in (0, inf)
+param b = 1 in (0, inf)
+dt = 0.2
+method = rk4
+"""
+
+
+def decayed(place, value):
+    """What is learned of a table of 40 rows, of which one is nonsense."""
+    model = fg.from_text(DECAY)
+    ys = model.simulate(steps=40, params={"x0": 8.0, "k": 0.5, "b": 1.5}).outputs
+    ys = ys + 0.1 * np.random.default_rng(1).normal(size=ys.shape)
+    ys[place] = value
+    learner = fg.Learner(model, engine="numpy")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        learner.run(ys=ys)
+        return learner.params, learner.parameter_std()
+
+
+def test_a_cell_among_the_first_samples_leaves_what_a_missing_one_does(monkeypatch):
+    """What was learned from it before it was known for it is undone; a fit that begins anew instead goes astray."""
+    params, std = decayed(1, np.nan)
+    spoilt, _ = decayed(1, -999.0)
+    assert all(abs(float(params[k] - spoilt[k])) < std[k] for k in std)
+    monkeypatch.setattr("fwdgrad.loops.refitting.Refitting._unspoilt", lambda self, *_: self.execution.initial())
+    spoilt, _ = decayed(1, -999.0)
+    assert not all(abs(float(params[k] - spoilt[k])) < std[k] for k in std)
 
 
 def test_a_process_that_goes_elsewhere_is_followed():

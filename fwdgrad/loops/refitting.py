@@ -271,20 +271,12 @@ class Refitting(Loop):
         return fitting.newton.equal(record, point, pairs) if pairs else ()
 
     def _unspoilt(self, record: Record, present: Flat, fitting: Fitting) -> Flat:
-        """The carry with declared parameters, and sizes without those of strange targets that had been learned from."""
+        """The carry that the samples as they came would have left, had the strange targets been missing."""
         held = self.execution.unpack(fitting.at(present, fitting.declared))
-        optimizer: Any = held.optimizer
-        (targets,), observed = record.chunk.y, record.chunk.observed
-        largest = np.nanmax(np.abs(targets[observed].reshape(-1, fitting.filter.outputs)), axis=0, initial=0.0)
-        span = np.asarray(largest, optimizer.span.dtype)
-        optimizer = optimizer._replace(size=np.zeros_like(optimizer.size), span=span)
-        anew = self.execution.pack(held._replace(optimizer=optimizer))
-        tried = fitting.settled(record, None, anew, self._level)
-        if tried is None:
-            return anew
-        sizes: Any = self.execution.unpack(tried.carry).optimizer
-        optimizer = optimizer._replace(size=sizes.size, span=sizes.span)
-        return self.execution.pack(held._replace(optimizer=optimizer))
+        fresh = self.execution.unpack(self.execution.initial())._replace(params=held.params)
+        anew = self.execution.pack(fresh)
+        made = record.replayed(self.inner, anew)
+        return anew if made is None else made
 
     # ---- checkpoints
 
