@@ -15,8 +15,8 @@ import pytest
 
 import fwdgrad as fg
 from fwdgrad import systems
-from fwdgrad.check import CheckReport, check
-from fwdgrad.check.compare import Tally, sign_table
+from fwdgrad.checks import CheckReport, check
+from fwdgrad.checks.compare import Tally, sign_table
 from fwdgrad.errors import DeclarationError
 from fwdgrad.influence import Exact, RankOne
 from fwdgrad.losses import SquaredError
@@ -181,7 +181,7 @@ def stiff() -> fg.System:
 
 def test_differences_of_a_step_that_solves_equations_are_taken_at_all_points_at_once(monkeypatch):
     """One evaluation, whatever number of parameters, or as many as the memory asks for: the same report."""
-    run, calls = sys.modules["fwdgrad.check.run"], []
+    run, calls = sys.modules["fwdgrad.checks.run"], []
     right = run.at_points
     monkeypatch.setattr(run, "at_points", lambda *given: calls.append(given[2]) or right(*given))
     report = check(stiff())
@@ -387,7 +387,7 @@ def test_nothing_is_changed():
 
 
 def test_what_is_too_large_is_skipped(monkeypatch):
-    monkeypatch.setattr(sys.modules["fwdgrad.check.run"], "LARGEST", 10)
+    monkeypatch.setattr(sys.modules["fwdgrad.checks.run"], "LARGEST", 10)
     found = verdicts(check(oracles.tanh_rnn().system))
     assert {w for w, v in found.items() if v == "skipped"} == {GRADIENTS, UORO, NOBACKTRACK}
     assert found[INFLUENCE] == "ok"

@@ -16,11 +16,11 @@ from scipy import stats
 
 import fwdgrad as fg
 from fwdgrad import systems
-from fwdgrad.compare.declare import study_of
-from fwdgrad.compare.reference import exact_gradients
-from fwdgrad.compare.replicas import replicate
-from fwdgrad.compare.report import number
-from fwdgrad.compare.statistics import _trace_of_square, mean_interval, squared_norm_interval
+from fwdgrad.comparison.declare import study_of
+from fwdgrad.comparison.reference import exact_gradients
+from fwdgrad.comparison.replicas import replicate
+from fwdgrad.comparison.report import number
+from fwdgrad.comparison.statistics import _trace_of_square, mean_interval, squared_norm_interval
 from fwdgrad.influence import Exact, NoiseSpec, RankOne
 from fwdgrad.notice import Progress
 
@@ -115,7 +115,7 @@ def test_backpropagation_takes_over_where_rtrl_is_dear():
 
 @pytest.mark.parametrize("states", [0, 10**9])
 def test_backpropagation_from_checkpoints_or_from_all_states(monkeypatch, states):
-    monkeypatch.setattr(sys.modules["fwdgrad.compare.reference"], "STATES", states)
+    monkeypatch.setattr(sys.modules["fwdgrad.comparison.reference"], "STATES", states)
     case = oracles.tanh_rnn(steps=STEPS)
     np.testing.assert_allclose(
         compared(case, ["rtrl"], reference="bptt").exact.sum(axis=0), oracle(case).sum(axis=0), rtol=1e-11
@@ -665,7 +665,7 @@ def fake(**changes: Any) -> Any:
     ],
 )
 def test_readings(changes, start):
-    from fwdgrad.compare.report import reading
+    from fwdgrad.comparison.report import reading
 
     said = reading(fake(**changes), 1e-9)
     assert said.startswith(start)

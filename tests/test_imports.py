@@ -2,9 +2,11 @@
 
 import ast
 import graphlib
+import importlib
 import importlib.util
 import subprocess
 import sys
+import types
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -70,8 +72,8 @@ LAYERS = {
     "learner": 11,
     # what is done with learners
     "fitting": 12,
-    "check": 12,
-    "compare": 12,
+    "checks": 12,
+    "comparison": 12,
     "data": 12,
     "ensemble": 12,
     # the limit of small steps; conformance of what others write
@@ -89,7 +91,11 @@ ALLOWED: set[tuple[str, str]] = set()
 
 EXEMPT = {"__init__", "__main__", "_version"}  # as importers
 
-HEAVY = ("matplotlib", "numba", "sympy")
+HEAVY = ("matplotlib", "numba", "sympy", "networkx")
+"""What no learner needs."""
+
+LOADED_LATER = (*HEAVY, "autograd", "numpy", "scipy")
+"""What is not loaded before a public name is asked for."""
 
 
 def source_files(folder: Path) -> list[Path]:
@@ -170,20 +176,43 @@ def private_uses(source: str, path: str, public: Collection[str]) -> list[str]:
 # ---- what stays unloaded
 
 
-def loaded(module: str) -> set[str]:
-    """Those of the heavy packages that a fresh interpreter has loaded once it has imported `module`."""
-    code = f"import sys, {module}; print(*(name for name in {HEAVY!r} if name in sys.modules))"
+def loaded(statement: str, among=LOADED_LATER) -> set[str]:
+    """Those of some packages that a fresh interpreter has loaded after a statement."""
+    code = f"import sys; {statement}; print(*(name for name in {among!r} if name in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     return set(done.stdout.split())
 
 
-def test_importing_fwdgrad_loads_no_heavy_package():
-    assert loaded("fwdgrad") == set()
+def test_importing_fwdgrad_loads_nothing_else():
+    assert loaded("import fwdgrad") == set()
+
+
+def test_a_learner_needs_no_heavy_package():
+    made = "import fwdgrad as fg; from fwdgrad import systems; fg.Learner(systems.van_der_pol()).run(ys=[[1.0, 0.0]])"
+    assert loaded(f"import warnings; warnings.simplefilter('ignore'); {made}", HEAVY) == set()
 
 
 def test_a_loaded_heavy_package_is_seen():
-    assert loaded("sympy") == {"sympy"}
+    assert loaded("import sympy", HEAVY) == {"sympy"}
+
+
+def test_every_public_name_is_there_whatever_was_loaded_before():
+    """A function and a package of one name would hide each other; what is not there is said with what is near."""
+    names = "assert callable(fg.check) and callable(fg.compare) and callable(fg.fit) and callable(fg.refine)"
+    loaded(f"import fwdgrad.cli, fwdgrad.checks, fwdgrad.comparison, fwdgrad as fg; {names}")
+    loaded("import fwdgrad as fg; [getattr(fg, name) for name in fg.__all__]; assert {*fg.__all__} <= {*dir(fg)}")
+    loaded("from fwdgrad import *; System, check, __version__")
+    with pytest.raises(AttributeError, match="Did you mean 'Learner'"):
+        importlib.import_module("fwdgrad").Lerner  # noqa: B018
+
+
+def test_no_module_has_the_name_of_a_public_function():
+    """Importing it would put it in the place of the function."""
+    import fwdgrad
+
+    modules = {name for name in fwdgrad.__all__ if name in top_level_names()}
+    assert all(isinstance(getattr(fwdgrad, name), types.ModuleType) for name in modules)
 
 
 # ---- layers

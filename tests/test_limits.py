@@ -383,7 +383,7 @@ def test_the_discrete_law_is_that_of_the_diffusion(signs):
 
 
 def test_the_diffusion_has_the_mean_of_the_variational_equations():
-    from fwdgrad.compare.statistics import squared_norm_interval
+    from fwdgrad.comparison.statistics import squared_norm_interval
 
     made = diffusion(driven(), wave, 1.0, 1 / 128, 2000, seed=1)
     G = variational(Timed(driven(), wave), [1.0]).influence[0]

@@ -11,7 +11,7 @@ from typing import Any
 
 from fwdgrad.cli.builders import Builder
 from fwdgrad.cli.jobs import TextJob, job_for
-from fwdgrad.compare import compare
+from fwdgrad.comparison import compare
 from fwdgrad.errors import DeclarationError
 from fwdgrad.learner import Learner
 from fwdgrad.plots import check_target

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fwdgrad.compare.statistics import squared_norm_interval
+from fwdgrad.comparison.statistics import squared_norm_interval
 from fwdgrad.errors import DataError, DeclarationError, NonFiniteError
 from fwdgrad.estimators import RTRL, Estimator
 from fwdgrad.influence import Exact, RankOne

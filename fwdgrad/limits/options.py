@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.compare.study import name_of
+from fwdgrad.comparison.study import name_of
 from fwdgrad.errors import DeclarationError, nearly
 from fwdgrad.estimators import Estimator, estimator_named
 from fwdgrad.influence import Exact, Masked, NoInfluence, RankOne

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.check import check
+from fwdgrad.checks import check
 from fwdgrad.errors import NonFiniteError, TracingError
 from fwdgrad.estimators import RTRL, UORO, Estimator
 from fwdgrad.execution import Execution

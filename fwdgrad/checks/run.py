@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.check.compare import Tally, largest, line_slope, sign_table, skipped
-from fwdgrad.check.report import CheckReport, CheckRow
+from fwdgrad.checks.compare import Tally, largest, line_slope, sign_table, skipped
+from fwdgrad.checks.report import CheckReport, CheckRow
 from fwdgrad.errors import DeclarationError, FwdgradError, HiddenStateError, TracingError
 from fwdgrad.estimators import RTRL, UORO, Estimator, NoBackTrack
 from fwdgrad.execution import Execution
@@ -74,7 +74,7 @@ def check(
 
     Example:
         >>> import numpy as np, fwdgrad as fg
-        >>> from fwdgrad.check import check
+        >>> from fwdgrad.checks import check
         >>> system = fg.System(lambda h, x, p: np.tanh(p["a"] * h + x), None, np.zeros(2), {"a": 0.5}, np.zeros(2))
         >>> report = check(system)
         >>> report.ok

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fwdgrad.compare.study import Study
+from fwdgrad.comparison.study import Study
 from fwdgrad.errors import NonFiniteError
 from fwdgrad.estimators import Estimator
 from fwdgrad.notice import Progress

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.analysis import analyze
-from fwdgrad.compare.accumulate import Nothing
-from fwdgrad.compare.study import Study, name_of
+from fwdgrad.comparison.accumulate import Nothing
+from fwdgrad.comparison.study import Study, name_of
 from fwdgrad.errors import DataError, DeclarationError, TracingError, UnknownNameError, did_you_mean
 from fwdgrad.estimators import UORO, Estimator, estimator_named
 from fwdgrad.execution import Execution

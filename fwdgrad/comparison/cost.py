@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fwdgrad.compare.accumulate import Nothing
-from fwdgrad.compare.study import GRAIN, Study, run, started
+from fwdgrad.comparison.accumulate import Nothing
+from fwdgrad.comparison.study import GRAIN, Study, run, started
 from fwdgrad.estimators import Estimator
 from fwdgrad.execution import Execution
 from fwdgrad.influence import NoInfluence

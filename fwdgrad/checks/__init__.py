@@ -7,7 +7,7 @@ that computes something else when it is traced shows up as a number that is too 
 
 from __future__ import annotations
 
-from fwdgrad.check.report import CheckReport, CheckRow
-from fwdgrad.check.run import check
+from fwdgrad.checks.report import CheckReport, CheckRow
+from fwdgrad.checks.run import check
 
 __all__ = ["CheckReport", "CheckRow", "check"]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 
-from fwdgrad.check.report import CheckRow
+from fwdgrad.checks.report import CheckRow
 
 __all__ = ["Tally", "largest", "line_slope", "sign_table", "skipped"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fwdgrad.compare.cost import Cost
+from fwdgrad.comparison.cost import Cost
 from fwdgrad.estimators import Estimator
 
 __all__ = ["Estimate", "mean_interval", "squared_norm_interval", "summarise"]

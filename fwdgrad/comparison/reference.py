@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from fwdgrad.compare.study import Study, run
+from fwdgrad.comparison.study import Study, run
 from fwdgrad.errors import DataError, NonFiniteError
 from fwdgrad.estimators import BPTT, RTRL
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fwdgrad.compare.report import cut
+from fwdgrad.comparison.report import cut
 from fwdgrad.plots import check_target, new_figure, save
 
 if TYPE_CHECKING:
-    from fwdgrad.compare.report import Comparison
+    from fwdgrad.comparison.report import Comparison
 
 __all__ = ["draw"]
 

@@ -6,8 +6,8 @@ memory; `replicas` repeats random estimators; `statistics` says what follows fro
 show it.
 """
 
-from fwdgrad.compare.report import Comparison
-from fwdgrad.compare.run import compare
-from fwdgrad.compare.statistics import Estimate
+from fwdgrad.comparison.report import Comparison
+from fwdgrad.comparison.run import compare
+from fwdgrad.comparison.statistics import Estimate
 
 __all__ = ["Comparison", "Estimate", "compare"]

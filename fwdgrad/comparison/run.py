@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.compare.cost import measure
-from fwdgrad.compare.declare import integer, study_of
-from fwdgrad.compare.reference import exact_gradients
-from fwdgrad.compare.replicas import Batch, replicate
-from fwdgrad.compare.report import Comparison
-from fwdgrad.compare.statistics import summarise
+from fwdgrad.comparison.cost import measure
+from fwdgrad.comparison.declare import integer, study_of
+from fwdgrad.comparison.reference import exact_gradients
+from fwdgrad.comparison.replicas import Batch, replicate
+from fwdgrad.comparison.report import Comparison
+from fwdgrad.comparison.statistics import summarise
 from fwdgrad.errors import DeclarationError
 from fwdgrad.estimators import Estimator
 from fwdgrad.notice import Progress

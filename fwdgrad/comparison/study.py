@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.compare.accumulate import Accumulate
+from fwdgrad.comparison.accumulate import Accumulate
 from fwdgrad.estimators import Estimator
 from fwdgrad.execution import Execution
 from fwdgrad.loops import Loop, loop_for, noise_for

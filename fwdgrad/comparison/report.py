@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.compare.statistics import Estimate
+from fwdgrad.comparison.statistics import Estimate
 from fwdgrad.errors import UnknownNameError, did_you_mean
 
 __all__ = ["Comparison", "cut", "number", "reading"]
@@ -86,7 +86,7 @@ class Comparison:
             DeclarationError: matplotlib is not installed, or knows no such format.
             DataError: the file cannot be written.
         """
-        from fwdgrad.compare.picture import draw
+        from fwdgrad.comparison.picture import draw
 
         return draw(self, path)
 

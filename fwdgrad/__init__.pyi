@@ -1,0 +1,115 @@
+# The public names, and where they are from: each is loaded when it is asked for.
+
+from . import choices, errors, losses, plots, streams, systems, testing
+from ._version import __version__
+from .analysis import Budget, Structure, analyze
+from .checks import check
+from .choices import choosing_system
+from .comparison import Comparison, Estimate, compare
+from .declare import EquationSystem, from_control, from_scipy, from_sympy, from_text, from_toml
+from .ensemble import Ensemble
+from .errors import FwdgradError
+from .estimators import (
+    ARTBP,
+    BPTT,
+    KFRTRL,
+    RTRL,
+    TBPTT,
+    UORO,
+    Estimator,
+    ForwardGradient,
+    Hybrid,
+    NoBackTrack,
+    SnAp,
+    SparseRTRL,
+    TensorNoBackTrack,
+)
+from .fitting import Fit, Forecast, Trajectory, fit
+from .hidden_markov import OnlineEM
+from .history import History
+from .influence import reduction
+from .learner import Learner
+from .limits import refine
+from .optimizers import (
+    SGD,
+    AdaGrad,
+    Adam,
+    AdamW,
+    Clipped,
+    InformationFilter,
+    JointFilter,
+    Momentum,
+    ParameterFilter,
+    RMSprop,
+    schedules,
+)
+from .parameters import bounded, fixed, positive, tied
+from .second_order import OnlineHessian
+from .system import Simulation, System
+
+__all__ = [
+    "ARTBP",
+    "BPTT",
+    "KFRTRL",
+    "RTRL",
+    "SGD",
+    "TBPTT",
+    "UORO",
+    "AdaGrad",
+    "Adam",
+    "AdamW",
+    "Budget",
+    "Clipped",
+    "Comparison",
+    "Ensemble",
+    "EquationSystem",
+    "Estimate",
+    "Estimator",
+    "Fit",
+    "Forecast",
+    "ForwardGradient",
+    "FwdgradError",
+    "History",
+    "Hybrid",
+    "InformationFilter",
+    "JointFilter",
+    "Learner",
+    "Momentum",
+    "NoBackTrack",
+    "OnlineEM",
+    "OnlineHessian",
+    "ParameterFilter",
+    "RMSprop",
+    "Simulation",
+    "SnAp",
+    "SparseRTRL",
+    "Structure",
+    "System",
+    "TensorNoBackTrack",
+    "Trajectory",
+    "__version__",
+    "analyze",
+    "bounded",
+    "check",
+    "choices",
+    "choosing_system",
+    "compare",
+    "errors",
+    "fit",
+    "fixed",
+    "from_control",
+    "from_scipy",
+    "from_sympy",
+    "from_text",
+    "from_toml",
+    "losses",
+    "plots",
+    "positive",
+    "reduction",
+    "refine",
+    "schedules",
+    "streams",
+    "systems",
+    "testing",
+    "tied",
+]
