@@ -311,7 +311,7 @@ class Learner:
         outputs = [] if noise is None else zip(output_names(self.system), np.sqrt(noise), strict=True)
         remarks = [
             known.contradiction(), known.bounds(), known.untold(), known.together(), known.strange(), self._loop.coarse,
-            self._loop.few,
+            self._loop.few, self._loop.otherwise,
         ]  # fmt: skip
         if self._dead:
             remarks.append(told_dead(self.system, self._dead))
@@ -351,6 +351,8 @@ class Learner:
         self._tell_once("unseen", unseen, UnlearnedWarning)
         coarse = self._loop.coarse
         self._tell_once("steps", f"after {self.steps} steps: {coarse}." if coarse else "", CalibrationWarning)
+        others = self._loop.otherwise
+        self._tell_once("others", f"after {self.steps} steps: {others}." if others else "", IdentifiabilityWarning)
 
     def _tell_once(self, kind: str, message: str, category: type[Warning]) -> None:
         """Warn, unless there is nothing to say, or has been said."""

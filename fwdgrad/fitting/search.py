@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,13 +13,23 @@ from fwdgrad.defaults import why_not_joint
 from fwdgrad.errors import CalibrationWarning, DeclarationError, IdentifiabilityWarning, nearly
 from fwdgrad.estimators import RTRL
 from fwdgrad.execution import Execution, execution_for
-from fwdgrad.fitting.exchange import exchanged
 from fwdgrad.fitting.filtering import followed, louder
 from fwdgrad.fitting.result import Fit
 from fwdgrad.fitting.simulation import simulated
 from fwdgrad.fitting.trajectory import recorded
 from fwdgrad.history import Progress
-from fwdgrad.loops import Fitting, GaussNewton, Normal, Pass, Record, coarse_steps, noiseless
+from fwdgrad.loops import (
+    Fitting,
+    GaussNewton,
+    Normal,
+    Pass,
+    Record,
+    alternatives,
+    coarse_steps,
+    described,
+    noiseless,
+    preferred,
+)
 from fwdgrad.optimizers import JointFilter, NormalEquations
 from fwdgrad.optimizers.information.joint import unit
 from fwdgrad.samples import SampleReader
@@ -47,8 +56,6 @@ SURE = 0.8
 """Part of the variance of every output that a simulation of the first samples explains if it is in the right valley."""
 EXPLAINED = 0.5
 """Part of the variance of every output that a simulation has to explain, unless it is asked for."""
-BETTER = 0.5
-"""By how much a solution has to be likelier, in nats, to be taken though it is farther from the start."""
 MATTERS = 5.0
 """By how much a filter has to be likelier, in nats, for it to be told."""
 MOST = 400
@@ -178,10 +185,8 @@ class _Search:
         lead = self._lead(record, newton)
         best = self._grown(record, newton, lead, method)
         if best is not None:
-            others = exchanged(self.system, record, newton, best, self.prior, self.units)
-            least = min([best, *others], key=lambda found: found.objective)
-            if least.objective < best.objective - BETTER:
-                others, best = [best, *(other for other in others if other is not least)], least
+            others = alternatives(record, newton, best, self.declared, self.prior, self.units)
+            best, others = preferred(best, others, self.prior)
             made = simulated(
                 record, newton, best, self.prior, None if lead is None else lead.fitting, self._passes(record)
             )
@@ -209,11 +214,7 @@ class _Search:
 
     def _beside(self, made: Fit, others: list[Normal]) -> Fit:
         """With a note of other solutions."""
-        told = []
-        for other in others:
-            there = replace(made, point=other.point).params
-            values = ", ".join(f"{k} = {np.array2string(np.asarray(there[k]), precision=4)}" for k in made.std)
-            told.append(f"another solution explains the data as well: {values} (bounds, or a start near it, choose it)")
+        told = described(self.system, [other.point for other in others])
         if told:
             warnings.warn(f"fit: {'; '.join(told)}.", IdentifiabilityWarning, stacklevel=4)
         return made.remarked(*told)

@@ -41,7 +41,7 @@ def simulated(
     # residuals of a fit are smaller than the noise: p numbers were fitted to them
     freedom = max(count - p, 1.0) / count if newton.learned else 1.0
     noise = found.noise / freedom
-    covariance = _inverse(matrix * freedom + np.diag(prior**-2.0))
+    covariance = found._replace(matrix=matrix * freedom).covariance(prior)
     starts = tuple(s.place for s in record.starts)
     loss: Any = newton.system.loss
     targets, verdict, withheld = np.full(outputs.shape, np.nan), None, count <= p
@@ -73,12 +73,6 @@ def simulated(
         newton.system, "simulation", found.point, covariance, prior, withheld, deviation, np.zeros(newton.system.size),
         found.objective, outputs, targets, starts, record.times(), passes, verdict, (), going,
     )  # fmt: skip
-
-
-def _inverse(matrix: np.ndarray) -> np.ndarray:
-    """Of a positive definite matrix whose rows differ much in size."""
-    scale = 1.0 / np.sqrt(np.diag(matrix))
-    return scale * scale[:, None] * np.linalg.inv(matrix * scale * scale[:, None])
 
 
 def _normalized(loss: Any, record: Record, outputs: np.ndarray, noise: np.ndarray | None) -> np.ndarray | None:

@@ -88,6 +88,11 @@ class Loop(ABC):
         """What is said of integration steps that are too long for what was learned; nothing if that is not known."""
         return ""
 
+    @property
+    def otherwise(self) -> str:
+        """What is said of other parameters that explained the samples as well; nothing if there are none."""
+        return ""
+
     def remarks(self) -> tuple[str, ...]:
         """What is strange about the samples, a line each."""
         return ()

@@ -11,6 +11,7 @@ from fwdgrad.estimators import RTRL
 from fwdgrad.execution import Execution, Flat, execution_for
 from fwdgrad.loops.base import Loop
 from fwdgrad.loops.gauss_newton import GaussNewton, Normal
+from fwdgrad.loops.minima import alternatives, distinct, preferred
 from fwdgrad.loops.record import Record
 from fwdgrad.optimizers import NormalEquations
 from fwdgrad.trees import parted
@@ -134,17 +135,29 @@ class Fitting:
         ended = after._replace(h=h.astype(after.h.dtype), params=params, optimizer=optimizer)
         return Pass(surprise, execution.pack(ended), level)
 
-    def simulated(self, record: Record, present: Flat, starts: Sequence[np.ndarray]) -> Pass | None:
-        """The best that Gauss–Newton finds, from each of some coordinates; None if none of them can be simulated."""
+    def simulated(self, record: Record, present: Flat, starts: Sequence[np.ndarray]) -> list[Normal]:
+        """The minima that Gauss–Newton finds from some coordinates, the likeliest first."""
+        made = [self.newton.minimum(record, start.astype(float), *self._given(present)) for start in starts]
+        found = sorted((one for one in made if one is not None), key=lambda one: one.objective)
+        return [*found[:1], *distinct(found[0], found[1:], self._given(present)[1])] if found else []
+
+    def others(self, record: Record, present: Flat, best: Normal) -> list[Normal]:
+        """Other minima of the simulation that are nearly as likely, or likelier."""
+        return alternatives(record, self.newton, best, *self._given(present))
+
+    def preferred(self, present: Flat, best: Normal, others: Sequence[Normal]) -> tuple[Normal, list[Normal]]:
+        """The minimum to be taken, and those that explain the record as well."""
+        return preferred(best, others, self._given(present)[1])
+
+    def passed(self, present: Flat, found: Normal) -> Pass:
+        """A minimum of the simulation as something to go on from with the filter."""
+        level, (_, prior, _) = self.levels[0], self._given(present)
+        return Pass(found.objective, self.carried(present, found, found.covariance(prior), level), level)
+
+    def _given(self, present: Flat) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Mean and deviations of the prior, and the units of the coordinates, each of shape (p,)."""
         units = np.asarray(self.units(present), float)
-        centre, prior = self.declared.astype(float), self._options.prior * units
-        found = [self.newton.minimum(record, start.astype(float), centre, prior, units) for start in starts]
-        likely = min((f for f in found if f is not None), key=lambda f: f.objective, default=None)
-        if likely is None:
-            return None
-        covariance = np.linalg.inv(likely.matrix + np.diag(prior**-2.0))
-        level = self.levels[0]
-        return Pass(likely.objective, self.carried(present, likely, covariance, level), level)
+        return self.declared.astype(float), self._options.prior * units, units
 
     @property
     def newton(self) -> GaussNewton:

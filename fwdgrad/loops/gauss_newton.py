@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,8 +29,6 @@ GAIN = 1e-5
 """An improvement of the objective that ends them."""
 SAME = 0.05
 """How far, in logarithms, weights may be from the noise that is found."""
-EQUAL = 0.5
-"""Difference of −log likelihoods below which two points explain a record equally."""
 LEAST = 1e-6
 """Deviation of the noise, at least, as a part of the deviation of the first targets."""
 
@@ -54,6 +52,12 @@ class Normal(NamedTuple):
     """How many targets each output had, shape (m,)."""
     carry: Carry
     """At the end of the record: the state, and the exact influence."""
+
+    def covariance(self, prior: np.ndarray) -> np.ndarray:
+        """That of the coordinates, shape (p, p), with a prior of these deviations, shape (p,)."""
+        matrix = self.matrix + np.diag(prior**-2.0)
+        scale = 1.0 / np.sqrt(np.diag(matrix))  # its rows may differ much in size
+        return scale * scale[:, None] * np.linalg.inv(matrix * scale * scale[:, None])
 
 
 class GaussNewton:
@@ -114,15 +118,22 @@ class GaussNewton:
             units: what a coordinate is measured in, shape (p,).
             passes: how many, at most, not counting those that weigh the same sums anew.
         """
+        begun = self.begun(record, start, centre, prior)
+        return None if begun is None else self.improved(record, begun, centre, prior, units, passes)
+
+    def begun(self, record: Record, point: np.ndarray, centre: np.ndarray, prior: np.ndarray) -> Normal | None:
+        """The normal equations at a point, weighted by the noise there; None if it cannot be simulated."""
         noise = self._known if self._known is not None else (0.1 * record.spread(self._outputs)) ** 2 + 1e-300
-        best = self._weighted(record, self._pass(record, start, centre, prior, noise), centre, prior)
-        if best is None:
-            return None
+        return self._weighted(record, self._pass(record, point, centre, prior, noise), centre, prior)
+
+    def improved(
+        self, record: Record, best: Normal, centre: np.ndarray, prior: np.ndarray, units: np.ndarray, passes: int
+    ) -> Normal | None:
+        """The best point found from another one; arguments as for `minimum`."""
         width = 1.0
         for _ in range(passes):
-            step = self._step(best, centre, prior, width * units**2)
+            step, promised = self._step(best, centre, prior, width * units**2)
             longest = np.max(np.abs(step) / units) if np.all(np.isfinite(step)) else 0.0
-            promised = 0.5 * np.dot(step, best.vector + (centre - best.point) / prior**2)
             if longest < SETTLED or promised < GAIN:
                 weighed = self._weighted(record, best, centre, prior)
                 if weighed is None or weighed is best:
@@ -142,33 +153,36 @@ class GaussNewton:
                     break
         return self._weighted(record, best, centre, prior)
 
-    def equal(
-        self, record: Record, point: np.ndarray, others: Sequence[tuple[tuple[int, int], np.ndarray]]
-    ) -> tuple[tuple[int, int], ...]:
-        """Which other points, by label, explain a record as well as one does, with no prior."""
-        flat, wide, noise = point, np.full(len(point), np.inf), np.ones(self._outputs)
-        here = self._pass(record, point, flat, wide, noise)
-        if here is None:
-            return ()
-        made = ((label, self._pass(record, other, flat, wide, noise)) for label, other in others)
-        return tuple(k for k, there in made if there is not None and abs(there.objective - here.objective) < EQUAL)
-
     def _weighted(self, record: Record, found: Normal | None, centre: np.ndarray, prior: np.ndarray) -> Normal | None:
         """The same point, its sums weighted by the noise that was found there."""
         if found is None or np.all(np.abs(np.log(found.weights / found.noise)) < SAME):
             return found
+        if self._profiled and len(found.noise) == 1:
+            times = float(found.weights[0] / found.noise[0])
+            return found._replace(matrix=times * found.matrix, vector=times * found.vector, weights=found.noise)
         return self._pass(record, found.point, centre, prior, found.noise)
 
-    def _step(self, found: Normal, centre: np.ndarray, prior: np.ndarray, width: np.ndarray) -> np.ndarray:
-        """The damped step; NaN where the equations have no solution."""
+    def promised(self, found: Normal, centre: np.ndarray, prior: np.ndarray) -> float:
+        """What the objective is, at least, where the step without damping goes, if residuals are linear."""
+        by = self._step(found, centre, prior, np.full_like(prior, np.inf))[1]
+        if not self._profiled:
+            return found.objective - by
+        count = float(found.counts.sum())
+        return found.objective + 0.5 * count * float(np.log(np.clip(1.0 - 2.0 * by / count, LEAST**2, 1.0)))
+
+    def _step(
+        self, found: Normal, centre: np.ndarray, prior: np.ndarray, width: np.ndarray
+    ) -> tuple[np.ndarray, float]:
+        """The damped step, NaN where the equations have no solution; and by how much it lowers their sum of squares."""
         matrix = found.matrix + np.diag(prior**-2.0 + 1.0 / width)
         vector = found.vector + (centre - found.point) / prior**2
         scale = 1.0 / np.sqrt(np.diag(matrix))
         with np.errstate(all="ignore"):
             try:
-                return scale * np.linalg.solve(matrix * scale * scale[:, None], vector * scale)
+                step = scale * np.linalg.solve(matrix * scale * scale[:, None], vector * scale)
             except np.linalg.LinAlgError:
-                return np.full_like(vector, np.nan)
+                step = np.full_like(vector, np.nan)
+            return step, 0.5 * float(np.dot(step, vector))
 
     def _start(self, point: np.ndarray, noise: np.ndarray) -> Flat:
         """A carry with these coordinates and R, and nothing summed up."""

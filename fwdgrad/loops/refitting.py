@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from fwdgrad.loops.base import Loop, Ran, Sample
 from fwdgrad.loops.discretisation import coarse_steps
 from fwdgrad.loops.feed import Feed
 from fwdgrad.loops.fitting import Fitting, Pass
+from fwdgrad.loops.minima import TARGETS, described, exchanged
 from fwdgrad.loops.record import Record
 from fwdgrad.loops.sifting import Sifting
 from fwdgrad.samples import Chunk
@@ -28,10 +28,10 @@ KEPT = 16
 """How many samples are kept at most, those without a target too, for each that has to have one."""
 SIMULATED = 64
 """Samples with a target from which on the model is also simulated without corrections."""
+DECLARED = 256
+"""Up to how many the simulation is fitted from the declared parameters too."""
 REPEATED = 15
 """Passes over all that is kept that the fits are worth, about."""
-EXCHANGED = 7
-"""Parameters up to which it is tried whether any two may be exchanged."""
 
 
 class Refitting(Loop):
@@ -67,6 +67,8 @@ class Refitting(Loop):
         self._level: tuple[float, float] = declared.levels[0]
         self._fitting: Fitting | None = None
         self._coarse = ""
+        self._minima: list[np.ndarray] = []
+        self._others: list[np.ndarray] = []
         self._fitted: Fitted | None = None
 
     # ---- handed on
@@ -213,21 +215,33 @@ class Refitting(Loop):
             present = self._unspoilt(record, present, fitting)
         best = fitting.filtered(record, present, self._level)
         if count >= SIMULATED:
-            starts = [] if best is None else [fitting.flat(best.carry)]
-            if not starts or count in (SIMULATED, self._declared.first):
-                starts.append(fitting.declared)
-            found = fitting.simulated(record, present, starts)
-            if best is None or (found is not None and found.surprise < best.surprise):
-                best = found
+            best = self._simulated(record, present, fitting, best)
         if best is not None:
             self._level = best.level
         after = present if best is None else best.carry
-        swaps = () if best is None or count < SIMULATED else self._swaps(record, best, fitting)
         covariance = fitting.filter.covariance(self.execution.unpack(after).optimizer)
-        self._fitted = Fitted(fitting.flat(after).astype(float), covariance, swaps)
+        point = fitting.flat(after).astype(float)
+        pairs = (exchanged(self.execution.system, point, other) for other in self._others)
+        self._fitted = Fitted(point, covariance, tuple(pair for pair in pairs if pair is not None))
         if count >= SIMULATED:
             self._coarse = self._steps_told(record, after)
         self.inner.carry, self.steps, self.feed.row = after, steps, row
+
+    def _simulated(self, record: Record, present: Flat, fitting: Fitting, best: Pass | None) -> Pass | None:
+        """The filter's best pass, or the best simulation, if that is likelier."""
+        starts = [fitting.flat(present), *([] if best is None else [fitting.flat(best.carry)])]
+        if record.seen <= DECLARED:
+            starts.append(fitting.declared)
+        found = fitting.simulated(record, present, [*starts, *self._minima])
+        self._others = []
+        if not found or (best is not None and found[0].objective >= best.surprise):
+            return best
+        least, minima = found[0], found[1:]
+        if record.seen <= TARGETS:
+            minima = fitting.others(record, present, least)
+        least, others = fitting.preferred(present, least, minima)
+        self._minima, self._others = [other.point for other in minima], [other.point for other in others]
+        return fitting.passed(present, least)
 
     def _steps_told(self, record: Record, carry: Flat) -> str:
         """What is said of integration steps, by the noise that was found."""
@@ -251,24 +265,16 @@ class Refitting(Loop):
         """By the last fit."""
         return self._coarse
 
+    @property
+    def otherwise(self) -> str:
+        """By the last fit; those with two parameters in each other's place aside, which `fitted` knows."""
+        system, fitted = self.execution.system, self._fitted
+        others = [] if fitted is None else [o for o in self._others if exchanged(system, fitted.point, o) is None]
+        return "\n".join(described(system, others))
+
     def fitted(self) -> Fitted | None:
         """What the last fit knew."""
         return self._fitted
-
-    def _swaps(self, record: Record, best: Pass, fitting: Fitting) -> tuple[tuple[int, int], ...]:
-        """Pairs of parameters that explain the record as well with the value of one another."""
-        point, system = fitting.flat(best.carry).astype(float), self.execution.system
-        if point.size > EXCHANGED:
-            return ()
-        held = [system.coordinate[k] for k in system.trainable for _ in range(system.coordinates[k].size)]
-        pairs = []
-        for i, j in combinations(range(point.size), 2):
-            one, other, swapped = held[i], held[j], point.copy()
-            with np.errstate(all="ignore"):
-                swapped[i], swapped[j] = one.learned(other.natural(point[j])), other.learned(one.natural(point[i]))
-            if np.all(np.isfinite(swapped)) and not np.allclose(swapped, point, rtol=0.05, atol=0.05):
-                pairs.append(((i, j), swapped))
-        return fitting.newton.equal(record, point, pairs) if pairs else ()
 
     def _unspoilt(self, record: Record, present: Flat, fitting: Fitting) -> Flat:
         """The carry that the samples as they came would have left, had the strange targets been missing."""
@@ -288,6 +294,8 @@ class Refitting(Loop):
                 "fitted": self._fitted.point,
                 "fitted_covariance": self._fitted.covariance,
                 "fitted_swaps": np.array(self._fitted.swaps, int).reshape(-1, 2),
+                "others": np.reshape(self._others, (-1, len(self._fitted.point))),
+                "minima": np.reshape(self._minima, (-1, len(self._fitted.point))),
             }
         if self._record is None:
             return made
@@ -301,6 +309,8 @@ class Refitting(Loop):
         if "fitted" in arrays:
             swaps = tuple((int(i), int(j)) for i, j in arrays["fitted_swaps"])
             self._fitted = Fitted(arrays["fitted"], arrays["fitted_covariance"], swaps)
+        if "others" in arrays:
+            self._others, self._minima = list(arrays["others"]), list(arrays["minima"])
         if "level" not in arrays:
             self._record = None
             return

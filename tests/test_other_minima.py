@@ -1,0 +1,68 @@
+"""Records that two sets of parameters explain: the better one is taken, and what explains as well is told."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+import fwdgrad as fg
+from fwdgrad.errors import IdentifiabilityWarning
+
+
+def tanks():
+    """Two tanks one above the other: nearly as good the other way round."""
+
+    def F(h, x, p):
+        out = np.sqrt(np.maximum(h, 1e-3))
+        upper = p["k1"] * out[0]
+        return np.stack([h[0] + p["b"] * x - upper, h[1] + p["c"] * upper - p["k2"] * out[1]])
+
+    params = {k: fg.positive(v) for k, v in {"k1": 0.15, "k2": 0.26, "b": 0.17, "c": 1.5}.items()}
+    rng = np.random.default_rng(1)
+    u = np.repeat(rng.uniform(0, 4, size=12), 25)[:128]
+    system = fg.System(F, lambda h, x, p: h[1:], np.array([4.0, 4.0]), params, 1.0)
+    truth = {"k1": 0.24, "k2": 0.16, "b": 0.25, "c": 1.0}
+    return system, u, system.simulate(u, params=truth).outputs + 0.1 * rng.normal(size=(128, 1)), truth
+
+
+def test_stages_that_are_found_the_wrong_way_round_are_put_right():
+    system, u, ys, truth = tanks()
+    fit = fg.fit(system, u, ys, method="simulation", engine="numpy")
+    assert all(abs(fit.params[k] - v) < 4 * fit.std[k] for k, v in truth.items())
+
+
+def test_without_another_look_they_are_not(monkeypatch):
+    """Negative control: the same start leads elsewhere, and nothing shows it."""
+    monkeypatch.setattr("fwdgrad.fitting.search.alternatives", lambda *_: [])
+    system, u, ys, truth = tanks()
+    fit = fg.fit(system, u, ys, method="simulation", engine="numpy")
+    assert all(abs(fit.params[k] - v) > 10 * fit.std[k] for k, v in truth.items())
+    assert fit.white
+
+
+def chain(gain):
+    """Two compartments in a row of nearly the same rates: the other way round with another gain it is the same."""
+
+    def F(h, x, p):
+        return np.stack([h[0] + x[0] - p["k1"] * h[0], h[1] + p["k1"] * h[0] - p["k2"] * h[1]])
+
+    rng = np.random.default_rng(0)
+    u = np.repeat(rng.uniform(0, 1, size=(10, 1)), 14, 0)
+    params = {"k1": fg.positive(0.3), "k2": fg.positive(0.24), "g": gain}
+    system = fg.System(F, lambda h, x, p: p["g"] * h[1:], np.zeros(2), params, np.zeros(1))
+    return system, u, system.simulate(u).outputs + 0.01 * rng.normal(size=(140, 1))
+
+
+@pytest.mark.parametrize(("gain", "said"), [(fg.positive(1.0), True), (fg.fixed(1.0), False)])
+def test_a_learner_tells_of_another_solution(gain, said, tmp_path):
+    system, u, ys = chain(gain)
+    learner = fg.Learner(system, engine="numpy")
+    learner.params = {"k1": 0.25, "k2": 0.3}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        learner.run(u, ys)
+    (told,) = [str(w.message) for w in caught if w.category is IdentifiabilityWarning] or [""]
+    assert ("another solution explains the data as well" in told) == said
+    learner.save(tmp_path / "run.npz")
+    for known in (learner, fg.Learner.load(tmp_path / "run.npz", system)):
+        assert ("another solution explains the data as well" in str(known.report())) == said
