@@ -14,10 +14,13 @@ from hypothesis import strategies as st
 from oracles import Runner, assert_close, assert_unbiased, gap
 
 import fwdgrad as fg
+from fwdgrad import systems
 from fwdgrad.errors import DeclarationError
-from fwdgrad.influence import Coordinates, Exact, Layout, NoiseSpec, RankOne
+from fwdgrad.estimators import NAMED, estimator_named
+from fwdgrad.influence import Coordinates, Exact, Layout, NoInfluence, NoiseSpec, RankOne
 from fwdgrad.influence.base import drop_zero, squared_norm
 from fwdgrad.noise import BLOCK, NoiseStream
+from fwdgrad.windows import WholeSequence
 
 CASES = {case.name: case for case in oracles.every_case()}
 ALL = pytest.mark.parametrize("name", list(CASES))
@@ -639,3 +642,54 @@ def test_layout_counts_parameters():
     """p is the number of parameters that have an influence."""
     layout = Layout(3, {"W": (3, 3), "b": (3,), "a": ()}, np.dtype(float))
     assert layout.parameters == 13
+
+
+# ---------------------------------------------------------------- what an influence says of itself
+
+
+class OneStep:
+    """An influence of one's own that says what it is."""
+
+    random = False
+    single_step = "it knows single steps, not {window}."
+
+    def init(self, layout, start=()):
+        return ()
+
+    noise = pull = advance = magnitude = dense = init
+
+
+class Whole:
+    """One that is made of two others."""
+
+    parts = (OneStep(), NoInfluence())
+    init = noise = pull = advance = magnitude = dense = OneStep.init
+
+
+@pytest.mark.parametrize("kept", [OneStep(), Whole()])
+def test_an_influence_answers_for_itself(kept):
+    """Nothing is asked for its class: what others write is treated as what is here."""
+    with pytest.raises(DeclarationError, match="copies of what is not random are all the same"):
+        fg.Estimator(kept, rank=2, name="mine")
+    with pytest.raises(DeclarationError, match="mine: it knows single steps, not 3"):
+        fg.Estimator(kept, window=3, name="mine")
+    with pytest.raises(DeclarationError, match="nothing before it to keep an influence of"):
+        fg.Estimator(type("Plain", (OneStep,), {"single_step": ""})(), window=WholeSequence(), name="mine")
+
+
+def test_what_says_nothing_is_random_and_takes_windows():
+    class Silent:
+        init = noise = pull = advance = magnitude = dense = OneStep.init
+
+    assert fg.Estimator(Silent(), window=3, rank=2).kept.copies == 2
+
+
+def test_every_named_estimator_is_made_and_listed_by_its_name():
+    """The registry, the text that is read, and the table of `analyze` are one."""
+    system = systems.build("tanh-rnn", units=3, symbols=2)
+    labels = " ".join(c.label for c in fg.analyze(system).candidates).replace("-", "").lower()
+    given = {"tbptt": "tbptt:2", "artbp": "artbp:0.1"}
+    for name, entry in NAMED.items():
+        made = estimator_named(given.get(name, name))
+        assert isinstance(made, fg.Estimator)
+        assert name.replace("-", "") in labels, entry.usage

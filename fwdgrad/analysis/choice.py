@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fwdgrad.analysis.candidates import Candidate, size_of
 from fwdgrad.errors import DeclarationError
-from fwdgrad.estimators import TBPTT, Estimator
+from fwdgrad.estimators import TBPTT, Candidate, Estimator, size_of
 from fwdgrad.structure import Patterns
 from fwdgrad.system import System
 

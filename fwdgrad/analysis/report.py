@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fwdgrad.analysis.candidates import Candidate, size_of
 from fwdgrad.analysis.choice import short
+from fwdgrad.estimators import Candidate, size_of
 
 if TYPE_CHECKING:
     import networkx
@@ -81,6 +81,9 @@ def _notes(s: Structure, leaf: str) -> Iterable[str]:
 def _estimators(s: Structure) -> list[str]:
     lines = [f"  {'estimator':<19}{'mult-adds':>10}{'bytes':>8}{'VJPs':>7}{'JVPs':>7}  {'bias':<8}variance"]
     for c in s.candidates:
+        if c.why_not:
+            lines.append(f"  {c.label:<19}{'–':>10}{'–':>8}{'–':>7}{'–':>7}  {c.why_not}")
+            continue
         mark = "→" if _is_choice(c, s) else " "
         bias = c.bias if c.bias == "none" else "biased"
         lines.append(
@@ -91,7 +94,7 @@ def _estimators(s: Structure) -> list[str]:
 
 
 def _conclusion(s: Structure) -> list[str]:
-    lines = [f"  {c.label} is biased: it {c.bias}." for c in s.candidates if c.bias != "none"]
+    lines = [f"  {c.label} is biased: it {c.bias}." for c in s.candidates if c.bias not in ("none", "")]
     if s.patterns.without_rule:
         names = ", ".join(s.patterns.without_rule)
         lines += _wrapped(f"Every output was taken to depend on every input, for want of a rule, of: {names}.")

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fwdgrad.analysis.candidates import Candidate, candidates_for
 from fwdgrad.analysis.choice import Budget, choose
-from fwdgrad.analysis.products import Products
 from fwdgrad.errors import DeclarationError
-from fwdgrad.estimators import Estimator
+from fwdgrad.estimators import NAMED, Candidate, Costs, Estimator
+from fwdgrad.linear.costs import Products
 from fwdgrad.structure import Patterns
-from fwdgrad.structure.closure import closed_size, delay_length, strong_components
+from fwdgrad.structure.closure import delay_length, strong_components
 from fwdgrad.structure.units import Units, product_leaves, units_of
 from fwdgrad.system import System
 from fwdgrad.tracing import traced
@@ -43,7 +42,7 @@ class Structure:
         delay: if the state is a delay line, the number of steps after which truncation is exact; else None.
         components: strongly connected component of each state variable, in an order in which none depends on a later.
         model_cost: multiply-adds of F, Y and the loss.
-        candidates: every estimator, with its predicted costs.
+        candidates: every estimator that has a name, with its predicted costs, and why not where it does not apply.
         choice: the estimator that ``estimator="auto"`` takes.
         reason: why, in a sentence.
     """
@@ -129,11 +128,10 @@ def analyze(system: System, budget: Budget | None = None) -> Structure:
     programs = traced(system)
     patterns = programs.patterns
     S = patterns.transition.state
-    closed = closed_size(S, patterns.parameter_kinds)
-    products = Products.of(system)
+    costs = Costs(patterns, Products.of(system))
     elsewhere = {k for k in patterns.trainable if patterns.output.leaves[k].nnz}
-    candidates = candidates_for(patterns, products, closed)
-    choice, reason = choose(system, patterns, closed, candidates, budget or Budget())
+    candidates = tuple(row for entry in NAMED.values() for row in entry.rows(costs))
+    choice, reason = choose(system, patterns, costs.closed, candidates, budget or Budget())
     return Structure(
         name=system.name,
         patterns=patterns,
@@ -149,10 +147,10 @@ def analyze(system: System, budget: Budget | None = None) -> Structure:
             if k in patterns.influential
             and (k not in elsewhere or k in product_leaves(programs.output, programs.number))
         ),
-        closed=closed,
+        closed=costs.closed,
         delay=delay_length(S),
         components=strong_components(S),
-        model_cost=products.model,
+        model_cost=costs.products.model,
         candidates=candidates,
         choice=choice,
         reason=reason,

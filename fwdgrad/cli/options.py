@@ -9,6 +9,7 @@ from typing import NoReturn
 from fwdgrad._version import __version__
 from fwdgrad.cli import fit, refine
 from fwdgrad.errors import nearly
+from fwdgrad.estimators import NAMED as ESTIMATORS
 from fwdgrad.execution import ENGINES
 from fwdgrad.optimizers import NAMED
 
@@ -245,9 +246,8 @@ def _algorithm(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--estimator",
         metavar="NAME",
-        help="auto, nobacktrack, uoro, kfrtrl, forward-gradient, rtrl, sparse-rtrl, hybrid, bptt, snap:N, tbptt:N, "
-        "artbp:P; with uoro:N and nobacktrack:N the last N steps are exact (default: uoro:16 for text; auto "
-        "for data, which takes what suits the system's structure)",
+        help=f"auto, {', '.join(e.usage for e in ESTIMATORS.values())}; with uoro:N and nobacktrack:N the last N steps "
+        "are exact (default: uoro:16 for text; auto for data, which takes what suits the system's structure)",
     )
     group.add_argument("--rank", metavar="K", type=int, help="average K copies of a random estimate (default: 1)")
     group.add_argument(

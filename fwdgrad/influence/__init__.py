@@ -1,7 +1,17 @@
 """Ways to keep the influence matrix G = ∂h/∂θ from one step to the next."""
 
 from fwdgrad.influence.averaged import Averaged
-from fwdgrad.influence.base import Coordinates, Influence, Layout, NoiseSpec, Row
+from fwdgrad.influence.base import (
+    Coordinates,
+    Influence,
+    Layout,
+    NoiseSpec,
+    Row,
+    is_random,
+    keeps_nothing,
+    parts_of,
+    refuses_window,
+)
 from fwdgrad.influence.directional import Directional
 from fwdgrad.influence.exact import Exact
 from fwdgrad.influence.kronecker import Kronecker
@@ -27,4 +37,8 @@ __all__ = [
     "Selective",
     "Split",
     "TensorProduct",
+    "is_random",
+    "keeps_nothing",
+    "parts_of",
+    "refuses_window",
 ]

@@ -25,6 +25,11 @@ class Averaged:
     influence: Influence
     copies: int
 
+    @property
+    def parts(self) -> tuple[Influence, ...]:
+        """What is copied."""
+        return (self.influence,)
+
     def init(self, layout: Layout, start: tuple[Any, ...] = ()) -> Any:
         """Each copy with its own start."""
         copies = [self.influence.init(layout, tuple(a[k] for a in start)) for k in range(self.copies)]

@@ -13,11 +13,14 @@ An influence that measures parameter-shaped things, such as the rows of B, does 
 unless the optimizer has a metric of its own (the information filter has). One that measures nothing need not look.
 
 All five are pure NumPy functions of arrays, so that any engine can trace and compile them.
+
+What an estimator has to know of it stands in four class attributes. All may be left out: `random`, `forgets`,
+`single_step` and `parts`; see `Influence`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
@@ -37,7 +40,11 @@ __all__ = [
     "NoiseSpec",
     "Row",
     "drop_zero",
+    "is_random",
+    "keeps_nothing",
     "metric_of",
+    "parts_of",
+    "refuses_window",
     "squared_norm",
 ]
 
@@ -114,11 +121,41 @@ class Influence(Protocol):
     def magnitude(self, state: Any) -> Any:
         """A scalar that is finite exactly if every number of the representation is (a sum of squares)."""
 
-    # push(self, state, leaves, layout) -> Any is optional: Σ_k G_k v_k, (n,), for an influence that is not random. With
-    # it the state follows what a filter does to θ; see `fwdgrad.step`.
+    # Optional, with what is taken for it otherwise:
+    #
+    # push(self, state, leaves, layout) -> Any: Σ_k G_k v_k, (n,), for an influence that is not random. With it the
+    #     state follows what a filter does to θ; see `fwdgrad.step`.
+    # random: bool = True: whether G̃ is random, so that the mean of several copies is better than one.
+    # forgets: bool = False: whether it keeps nothing of the past.
+    # single_step: str = "": why windows of several steps are refused, and the mend; "{window}" stands for their length.
+    # parts: tuple[Influence, ...] = (): the influences that it is made of, which then answer for it.
 
     def dense(self, state: Any, layout: Layout) -> Leaves:
         """G in full, arrays (n, *leaf shape): for small systems and tests."""
+
+
+def parts_of(influence: Any) -> Iterator[Any]:
+    """The influences that keep something: those that one is made of, to the last, or itself."""
+    parts = getattr(influence, "parts", ())
+    if not parts:
+        yield influence
+    for part in parts:
+        yield from parts_of(part)
+
+
+def is_random(influence: Any) -> bool:
+    """Whether anything that it keeps is random."""
+    return any(getattr(part, "random", True) for part in parts_of(influence))
+
+
+def keeps_nothing(influence: Any) -> bool:
+    """Whether it forgets the past."""
+    return all(getattr(part, "forgets", False) for part in parts_of(influence))
+
+
+def refuses_window(influence: Any) -> str:
+    """Why it takes no windows of several steps; "" if it does."""
+    return next((why for part in parts_of(influence) if (why := getattr(part, "single_step", ""))), "")
 
 
 def metric_of(lin: Any) -> Metric:

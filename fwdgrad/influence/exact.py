@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -26,6 +26,8 @@ class Exact:
     Memory n·p numbers. Time per step: min(n, p) products with the Jacobian, and, if p ≥ n, O(n² p) for A G.
     Exact for fixed θ; while θ is being learned, G mixes derivatives at past values of θ, as for every forward method.
     """
+
+    random: ClassVar[bool] = False
 
     def init(self, layout: Layout, start: tuple[Any, ...] = ()) -> ExactState:
         """Zeros."""

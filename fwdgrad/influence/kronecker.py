@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from fwdgrad.influence.base import Layout, Leaves, NoiseSpec, Row, drop_zero, squared_norm
-from fwdgrad.influence.products import factor_sizes, known_products, outer
+from fwdgrad.influence.products import SINGLE_STEP, factor_sizes, known_products, outer
 from fwdgrad.program import scan
 
 __all__ = ["Kronecker", "KroneckerState"]
@@ -44,6 +44,8 @@ class Kronecker:
 
     Unbiased for fixed θ.
     """
+
+    single_step: ClassVar[str] = SINGLE_STEP
 
     def takes(self, layout: Layout) -> tuple[str, ...]:
         """The leaves that can be kept in this form.

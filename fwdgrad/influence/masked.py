@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -52,6 +52,11 @@ class Masked:
     Memory: the entries of M; time: the terms of A G on M, plus one forward product per colour of A's columns and one
     backward product per colour of B's rows. O(p) for diagonal recurrences. Windows of one step only.
     """
+
+    random: ClassVar[bool] = False
+    single_step: ClassVar[str] = (
+        "the pattern is that of a single step, not of a window of {window}. Use window=1, or Hybrid."
+    )
 
     order: int | None = None
 

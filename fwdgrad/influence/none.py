@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,9 @@ class NoInfluence:
 
     With a window of T steps this is T-truncated backpropagation through time.
     """
+
+    random: ClassVar[bool] = False
+    forgets: ClassVar[bool] = True
 
     def init(self, layout: Layout, start: tuple[Any, ...] = ()) -> NoInfluenceState:
         """Nothing."""

@@ -10,7 +10,13 @@ from fwdgrad.errors import DeclarationError
 from fwdgrad.influence.base import Layout
 from fwdgrad.structure import Patterns
 
-__all__ = ["factor_sizes", "known_products", "outer"]
+__all__ = ["SINGLE_STEP", "factor_sizes", "known_products", "outer"]
+
+SINGLE_STEP = (
+    "over a window of {window} a matrix is used in several products W @ a, one a step.\n"
+    "Use window=1, or UORO, which takes windows of any length."
+)
+"""Why an influence made for products takes no windows."""
 
 
 def outer(rows: Any, u: Any, axis: int) -> Any:

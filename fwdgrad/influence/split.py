@@ -52,6 +52,11 @@ class Split:
     first: Selective
     rest: Influence
 
+    @property
+    def parts(self) -> tuple[Influence, ...]:
+        """Both."""
+        return self.first, self.rest
+
     def __post_init__(self) -> None:
         if not hasattr(self.first, "takes"):
             raise DeclarationError(

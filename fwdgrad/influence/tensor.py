@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from fwdgrad.influence.base import Layout, Leaves, NoiseSpec, Row
-from fwdgrad.influence.products import factor_sizes, known_products, outer
+from fwdgrad.influence.products import SINGLE_STEP, factor_sizes, known_products, outer
 from fwdgrad.influence.reduction import Complex, roots_of_unity, scales, times
 from fwdgrad.trees import flatten
 
@@ -48,6 +48,8 @@ class TensorProduct:
 
     Unbiased for fixed θ.
     """
+
+    single_step: ClassVar[str] = SINGLE_STEP
 
     def takes(self, layout: Layout) -> tuple[str, ...]:
         """The leaves that can be kept in this form.

@@ -12,7 +12,7 @@ import numpy as np
 from fwdgrad.comparison.study import name_of
 from fwdgrad.errors import DeclarationError, nearly
 from fwdgrad.estimators import Estimator, estimator_named
-from fwdgrad.influence import Exact, Masked, NoInfluence, RankOne
+from fwdgrad.influence import RankOne, is_random
 from fwdgrad.limits.unscaled import Unscaled
 from fwdgrad.windows import Sliding
 
@@ -109,8 +109,8 @@ def prepared(who: str, estimator: Estimator, noise: str, rescale: bool = True) -
             f"{who}(noise=…): expected one of {', '.join(NOISES)}, got {noise!r}." + nearly(noise, NOISES)
         )
     influence = estimator.influence
-    if isinstance(influence, (Exact, Masked, NoInfluence)):
-        return estimator  # nothing in it is random
+    if not is_random(influence):
+        return estimator
     if isinstance(influence, RankOne) and (noise == "signs" or influence.scale != "probe"):
         signs = "signs" if noise == "signs" else "normal"
         made: Any = replace(influence, signs=signs) if rescale else Unscaled(signs)

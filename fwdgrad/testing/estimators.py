@@ -12,7 +12,7 @@ import numpy as np
 from fwdgrad.errors import DeclarationError
 from fwdgrad.estimators import Estimator
 from fwdgrad.execution import Execution
-from fwdgrad.influence import NoInfluence, NoiseSpec
+from fwdgrad.influence import NoiseSpec, keeps_nothing
 from fwdgrad.loops import loop_for, noise_for
 from fwdgrad.noise import NoiseStream
 from fwdgrad.optimizers import SGD
@@ -92,7 +92,7 @@ def check_estimator(
 
 def _forgets(estimator: Estimator) -> bool:
     """Whether its influence is none at all, so that only windows can make a claim true."""
-    return not isinstance(estimator.window, Sliding) or isinstance(estimator.influence, NoInfluence)
+    return not isinstance(estimator.window, Sliding) or keeps_nothing(estimator.influence)
 
 
 def _length(estimator: Estimator, steps: int, size: int) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fwdgrad.linear import TracedModel
+from fwdgrad.linear.traced import TracedModel
 from fwdgrad.program import Abstract, trace
 from fwdgrad.structure.costs import multiply_adds
 from fwdgrad.system import System
