@@ -1,6 +1,6 @@
 """What the information filter costs, in multiples of the step of SGD, and how that grows.
 
-Run: python benchmarks/information.py [--units 64 128 256 512] [--engine numba] [--seconds 0.05] [--rounds 41]
+Run: python benchmarks/information.py [--units 64 128 256 512] [--engine compiled] [--seconds 0.05] [--rounds 41]
 
 A tanh network learns random symbols by UORO and by NoBackTrack; one thread, float64. All optimizers run one after the
 other in every round; a ratio is the median of the ratios within the rounds. Only ratios mean anything. The slopes are
@@ -77,7 +77,7 @@ def slope(xs, ys):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--units", type=int, nargs="+", default=[64, 128, 256, 512])
-    parser.add_argument("--engine", default="numba")
+    parser.add_argument("--engine", default="compiled")
     parser.add_argument("--seconds", type=float, default=0.05, help="of SGD in a round, about")
     parser.add_argument("--rounds", type=int, default=41)
     options = parser.parse_args()

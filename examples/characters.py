@@ -8,7 +8,7 @@ at all, which tells what is due to the readout alone.
 
     python characters.py --out characters.png
 
-takes some minutes with numba. `--characters 20000 --factors 1 --seeds 0` gives a first impression. The figures that
+takes some minutes. `--characters 20000 --factors 1 --seeds 0` gives a first impression. The figures that
 came of it: docs/information-filter.md.
 """
 

@@ -80,7 +80,7 @@ def learn(estimator, xs, ys, seed=0):
 def seconds_per_step(estimator, cells, steps=50, repeats=20):
     """The least processor time of several runs of the compiled step."""
     xs, ys = experiment(cells, steps)
-    learner = fg.Learner(rod(cells), ESTIMATORS[estimator], fg.Adam(1e-3), engine="numba")
+    learner = fg.Learner(rod(cells), ESTIMATORS[estimator], fg.Adam(1e-3), engine="compiled")
     learner.run(xs, ys)
     taken = []
     for _ in range(repeats):

@@ -18,21 +18,21 @@ from fwdgrad.windows import Sliding, segment_of
 
 __all__ = ["compile_seconds", "has_compiler", "predicted_seconds", "price", "seconds"]
 
-LOADING = 0.3
+LOADING = 0.2
 """Seconds that loading what is compiled on disk takes, about, the compiler's own modules included."""
 
-STARTING = 2.0
-"""Seconds that compiling the shortest step takes, about."""
+STARTING, EACH = 0.15, 6e-4
+"""Seconds that compiling the shortest program takes, and each operation of a longer one, about."""
 
 
 def has_compiler() -> bool:
-    """Whether numba is installed."""
-    return importlib.util.find_spec("numba") is not None
+    """Whether LLVM is there."""
+    return importlib.util.find_spec("llvmlite") is not None
 
 
 def price(execution: Execution) -> tuple[float, str]:
     """What it takes to have the steps compiled, in seconds, about; and why it is what it is."""
-    other = execution.on("numba")
+    other = execution.on("compiled")
     if other is not None and other.has_compiled:
         return 0.0, "the step is compiled already"
     first = _programs(execution)[0]
@@ -62,8 +62,8 @@ def seconds(program: Program) -> float:
 
 
 def compile_seconds(execution: Execution) -> float:
-    """What compiling all that is run takes numba, roughly: it grows with the square of the number of operations."""
-    return sum(STARTING + 2e-5 * length(program) ** 2 for program in _programs(execution))
+    """What compiling all that is run takes, roughly."""
+    return sum(STARTING + EACH * length(program) for program in _programs(execution))
 
 
 def _programs(execution: Execution) -> list[Program]:

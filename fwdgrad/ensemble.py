@@ -36,7 +36,7 @@ class Ensemble:
     Raises:
         DeclarationError: there is no replica, or not as many parameter sets as seeds.
 
-    On the engine "numba" replicas run in threads, as many at a time as there are processors: the compiled loop lets
+    On the engine "compiled" replicas run in threads, as many at a time as there are processors: the compiled loop lets
     other threads run. Memory is that of so many learners; the step is traced and compiled once.
 
     Example:
@@ -118,7 +118,7 @@ class Ensemble:
             except Exception as error:
                 return None, error
 
-        compiled = self.learners[0].engine == "numba"
+        compiled = self.learners[0].engine == "compiled"
         count = (jobs or os.cpu_count() or 1) if compiled else 1
         found = Parallel(n_jobs=count, prefer="threads", return_as="generator")(delayed(one)(r) for r in self.learners)
         histories = []

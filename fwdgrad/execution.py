@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from fwdgrad.engines.names import engine_named
 from fwdgrad.engines.numpy_engine import compile_program
-from fwdgrad.errors import DeclarationError, nearly
+from fwdgrad.errors import DeclarationError
 from fwdgrad.estimators import Estimator
 from fwdgrad.linear import EagerModel, Model, Segment, TracedModel
 from fwdgrad.notice import slow
@@ -23,15 +24,13 @@ from fwdgrad.structure.costs import length
 from fwdgrad.system import System
 from fwdgrad.trees import flatten, leaf_names, unflatten
 
-__all__ = ["ENGINES", "Execution", "execution_for"]
+__all__ = ["Execution", "execution_for"]
 
 _PREPARING = threading.RLock()
 """Held while something is traced or compiled."""
 
-ENGINES = ("auto", "numpy", "numba", "eager")
-
-LONGEST = 3000
-"""Operations of a step that are compiled; more would take numba many minutes, or too many levels of recursion."""
+LONGEST = 5000
+"""Operations of a step that are compiled; more would take too long, or too many levels of recursion."""
 
 Flat = tuple[Any, ...]
 
@@ -46,9 +45,9 @@ class Execution:
         system: the declared system.
         estimator: influence, window, rank.
         optimizer: any object with `init` and `update`.
-        engine: "numpy" traces the step and runs it as plain NumPy calls; "numba" compiles it; "eager" runs the user's
-            functions as they are and differentiates them with autograd each time; "auto" is "numpy" (and the learner
-            changes to "numba" where that pays).
+        engine: "numpy" traces the step and runs it as plain NumPy calls; "compiled" compiles it; "eager" runs the
+            user's functions as they are and differentiates them with autograd each time; "auto" is "numpy" (and the
+            learner changes to "compiled" where that pays).
         family: executions of the same on other engines, by what was asked for; see `execution_for`.
 
     Attributes:
@@ -63,8 +62,7 @@ class Execution:
         engine: str,
         family: dict[str, Execution] | None = None,
     ) -> None:
-        if engine not in ENGINES:
-            raise DeclarationError(f"engine={engine!r}: expected one of {', '.join(ENGINES)}.{nearly(engine, ENGINES)}")
+        engine = engine_named(engine)
         self.engine = "numpy" if engine == "auto" else engine
         self.system, self.estimator, self.optimizer = system, estimator, optimizer
         self.model: Model = EagerModel(system) if self.engine == "eager" else TracedModel(system)
@@ -83,7 +81,7 @@ class Execution:
         self._programs: dict[Any, Program] = others[0]._programs if others else {}
         self._work = [0.0]
         self._streams: dict[str, Any] = {}
-        if self.engine == "numba":
+        if self.engine == "compiled":
             self.engine = self._compilable()
 
     def initial(self, start: tuple[Any, ...] = ()) -> Flat:
@@ -164,7 +162,7 @@ class Execution:
             with _PREPARING:
                 if self.engine == "eager":
                     self._functions[key] = self._plain(key)[0]
-                elif self.engine == "numba" and key not in ("predict", "spread"):
+                elif self.engine == "compiled" and key not in ("predict", "spread"):
                     self._functions[key] = self._compiled(self.program(key))
                 else:
                     self._functions[key] = compile_program(self.program(key))
@@ -172,21 +170,21 @@ class Execution:
 
     def reference(self, key: Any) -> Callable[..., Flat]:
         """The same on the NumPy engine, whatever the engine is."""
-        if self.engine != "numba":
+        if self.engine != "compiled":
             return self.function(key)
         if ("reference", key) not in self._functions:
             self._functions["reference", key] = compile_program(self.program(key))
         return self._functions["reference", key]
 
     def _compiled(self, program: Program) -> Callable[..., Flat]:
-        """A program on the numba engine, or on the NumPy engine if it cannot be compiled."""
-        from fwdgrad.engines import numba_engine
+        """A program on the compiled engine, or on the NumPy engine if it cannot be compiled."""
+        from fwdgrad.engines import compiled_engine
 
         try:
             with slow(f"compiling {program.name} of {self.system.name} ({self.estimator.name})"):
-                return numba_engine.compile_program(program)
-        except numba_engine.UnsupportedOperation as error:
-            warnings.warn(f"engine='numba': {program.name} runs on the NumPy engine. {error}", stacklevel=2)
+                return compiled_engine.compile_program(program)
+        except compiled_engine.UnsupportedOperation as error:
+            warnings.warn(f"engine='compiled': {program.name} runs on the NumPy engine. {error}", stacklevel=2)
             return compile_program(program)
 
     @property
@@ -205,47 +203,48 @@ class Execution:
     @property
     def has_compiled(self) -> bool:
         """Whether a step has been compiled."""
-        return self.engine == "numba" and bool(self._streams or self._functions)
+        return self.engine == "compiled" and bool(self._streams or self._functions)
 
     @property
     def streams(self) -> bool:
         """Whether many steps can be made in one call."""
-        return self.engine == "numba"
+        return self.engine == "compiled"
 
     def stream(self, kind: str) -> Any:
-        """The compiled loop over "learn" or "transit" steps; see `fwdgrad.engines.numba_engine.Stream`."""
+        """The compiled loop over "learn" or "transit" steps; see `fwdgrad.engines.compiled_engine.Stream`."""
         if kind not in self._streams:
-            from fwdgrad.engines import numba_engine
+            from fwdgrad.engines import compiled_engine
 
             with _PREPARING, slow(f"compiling the step of {self.system.name} ({self.estimator.name}, {kind})"):
-                self._streams[kind] = numba_engine.compile_stream(self.program(kind), len(flatten(self.template)))
+                self._streams[kind] = compiled_engine.compile_stream(self.program(kind), len(flatten(self.template)))
         return self._streams[kind]
 
     def _compilable(self) -> str:
-        """The engine: numba if every operation of a step can be compiled, else NumPy."""
+        """The engine: compiled if every operation of a step can be compiled, else NumPy."""
         try:
-            from fwdgrad.engines import numba_engine
+            from fwdgrad.engines import compiled_engine
         except ImportError as error:
             raise DeclarationError(
-                f"engine='numba' needs numba ({error}). Install it: pip install 'fwdgrad[fast]'; or use engine='numpy'."
+                f"engine='compiled' needs llvmlite ({error}). Install it: pip install llvmlite; or use engine='numpy'."
             ) from error
         count = length(self.program("learn"))
         if count > LONGEST:
             warnings.warn(
-                f"engine='numba' does not compile this step of {count} operations, more than {LONGEST}: that takes "
-                "many minutes.\n"
+                f"engine='compiled' does not compile this step of {count} operations, more than {LONGEST}: that takes "
+                "too long.\n"
                 "It runs on the NumPy engine. Arrays instead of single numbers make it shorter.",
                 stacklevel=4,
             )
             return "numpy"
         try:
-            numba_engine.source(self.program("learn"), len(flatten(self.template)))
-        except numba_engine.UnsupportedOperation as error:
+            compiled_engine.source(self.program("learn"), len(flatten(self.template)))
+        except compiled_engine.UnsupportedOperation as error:
             warnings.warn(
-                f"engine='numba' cannot compile this step: {error}\nIt runs on the NumPy engine instead.", stacklevel=4
+                f"engine='compiled' cannot compile this step: {error}\nIt runs on the NumPy engine instead.",
+                stacklevel=4,
             )
             return "numpy"
-        return "numba"
+        return "compiled"
 
     def program(self, key: Any) -> Program:
         """The traced program of a kind of step."""
@@ -323,6 +322,7 @@ def execution_for(system: System, estimator: Estimator, optimizer: Optimizer, en
         family = _family(system, estimator, key)
     except TypeError:  # an estimator or optimizer of the user's own that cannot be looked up
         family = {}
+    engine = engine_named(engine)
     name = "numpy" if engine == "auto" else engine
     if name not in family:
         family[name] = Execution(system, estimator, optimizer, engine, family)

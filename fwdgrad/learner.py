@@ -15,6 +15,7 @@ from fwdgrad import checkpoint
 from fwdgrad.compiling import has_compiler, predicted_seconds, price
 from fwdgrad.confidence import Confidence, confidence_of
 from fwdgrad.defaults import method_for
+from fwdgrad.engines.names import ENGINES, current_name
 from fwdgrad.errors import (
     BoundWarning,
     CalibrationWarning,
@@ -29,7 +30,7 @@ from fwdgrad.errors import (
     UnstableWarning,
 )
 from fwdgrad.estimators import Estimator
-from fwdgrad.execution import ENGINES, Execution, execution_for
+from fwdgrad.execution import Execution, execution_for
 from fwdgrad.history import History, Progress, Recorder
 from fwdgrad.linear import NOT_TRACED
 from fwdgrad.loops import SilentLeaves, loop_for, noise_for, told_dead, told_first, told_silent
@@ -65,8 +66,8 @@ class Learner:
         optimizer: how they change the parameters. If neither is given: `JointFilter()` for a model with at most 50
             parameters and a squared error, whose noise is learned; else `SGD(1e-2)`. `explain` says which and why.
         seed: an integer or a `numpy.random.Generator`; every engine sees the same random numbers.
-        engine: "numpy"; "numba", which compiles the step (extra `fast`); "eager", for functions that cannot be traced;
-            or "auto": NumPy, and numba as soon as compiling pays or the step is compiled already, see `prepare`.
+        engine: "numpy"; "compiled", which compiles the step; "eager", for functions that cannot be traced;
+            or "auto": NumPy, and compiled as soon as that pays or the step is compiled already, see `prepare`.
             Engines agree to rounding; on one engine, the same seed gives the same result bit for bit. With "auto" the
             last digits may depend on what was compiled before: name the engine where they matter.
 
@@ -531,14 +532,14 @@ class Learner:
 
         It is as soon as what has been done, by all learners of equal system, estimator and optimizer in this process,
         and these steps take the NumPy engine as long as compiling takes, by a count of what a step computes; at once if
-        the step is compiled already; and for a third of a second of work if its machine code lies on disk. `run` and
+        the step is compiled already; and for a fifth of a second of work if its machine code lies on disk. `run` and
         `step` do this by themselves; `engine` and `engine_reason` tell what came of it.
         """
         if not self._choose_engine or self.engine != "numpy":
             return
         if not has_compiler():
             self._choose_engine = False
-            self.engine_reason = "numba, which is faster in long runs, is not installed: pip install 'fwdgrad[fast]'"
+            self.engine_reason = "llvmlite, which compiles long runs, is not installed: pip install llvmlite"
             return
         execution = self._execution
         self._each = self._each or predicted_seconds(execution)
@@ -556,9 +557,9 @@ class Learner:
 
     def _compile(self, why: str) -> None:
         """Go on with compiled steps."""
-        execution = execution_for(self.system, self.estimator, self.optimizer, "numba")
+        execution = execution_for(self.system, self.estimator, self.optimizer, "compiled")
         self._choose_engine = False
-        if execution.engine != "numba":
+        if execution.engine != "compiled":
             self.engine_reason = "the step cannot be compiled"
             return
         old, self._execution, self.engine, self.engine_reason = self._loop, execution, execution.engine, why
@@ -677,7 +678,7 @@ class Learner:
                     f"the checkpoint {path} was made with {label} {description[label]},\n"
                     f"not with the one given, {checkpoint.describe(given)}."
                 )
-        if engine is None and description["engine"] not in ENGINES:
+        if engine is None and current_name(description["engine"]) not in ENGINES:
             raise CheckpointError(
                 f"the checkpoint {path} names an engine that there is not: {description['engine']!r}."
             )

@@ -591,7 +591,7 @@ def test_wrong_usage_is_status_2(argv, capsys):
         (["learn", "tanh-rnn", "--stpes", "3"], "Did you mean '--steps'?"),
         (["learn", "tanh-rnn", "--optimiser=adam"], "Did you mean '--optimizer'?"),
         (["lern", "tanh-rnn"], "Did you mean 'learn'?"),
-        (["learn", "tanh-rnn", "--engine", "nunba"], "Did you mean 'numba'?"),
+        (["learn", "tanh-rnn", "--engine", "comiled"], "Did you mean 'compiled'?"),
         (["learn", "tanh-rnn", "--estimator", "nobacktrak"], "Did you mean 'nobacktrack'?"),
     ],
 )

@@ -292,10 +292,10 @@ def test_a_watch_goes_through_a_checkpoint(tmp_path):
     assert str(again.confidence()) == str(whole.confidence())
 
 
-@pytest.mark.parametrize("engine", ["eager", pytest.param("numba", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("engine", ["eager", pytest.param("compiled", marks=pytest.mark.slow)])
 def test_engines_watch_the_same(engine):
-    if engine == "numba":
-        pytest.importorskip("numba")
+    if engine == "compiled":
+        pytest.importorskip("llvmlite")
     xs, ys = data("right", 0)
     for filter_ in FILTERS.values():
         made = []

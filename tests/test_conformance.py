@@ -15,8 +15,8 @@ import pytest
 
 import fwdgrad as fg
 from fwdgrad import estimators, influence, optimizers, systems
+from fwdgrad.engines.names import ENGINES
 from fwdgrad.errors import DeclarationError
-from fwdgrad.execution import ENGINES
 from fwdgrad.influence import (
     Averaged,
     Directional,
@@ -227,5 +227,5 @@ def test_engine_on_the_catalogue(engine, system):
 
 @pytest.mark.parametrize("engine", OTHERS)
 def test_engine_on_one_system(engine):
-    pytest.importorskip("numba" if engine == "numba" else "numpy")
+    pytest.importorskip("llvmlite" if engine == "compiled" else "numpy")
     check_engine(engine, small("tanh-rnn"), estimators=[fg.NoBackTrack()], optimizers=[fg.Adam(1e-2)])

@@ -258,8 +258,8 @@ def test_at_the_end_of_a_whole_sequence(estimator):
 
 
 def test_with_the_compiled_engine():
-    pytest.importorskip("numba")
-    learner = fg.Learner(off("clip"), fg.RTRL(), fg.SGD(1e-3), engine="numba")
+    pytest.importorskip("llvmlite")
+    learner = fg.Learner(off("clip"), fg.RTRL(), fg.SGD(1e-3), engine="compiled")
     (text,) = told_of(learner, 300)
     assert "in b." in text
 

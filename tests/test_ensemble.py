@@ -9,7 +9,7 @@ import fwdgrad as fg
 from fwdgrad import systems
 from fwdgrad.errors import DeclarationError, NonFiniteError
 
-ENGINES = pytest.mark.parametrize("engine", ["numpy", "numba"])
+ENGINES = pytest.mark.parametrize("engine", ["numpy", "compiled"])
 
 
 def network() -> fg.System:

@@ -14,8 +14,8 @@ ESTIMATORS = [fg.RTRL(), fg.SparseRTRL(), fg.BPTT(), fg.BPTT(checkpoints=True), 
 STARTS = ["known", "learned", "given"]
 EVERY = [(e, "numpy", s, f) for e in ESTIMATORS for s in STARTS for f in ("initial", "next")]
 EVERY += [(fg.RTRL(), "eager", s, f) for s in STARTS for f in ("initial", "next")]
-EVERY += [(fg.RTRL(), "numba", "known", "initial"), (fg.RTRL(), "numba", "learned", "next")]
-EVERY += [(fg.BPTT(), "numba", "given", "initial")]
+EVERY += [(fg.RTRL(), "compiled", "known", "initial"), (fg.RTRL(), "compiled", "learned", "next")]
+EVERY += [(fg.BPTT(), "compiled", "given", "initial")]
 A, H0 = np.array([[0.5, -0.8], [0.9, 0.3]]), np.array([0.4, -0.3])
 
 

@@ -484,11 +484,11 @@ def outputs(gain: np.ndarray, engine: str) -> tuple[np.ndarray, np.ndarray]:
     return np.array(learner.state), np.array(learner.params["a"])
 
 
-@pytest.mark.parametrize("engine", ["numpy", "eager", "numba"])
+@pytest.mark.parametrize("engine", ["numpy", "eager", "compiled"])
 def test_no_step_is_shared(engine):
     """Small arrays and large ones, one system after the other and the first again, against the eager engine."""
-    if engine == "numba":
-        pytest.importorskip("numba")
+    if engine == "compiled":
+        pytest.importorskip("llvmlite")
     one, other = np.array([0.5, 0.4]), np.array([0.5, 0.3])
     for gain in (one, other, one):
         for got, expected in zip(outputs(gain, engine), outputs(gain, "eager"), strict=True):
@@ -500,14 +500,14 @@ import sys
 import numpy as np, fwdgrad as fg
 gain = np.full(100, float(sys.argv[1]))
 system = fg.System(lambda h, x, p: gain * p["a"] * h, None, np.ones(100), {"a": 0.5})
-learner = fg.Learner(system, fg.UORO(), engine="numba")
+learner = fg.Learner(system, fg.UORO(), engine="compiled")
 learner.run(steps=2)
 print(float(learner.state[0]))
 """
 
 
 def test_no_step_is_shared_through_the_cache_on_disk(tmp_path, monkeypatch):
-    pytest.importorskip("numba")
+    pytest.importorskip("llvmlite")
     monkeypatch.setenv("FWDGRAD_CACHE", str(tmp_path))
     for gain in (1.0, 3.0):
         made = subprocess.run([sys.executable, "-c", PROCESS, str(gain)], capture_output=True, text=True, check=True)

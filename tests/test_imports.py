@@ -91,7 +91,7 @@ ALLOWED: set[tuple[str, str]] = set()
 
 EXEMPT = {"__init__", "__main__", "_version"}  # as importers
 
-HEAVY = ("matplotlib", "numba", "sympy", "networkx")
+HEAVY = ("matplotlib", "llvmlite", "sympy", "networkx")
 """What no learner needs."""
 
 LOADED_LATER = (*HEAVY, "autograd", "numpy", "scipy")

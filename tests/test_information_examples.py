@@ -84,8 +84,8 @@ def test_kalman_nobacktrack_is_below_euclidean_on_characters():
 @pytest.mark.slow
 def test_kalman_nobacktrack_is_clearly_below_euclidean_with_a_hundred_units():
     """At every number of characters from 1000 to 10⁵ with the paper's settings; and with the best factor for each."""
-    pytest.importorskip("numba")
-    found = characters(100, 100_000, (1.0, 0.3, 0.1), (0, 1), "numba")
+    pytest.importorskip("llvmlite")
+    found = characters(100, 100_000, (1.0, 0.3, 0.1), (0, 1), "compiled")
     assert np.all(found["Kalman", 1.0] < found["Euclidean", 1.0])
     assert np.all(found["Kalman", 1.0][:, -1] < found["Euclidean", 1.0][:, -1] - 0.3)
     best = {name: min(m[:, -1].mean() for (n, _), m in found.items() if n == name) for name in ("Kalman", "Euclidean")}

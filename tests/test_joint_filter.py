@@ -183,7 +183,7 @@ def test_steps_runs_checkpoints_and_engines_agree(tmp_path):
     ys = noisy(system, None, 0.05, xs=xs)
     ys[20:23] = np.nan
     made = {}
-    for name, engine in (("run", "numpy"), ("steps", "numpy"), ("saved", "numpy"), ("numba", "numba")):
+    for name, engine in (("run", "numpy"), ("steps", "numpy"), ("saved", "numpy"), ("compiled", "compiled")):
         learner = fg.Learner(system, optimizer=fg.JointFilter(first=64), engine=engine)
         learner.params = {"c": 0.6, "k": 3.0}
         if name == "steps":
@@ -200,7 +200,7 @@ def test_steps_runs_checkpoints_and_engines_agree(tmp_path):
         assert learner.steps == 90
     assert np.array_equal(made["run"], made["steps"])
     assert np.array_equal(made["run"], made["saved"])
-    assert np.allclose(made["run"], made["numba"], rtol=1e-6, atol=1e-9)
+    assert np.allclose(made["run"], made["compiled"], rtol=1e-6, atol=1e-9)
 
 
 def test_trajectories_are_gone_through_from_their_own_starts():

@@ -309,7 +309,7 @@ def test_engines_threads_and_batches_change_nothing():
         dts = ladder(1.0, 16, 32)
         return refine(oscillator(), None, 1.0, dts, "uoro", 150, "gaussian", engine=engine, n_jobs=n_jobs)["UORO"]
 
-    a, b, c = made("numpy", 1), made("numba", 1), made("numba", 2)
+    a, b, c = made("numpy", 1), made("compiled", 1), made("compiled", 2)
     np.testing.assert_allclose(a.matrices, b.matrices, rtol=1e-9, atol=1e-12)
     np.testing.assert_array_equal(b.matrices, c.matrices)
     assert a.matrices.shape == (2, 150, 2, 2)
@@ -1026,9 +1026,9 @@ def test_what_studies_take_on_the_numpy_engine_is_estimated(monkeypatch):
 
 def test_nothing_is_announced_of_steps_that_are_compiled(monkeypatch):
     """Only RTRL's share, which is not."""
-    pytest.importorskip("numba")
+    pytest.importorskip("llvmlite")
     alone = expected(monkeypatch, lambda: fg.refine(DECAY, None, 1.0, [0.5, 0.25], "rtrl", engine="numpy"))
-    monkeypatch.setattr("fwdgrad.engines.numba_engine.compile_stream", lambda *_: None)
+    monkeypatch.setattr("fwdgrad.engines.compiled_engine.compile_stream", lambda *_: None)
     both = expected(monkeypatch, lambda: fg.refine(DECAY, None, 1.0, [0.5, 0.25], ["rtrl", "uoro"], engine="auto"))
     assert both == alone > 0
 

@@ -154,7 +154,7 @@ def test_a_rod_of_a_thousand_cells_is_learned_at_linear_cost():
 @pytest.mark.slow
 @pytest.mark.parametrize("estimator", ["NoBackTrack", "SnAp-1"])
 def test_time_per_step_is_linear_in_the_cells(estimator):
-    pytest.importorskip("numba")
+    pytest.importorskip("llvmlite")
     module = loaded("heat_rod")
     seconds = [module.seconds_per_step(estimator, cells) for cells in module.SIZES]
     assert 0.75 < module.slope(module.SIZES, seconds) < 1.2

@@ -60,7 +60,7 @@ def test_the_influence_is_that_of_the_values():
     np.testing.assert_allclose(runs[0], runs[1], rtol=1e-12)
 
 
-@pytest.mark.parametrize("engine", ["numpy", "eager", "numba"])
+@pytest.mark.parametrize("engine", ["numpy", "eager", "compiled"])
 def test_a_positive_parameter_learns_as_the_exponential_written_by_hand(engine):
     ys = declared(a=1.3, b=0.1, c=0.1, d=0.5).simulate(steps=60).outputs
     by_hand = fg.System(
@@ -200,7 +200,7 @@ def test_each_output_may_have_its_own_scale():
         )
 
 
-@pytest.mark.parametrize("engine", ["numpy", "numba", "eager"])
+@pytest.mark.parametrize("engine", ["numpy", "compiled", "eager"])
 def test_scales_weigh_the_outputs(engine):
     ys = PLAIN.simulate(steps=50, params={"a": 1.4, "d": 0.5}).outputs
 

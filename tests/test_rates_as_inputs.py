@@ -67,11 +67,11 @@ def test_optimizers_that_differ_in_rates_share_their_step(one, other):
 
 
 def test_two_learners_share_one_compiled_step():
-    pytest.importorskip("numba")
+    pytest.importorskip("llvmlite")
     s = system()
     first, second = fg.SGD(0.05), fg.SGD(0.3)
-    made = [learned(s, o, "numba") for o in (first, second)]
-    executions = [execution_for(s, fg.UORO(), o, "numba") for o in (first, second)]
+    made = [learned(s, o, "compiled") for o in (first, second)]
+    executions = [execution_for(s, fg.UORO(), o, "compiled") for o in (first, second)]
     assert executions[0].stream("learn") is executions[1].stream("learn")
     for got, optimizer in zip(made, (first, second), strict=True):
         expected = learned(system(), optimizer, "numpy")

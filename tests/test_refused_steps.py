@@ -8,7 +8,7 @@ import pytest
 import fwdgrad as fg
 from fwdgrad.errors import FwdgradError, IndexRangeError, NonFiniteError, SingularMatrixError, StepError
 
-ENGINES = ("eager", "numpy", "numba")
+ENGINES = ("eager", "numpy", "compiled")
 GOOD = {"k": 1, "shift": -2, "scale": 1.0}
 
 

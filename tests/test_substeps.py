@@ -141,11 +141,11 @@ def test_every_estimator_on_a_sparse_system(estimator, written_out):
 
 @pytest.mark.parametrize("estimator", ["rtrl", "uoro", "tbptt:3"])
 def test_engines_agree(estimator):
-    pytest.importorskip("numba")
+    pytest.importorskip("llvmlite")
     s = system("ring")
     reference = learned(s, estimator, "eager")
     close(learned(s, estimator, "numpy"), reference)
-    close(learned(s, estimator, "numba"), reference)
+    close(learned(s, estimator, "compiled"), reference)
 
 
 @pytest.mark.parametrize("name", ["rk4", "sdirk2", "uneven", "start", "observer"])

@@ -76,9 +76,9 @@ def test_unbiased_with_two_copies():
     unbiased(products(1), fg.TensorNoBackTrack(rank=2))
 
 
-@pytest.mark.parametrize("engine", ["eager", pytest.param("numba", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("engine", ["eager", pytest.param("compiled", marks=pytest.mark.slow)])
 def test_unbiased_on_the_other_engines(engine):
-    pytest.importorskip("numba" if engine == "numba" else "numpy")
+    pytest.importorskip("llvmlite" if engine == "compiled" else "numpy")
     unbiased(oracles.tanh_rnn(2, 2), fg.TensorNoBackTrack("rtrl"), 2, engine)
 
 
@@ -228,10 +228,11 @@ def test_single_precision():
 
 
 @pytest.mark.parametrize(
-    ("engine", "rank"), [("eager", 1), ("eager", 3), ("numba", 1), pytest.param("numba", 3, marks=pytest.mark.slow)]
+    ("engine", "rank"),
+    [("eager", 1), ("eager", 3), ("compiled", 1), pytest.param("compiled", 3, marks=pytest.mark.slow)],
 )
 def test_engines_learn_the_same(engine, rank):
-    pytest.importorskip("numba" if engine == "numba" else "numpy")
+    pytest.importorskip("llvmlite" if engine == "compiled" else "numpy")
     case = oracles.symbol_rnn(3, steps=30)
 
     def learned(engine: str) -> Any:

@@ -15,7 +15,7 @@ from fwdgrad import systems
 from fwdgrad.errors import DataError, DeclarationError, NonFiniteError, ShapeError, UnknownNameError
 from fwdgrad.optimizers import SGD
 
-ENGINES = ["numpy", "numba", "eager"]
+ENGINES = ["numpy", "compiled", "eager"]
 W = np.array([[0.5, -0.8], [0.9, 0.3]])
 PARAMS = {"W": W, "b": np.array([0.1, -0.2]), "h0": np.array([0.4, -0.3])}
 

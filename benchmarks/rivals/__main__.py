@@ -27,7 +27,7 @@ TABLES = {
 }
 QUICK = {"ode": [100], "length": [10_000], "imports": []}
 OF_UNITS = ("stream", "single", "model", "exact", "plain")
-PACKAGES = ("numpy", "numba", "autograd", "jax", "braintrace", "torch", "diffrax", "casadi")
+PACKAGES = ("numpy", "llvmlite", "numba", "autograd", "jax", "braintrace", "torch", "diffrax", "casadi")
 
 
 def versions() -> str:

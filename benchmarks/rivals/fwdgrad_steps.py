@@ -16,10 +16,10 @@ def stream(estimator: Any, name: str, most: int = 1 << 30, easy: int = 256) -> R
     """The compiled loop by itself: samples, signs and results are arrays in memory."""
 
     def prepare(problem: Problem) -> Prepared:
-        from fwdgrad.engines.numba_engine import aligned
+        from fwdgrad.engines.compiled_engine import aligned
 
         start = time.perf_counter()
-        execution = Execution(problem.system, estimator, fg.SGD(RATE), "numba")
+        execution = Execution(problem.system, estimator, fg.SGD(RATE), "compiled")
         compiled = execution.stream("learn")
         build = time.perf_counter() - start
         rows = [*problem.samples, *([problem.signs] if execution.specs else [])]
@@ -37,17 +37,17 @@ def stream(estimator: Any, name: str, most: int = 1 << 30, easy: int = 256) -> R
 
         return Prepared(build, run, lambda: execution.unpack(tuple(carry)).params)
 
-    return Rival(name, prepare, ("numba",), most, like=estimator.name, easy=easy)
+    return Rival(name, prepare, ("llvmlite",), most, like=estimator.name, easy=easy)
 
 
 def model(name: str) -> Rival:
     """F and Y and nothing else, as the same kind of loop."""
 
     def prepare(problem: Problem) -> Prepared:
-        from fwdgrad.engines.numba_engine import aligned
+        from fwdgrad.engines.compiled_engine import aligned
 
         start = time.perf_counter()
-        execution = Execution(problem.system, fg.TBPTT(1), fg.SGD(RATE), "numba")
+        execution = Execution(problem.system, fg.TBPTT(1), fg.SGD(RATE), "compiled")
         compiled = execution.stream("transit")
         build = time.perf_counter() - start
         carry, outs = [aligned(leaf) for leaf in execution.initial()], results(execution, problem.steps)
@@ -61,7 +61,7 @@ def model(name: str) -> Rival:
 
         return Prepared(build, run, dict)
 
-    return Rival(name, prepare, ("numba",), like="")
+    return Rival(name, prepare, ("llvmlite",), like="")
 
 
 def whole(estimator: Any, name: str, engine: str) -> Rival:
@@ -80,7 +80,7 @@ def whole(estimator: Any, name: str, engine: str) -> Rival:
 
         return Prepared(_first(problem, estimator, engine), run, lambda: held[0].params)
 
-    return Rival(name, prepare, ("numba",) if engine == "numba" else (), like=estimator.name)
+    return Rival(name, prepare, ("llvmlite",) if engine == "compiled" else (), like=estimator.name)
 
 
 def single(estimator: Any, name: str, engine: str) -> Rival:
@@ -102,7 +102,7 @@ def single(estimator: Any, name: str, engine: str) -> Rival:
 
         return Prepared(_first(problem, estimator, engine), run, lambda: held[0].params)
 
-    return Rival(name, prepare, ("numba",) if engine == "numba" else (), like=estimator.name)
+    return Rival(name, prepare, ("llvmlite",) if engine == "compiled" else (), like=estimator.name)
 
 
 def results(execution: Execution, steps: int) -> list[np.ndarray]:

@@ -16,14 +16,14 @@ MODULES = (
     "scipy.special",
     "autograd",
     "networkx",
-    "numba",
+    "llvmlite",
     "jax",
     "braintrace",
     "diffrax",
     "torch",
     "casadi",
 )
-LATER = ("numba", "matplotlib", "sympy")
+LATER = ("llvmlite", "matplotlib", "sympy")
 
 
 def seconds(module: str) -> float:

@@ -40,9 +40,9 @@ def child(steps: int, units: int) -> None:
     from benchmarks.rivals.problem import RATE, SYMBOLS, Problem
 
     try:
-        import numba  # noqa: F401
+        import llvmlite  # noqa: F401
 
-        engine = "numba"
+        engine = "compiled"
     except ImportError:
         engine = "numpy"
     rng = np.random.default_rng(0)

@@ -12,7 +12,7 @@ from benchmarks.rivals.problem import INNER, Prepared, Problem, Rival
 def _passes(problem: Problem) -> Prepared:
     import numba
 
-    from fwdgrad.engines.numba_engine import aligned
+    from fwdgrad.engines.compiled_engine import aligned
 
     @numba.njit(fastmath={"reassoc", "contract", "nsz", "arcp"})
     def loop(theta, w, steps, alpha, beta, rate):

@@ -24,7 +24,7 @@ def stream(units: Sequence[int], effort: Effort) -> str:
     found = compete(
         [
             fwdgrad_steps.stream(fg.UORO(), STREAM),
-            fwdgrad_steps.whole(fg.UORO(), RUN, "numba"),
+            fwdgrad_steps.whole(fg.UORO(), RUN, "compiled"),
             by_hand.FUSED,
             with_jax.SCAN,
             with_braintrace.LOOP,
@@ -52,7 +52,7 @@ def single(units: Sequence[int], effort: Effort) -> str:
     rivals = [with_jax.STEP, by_hand.NUMPY, with_braintrace.STEP, with_torch.TORCH]
     found = compete(
         [
-            fwdgrad_steps.single(fg.UORO(), STEP, "numba"),
+            fwdgrad_steps.single(fg.UORO(), STEP, "compiled"),
             fwdgrad_steps.single(fg.UORO(), NUMPY_STEP, "numpy"),
             *rivals,
         ],
@@ -104,7 +104,7 @@ def exact(units: Sequence[int], effort: Effort) -> str:
 
 
 def plain(units: Sequence[int], effort: Effort) -> str:
-    """Without numba."""
+    """Without compiling."""
     slow = with_autograd.AUTOGRAD
     found = compete([fwdgrad_steps.whole(fg.UORO(), NUMPY_RUN, "numpy"), by_hand.NUMPY, slow], units, effort)
     lines = [paces(found, NUMPY_RUN) + "\n", target("autograd ÷ fwdgrad", ratios(found, slow.name, NUMPY_RUN), 5, True)]

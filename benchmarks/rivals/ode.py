@@ -59,7 +59,7 @@ def _timed(steps: int, go: Callable[[], Any], keep: list[Any]) -> float:
 
 def fwdgrad_stream(method: str, steps: int) -> Trajectory:
     start = time.perf_counter()
-    execution = Execution(system(method, steps), fg.RTRL(), fg.SGD(1e-3), "numba")
+    execution = Execution(system(method, steps), fg.RTRL(), fg.SGD(1e-3), "compiled")
     compiled = execution.stream("transit")
     build = time.perf_counter() - start
     carry = execution.initial()
@@ -80,12 +80,12 @@ def fwdgrad_stream(method: str, steps: int) -> Trajectory:
 def fwdgrad_step(method: str, steps: int) -> Trajectory:
     start = time.perf_counter()
     declared = system(method, steps)
-    fg.Learner(declared, fg.RTRL(), fg.SGD(1e-3), engine="numba").step()
+    fg.Learner(declared, fg.RTRL(), fg.SGD(1e-3), engine="compiled").step()
     build = time.perf_counter() - start
     keep: list[fg.Learner] = []
 
     def run() -> float:
-        learner = fg.Learner(declared, fg.RTRL(), fg.SGD(1e-3), engine="numba")
+        learner = fg.Learner(declared, fg.RTRL(), fg.SGD(1e-3), engine="compiled")
 
         def go() -> fg.Learner:
             step = learner.step
@@ -216,10 +216,10 @@ def casadi_fold(method: str, steps: int) -> Trajectory:
 
 
 ENTRANTS = (
-    (STREAM, ("numba",), fwdgrad_stream),
+    (STREAM, ("llvmlite",), fwdgrad_stream),
     (FOLD, ("casadi",), casadi_fold),
     (DIFFRAX, ("diffrax",), diffrax_forward),
-    (STEP, ("numba",), fwdgrad_step),
+    (STEP, ("llvmlite",), fwdgrad_step),
     (BUFFER, ("casadi",), casadi_buffer),
 )
 

@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> None:
     carried = len(flatten(execution.template))
     if not options.source:
         print(program)
-    elif options.engine == "numba":
+    elif options.engine == "compiled":
         print(_compiled(program, carried if program.name == "learn" else None), end="")
     else:
         from fwdgrad.engines.numpy_engine import source
@@ -52,9 +52,9 @@ def _estimator(name: str, system: System) -> Estimator:
 
 def _compiled(program: Any, carried: int | None) -> str:
     try:
-        from fwdgrad.engines import numba_engine
+        from fwdgrad.engines import compiled_engine
     except ImportError as error:
         raise DeclarationError(
-            f"--engine numba needs numba ({error}). Install it: pip install 'fwdgrad[fast]'; or use --engine numpy."
+            f"--engine compiled needs llvmlite ({error}). Install it: pip install llvmlite; or use --engine numpy."
         ) from error
-    return numba_engine.source(program, carried)
+    return compiled_engine.source(program, carried)

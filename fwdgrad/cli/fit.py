@@ -15,6 +15,7 @@ from fwdgrad.cli.jobs import DataJob, TextJob, job_for
 from fwdgrad.cli.models import chosen
 from fwdgrad.cli.outputs import check_writable
 from fwdgrad.data import read_columns
+from fwdgrad.engines.names import current_name
 from fwdgrad.errors import DataError, DeclarationError
 from fwdgrad.fitting import Fit, Trajectory, fit
 from fwdgrad.fitting.search import METHODS
@@ -73,7 +74,9 @@ def add(commands: Any, debug: argparse.ArgumentParser, data: Callable[[Any], Non
     how.add_argument(
         "--seed", metavar="N", type=int, default=0, help="of initial weights and of a simulation (default: 0)"
     )
-    how.add_argument("--engine", choices=("auto", "numpy", "numba"), default="auto", help="(default: auto)")
+    how.add_argument(
+        "--engine", type=current_name, choices=("auto", "numpy", "compiled"), default="auto", help="(default: auto)"
+    )
     keep = command.add_argument_group("what to keep")
     keep.add_argument("--forecast", metavar="N", type=int, help="print N samples more, for a model without inputs")
     keep.add_argument(

@@ -8,9 +8,9 @@ from typing import NoReturn
 
 from fwdgrad._version import __version__
 from fwdgrad.cli import fit, refine
+from fwdgrad.engines.names import ENGINES, current_name
 from fwdgrad.errors import nearly
 from fwdgrad.estimators import NAMED as ESTIMATORS
-from fwdgrad.execution import ENGINES
 from fwdgrad.optimizers import NAMED
 
 __all__ = ["parser"]
@@ -165,7 +165,9 @@ def _explain(command: argparse.ArgumentParser) -> None:
     command.add_argument("--estimator", metavar="NAME", default="auto", help="as for learn (default: auto)")
     command.add_argument("--optimizer", choices=tuple(NAMED), default="sgd", help="(default: sgd)")
     command.add_argument("--source", action="store_true", help="the source that an engine runs")
-    command.add_argument("--engine", choices=("numba", "numpy"), default="numba", help="which (default: numba)")
+    command.add_argument(
+        "--engine", type=current_name, choices=("compiled", "numpy"), default="compiled", help="(default: compiled)"
+    )
 
 
 def _compare(command: argparse.ArgumentParser) -> None:
@@ -195,7 +197,9 @@ def _compare(command: argparse.ArgumentParser) -> None:
         "--every", metavar="N", type=_positive, help="steps per point over time (default: about 20 points)"
     )
     how.add_argument("--seed", metavar="N", type=_natural, default=0, help="of initial weights and noise (default: 0)")
-    how.add_argument("--engine", choices=ENGINES, default="auto", help="what runs the steps (default: auto)")
+    how.add_argument(
+        "--engine", type=current_name, choices=ENGINES, default="auto", help="what runs the steps (default: auto)"
+    )
     how.add_argument(
         "--jobs", metavar="N", type=int, default=1, help="processes; -1 for one on every core (default: 1)"
     )
@@ -261,7 +265,7 @@ def _algorithm(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--decay", metavar="α", type=float, help="let the rate fall as γ/(1+α√t) (default: 0)")
     group.add_argument("--seed", metavar="N", type=_natural, help="of initial weights, noise and samples (default: 0)")
-    group.add_argument("--engine", choices=ENGINES, help="what runs the steps (default: auto)")
+    group.add_argument("--engine", type=current_name, choices=ENGINES, help="what runs the steps (default: auto)")
 
 
 def _results(group: argparse._ArgumentGroup) -> None:

@@ -20,11 +20,11 @@ import numpy as np
 from fwdgrad._version import __version__
 from fwdgrad.program import Program
 
-__all__ = ["cache_folder", "is_known", "remember"]
+__all__ = ["cache_folder", "is_known", "machine_code_file", "remember"]
 
 
 def cache_folder() -> Path:
-    """Where generated modules are kept: $FWDGRAD_CACHE, or a folder of the user's."""
+    """Where compiled modules are kept: $FWDGRAD_CACHE, or a folder of the user's."""
     chosen = os.environ.get("FWDGRAD_CACHE")
     if chosen:
         return Path(chosen)
@@ -37,6 +37,11 @@ def cache_folder() -> Path:
     return root / "fwdgrad"
 
 
+def machine_code_file(module: str) -> Path:
+    """Where the machine code of a module is kept."""
+    return cache_folder() / f"{module}.machine"
+
+
 def is_known(program: Program, carried: int | None) -> bool:
     """Whether machine code of a program lies on disk.
 
@@ -46,28 +51,27 @@ def is_known(program: Program, carried: int | None) -> bool:
     """
     with contextlib.suppress(OSError, UnicodeDecodeError):
         module = _place(program, carried).read_text("utf-8")
-        folder = cache_folder()
-        return (folder / f"{module}.py").exists() and any((folder / "__pycache__").glob(f"{module}.*.nbi"))
+        return machine_code_file(module).exists()
     return False
 
 
 def remember(program: Program, carried: int | None, module: str) -> None:
     """Write down that a program was compiled as the module of this name; where nothing can be written, do nothing."""
-    if (cache_folder() / f"{module}.py").exists():
+    if machine_code_file(module).exists():
         with contextlib.suppress(OSError):
             _place(program, carried).write_text(module, "utf-8")
 
 
 def _place(program: Program, carried: int | None) -> Path:
     names = ",".join(str(v.name) for v in program.inputs)
-    parts = (program.fingerprint(), names, str(carried), __version__, _numba(), np.__version__)
+    parts = (program.fingerprint(), names, str(carried), __version__, _compiler(), np.__version__)
     key = hashlib.sha256("\0".join((*parts, platform.python_version(), platform.machine())).encode()).hexdigest()
     return cache_folder() / f"{key[:32]}.known"
 
 
 @lru_cache(maxsize=1)
-def _numba() -> str:
+def _compiler() -> str:
     try:
-        return metadata.version("numba")
+        return metadata.version("llvmlite")
     except metadata.PackageNotFoundError:
         return ""

@@ -341,8 +341,8 @@ def _settled(execution: Execution, engine: str, steps: int) -> Execution:
     """The same on the engine that is asked for, or on the compiled one if so many steps are worth compiling."""
     if engine != "auto" or not has_compiler() or steps * predicted_seconds(execution) < price(execution)[0]:
         return execution
-    compiled = execution_for(execution.system, execution.estimator, execution.optimizer, "numba")
-    return compiled if compiled.engine == "numba" else execution
+    compiled = execution_for(execution.system, execution.estimator, execution.optimizer, "compiled")
+    return compiled if compiled.engine == "compiled" else execution
 
 
 def _sizes(record: Record) -> list[tuple[int, int]]:

@@ -78,7 +78,7 @@ def refine(
             of an error of O(δt²) a step in the mean.
         params: θ, or some of it; the declared values unless given.
         seed: an integer or a generator. The same seed gives the same numbers.
-        engine: "numba" compiles the steps, "numpy" does not; "auto" takes numba where it is installed.
+        engine: "compiled" compiles the steps, "numpy" does not; "auto" compiles where llvmlite is installed.
         n_jobs: threads for the replicas, −1 for one on every core; under ``joblib.parallel_config(backend=…)``,
             whatever that names. Threads change no number.
         progress: True for a bar, or a function called with (replicas done, replicas in all).

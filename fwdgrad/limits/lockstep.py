@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.compiling import seconds
+from fwdgrad.engines.names import engine_named
 from fwdgrad.engines.numpy_engine import compile_program
-from fwdgrad.errors import DeclarationError, NonFiniteError, nearly
+from fwdgrad.errors import DeclarationError, NonFiniteError
 from fwdgrad.notice import slow
 from fwdgrad.program import Abstract, trace
 
 __all__ = ["ENGINES", "Lockstep"]
 
-ENGINES = ("auto", "numpy", "numba")
+ENGINES = ("auto", "numpy", "compiled")
 
 
 class Lockstep:
@@ -28,13 +29,13 @@ class Lockstep:
         carry: examples of the arrays that are handed from step to step.
         rows: examples of one row of the others.
         name: what to call it in messages.
-        engine: "numba" compiles the loop, "numpy" makes every step from Python; "auto" is numba where it is installed.
+        engine: "compiled" compiles the loop, "numpy" makes every step from Python; "auto" compiles if it can.
 
     Attributes:
         seconds: what a step takes, about, where it is made from Python; 0 where it is compiled.
 
     Raises:
-        DeclarationError: there is no such engine, or numba is asked for and not installed.
+        DeclarationError: there is no such engine, or what compiles is not installed.
         TracingError: the step is no fixed sequence of known operations.
 
     Example:
@@ -52,16 +53,16 @@ class Lockstep:
         program = trace(function, [Abstract.of(a) for a in (*carry, *rows)], name="replicas")
         self._step: Callable[..., Any] | None = None
         self.seconds = 0.0
-        if self.engine == "numba":
-            from fwdgrad.engines import numba_engine
+        if self.engine == "compiled":
+            from fwdgrad.engines import compiled_engine
 
             try:
                 with slow(f"compiling the steps of {name}"):
-                    self._stream = numba_engine.compile_stream(program, len(carry))
+                    self._stream = compiled_engine.compile_stream(program, len(carry))
                 return
-            except numba_engine.UnsupportedOperation as error:
+            except compiled_engine.UnsupportedOperation as error:
                 warnings.warn(
-                    f"engine='numba' cannot compile {name}: {error}\nIt runs on the NumPy engine.", stacklevel=4
+                    f"engine='compiled' cannot compile {name}: {error}\nIt runs on the NumPy engine.", stacklevel=4
                 )
                 self.engine = "numpy"
         self._step, self.seconds = compile_program(program), seconds(program)
@@ -96,9 +97,8 @@ class Lockstep:
 
 
 def _engine(engine: str) -> str:
-    if engine not in ENGINES:
-        raise DeclarationError(f"engine={engine!r}: expected one of {', '.join(ENGINES)}.{nearly(engine, ENGINES)}")
-    installed = importlib.util.find_spec("numba") is not None
-    if engine == "numba" and not installed:
-        raise DeclarationError("engine='numba' needs numba. Install it: pip install 'fwdgrad[fast]'.")
-    return engine if engine != "auto" else "numba" if installed else "numpy"
+    engine = engine_named(engine, ENGINES)
+    installed = importlib.util.find_spec("llvmlite") is not None
+    if engine == "compiled" and not installed:
+        raise DeclarationError("engine='compiled' needs llvmlite. Install it: pip install llvmlite.")
+    return engine if engine != "auto" else "compiled" if installed else "numpy"

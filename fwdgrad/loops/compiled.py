@@ -50,7 +50,7 @@ class Compiled(Loop):
 
     @carry.setter
     def carry(self, carry: Flat) -> None:
-        from fwdgrad.engines.numba_engine import aligned
+        from fwdgrad.engines.compiled_engine import aligned
 
         self._buffers = [aligned(leaf) for leaf in carry]
         self._first: int | None = None

@@ -182,7 +182,7 @@ def test_strange_names_are_names():
         inputs={odd[3]: 0},
         dt=0.1,
     )
-    for engine in ("numpy", "numba"):
+    for engine in ("numpy", "compiled"):
         fg.Learner(system, "rtrl", engine=engine).run({"x y": np.ones(5)}, np.ones((5, 1)))
 
 

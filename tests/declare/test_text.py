@@ -398,7 +398,7 @@ def test_replicas_in_other_processes_take_it():
     assert "UORO" in str(found)
 
 
-@pytest.mark.parametrize("engine", ["numba", "eager"])
+@pytest.mark.parametrize("engine", ["compiled", "eager"])
 def test_other_engines_learn_the_same(engine):
     text = ROD.replace("1000", "10").replace("999", "9").replace("T[::100]", "sin(T[::5])")
     results = {}

@@ -2,7 +2,7 @@
 
 import pytest
 
-pytest.importorskip("numba")
+pytest.importorskip("llvmlite")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.engines.numba_engine import compile_program
+from fwdgrad.engines.compiled_engine import compile_program
 from fwdgrad.engines.numpy_engine import compile_program as reference
 from fwdgrad.program import Program
 

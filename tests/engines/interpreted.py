@@ -8,12 +8,11 @@ import importlib.util
 from types import SimpleNamespace
 from typing import Any
 
-import numba
 import numpy as np
 import scipy.special
 
-from fwdgrad.engines.numba_engine import runtime as compiled_runtime
-from fwdgrad.engines.numba_engine.writing import write
+from fwdgrad.engines.compiled_engine import runtime as compiled_runtime
+from fwdgrad.engines.compiled_engine.writing import write
 from fwdgrad.program import Program
 from fwdgrad.program.refusals import refused
 
@@ -45,22 +44,15 @@ class Numbers(ast.NodeTransformer):
 
 
 def executed(source: str, filename: str, scope: dict[str, Any]) -> dict[str, Any]:
-    """What a module of this source defines."""
+    """What a module of this source defines, with what is in `scope` in place of what it imports under these names."""
     tree = ast.fix_missing_locations(Numbers().visit(ast.parse(source)))
-    body = [
-        line for line in tree.body if not isinstance(line, ast.ImportFrom) or "numba_engine" not in str(line.module)
-    ]
-    body = [line for line in body if not (isinstance(line, ast.Import) and line.names[0].name == "math")]
-    tree.body = body
+    tree.body = [line for line in tree.body if not _imports(line, scope)]
     exec(compile(tree, filename, "exec"), scope)
     return scope
 
 
-def _replaced(line: ast.stmt) -> bool:
-    """An import of what `scope` has instead."""
-    if isinstance(line, ast.ImportFrom):
-        return "numba_engine" in str(line.module)
-    return isinstance(line, ast.Import) and line.names[0].name == "math"
+def _imports(line: ast.stmt, names: Any) -> bool:
+    return isinstance(line, (ast.Import, ast.ImportFrom)) and any(alias.name in names for alias in line.names)
 
 
 def _interpreted_runtime() -> Any:
@@ -69,21 +61,8 @@ def _interpreted_runtime() -> Any:
     assert spec.origin is not None
     with open(spec.origin, encoding="utf-8") as file:
         source = file.read()
-    before = numba.config.DISABLE_JIT
-    numba.config.DISABLE_JIT = 1
-    try:
-        scope = executed(
-            source,
-            spec.origin,
-            {"__name__": "interpreted_runtime", "math": MATH, "functions": FUNCTIONS, "ir": compiled_runtime.ir},
-        )
-    finally:
-        numba.config.DISABLE_JIT = before
+    scope = executed(source, spec.origin, {"__name__": "interpreted_runtime", "math": MATH, "functions": FUNCTIONS})
     scope["sign"] = np.sign  # Python's booleans have differences, NumPy's have none
-    scope["distinct"] = lambda: None
-    scope["kernel"] = scope["entry"] = lambda function: function
-    scope["call1"] = lambda function, x: np.float64(function(x))
-    scope["call2"] = lambda function, x, y: np.float64(function(x, y))
     return SimpleNamespace(**scope)
 
 
@@ -92,11 +71,10 @@ RUNTIME = _interpreted_runtime()
 
 
 def interpreted(program: Program) -> Any:
-    """As `numba_engine.compile_program`, without compiling."""
+    """As `compiled_engine.compile_program`, without compiling."""
     written = write(program, None)
     scope = executed(written.text, "<interpreted>", {"math": MATH, "functions": FUNCTIONS, "runtime": RUNTIME})
-    kernel = next(f for name, f in scope.items() if callable(f) and name not in ("run",) and hasattr(f, "__code__"))
-    specials = [getattr(scipy.special, name) for name in written.specials]
+    (kernel,) = (f for f in scope.values() if callable(f) and hasattr(f, "__code__"))
 
     def call(*arguments: Any) -> tuple[Any, ...]:
         rows = [np.array(a, e.dtype, order="C").ravel() for a, e in zip(arguments, written.rows, strict=True)]
@@ -104,7 +82,7 @@ def interpreted(program: Program) -> Any:
         work = [np.empty(w.size, w.dtype) for w in written.work]
         constants = [np.ravel(c) for c in written.constants]
         with np.errstate(all="ignore"):
-            if kernel(*rows, *outs, *constants, *work, *specials, 0, 1) == 0:
+            if kernel(*rows, *outs, *constants, *work, 0, 1) == 0:
                 raise refused(program, arguments)
         return tuple(o.reshape(e.shape) for o, e in zip(outs, written.outs, strict=True))
 

@@ -123,10 +123,10 @@ def disagreements(name, engines, estimators, optimizers=OPTIMIZERS, steps=STEPS,
 @pytest.mark.slow
 @pytest.mark.parametrize("name", systems.CATALOGUE)
 def test_engines_agree(name):
-    assert not disagreements(name, ["numba", "eager"], ESTIMATORS)
+    assert not disagreements(name, ["compiled", "eager"], ESTIMATORS)
 
 
-@pytest.mark.parametrize("engine", ["numba", "eager"])
+@pytest.mark.parametrize("engine", ["compiled", "eager"])
 def test_engines_agree_on_a_linear_system(engine):
     assert not disagreements("linear", [engine], {"UORO": fg.UORO()}, steps=200)
 

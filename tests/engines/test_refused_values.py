@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from interpreted import interpreted
 
-from fwdgrad.engines.numba_engine import compile_program, source
+from fwdgrad.engines.compiled_engine import compile_program, source
 from fwdgrad.engines.numpy_engine import compile_program as reference
 from fwdgrad.errors import IndexRangeError, NonFiniteError, SingularMatrixError, StepError
 from fwdgrad.program import Abstract, Linearized, root, scan, trace
@@ -101,7 +101,7 @@ def test_numpy_knows_the_range():
 
 def test_a_test_that_is_left_out_is_found(monkeypatch):
     """Negative control: without looking at indices, what is nearest is read."""
-    from fwdgrad.engines.numba_engine import building
+    from fwdgrad.engines.compiled_engine import building
 
     monkeypatch.setattr(building, "outside", lambda index, size: None)
     arrays = TABLE, INDEX, np.asarray(1)

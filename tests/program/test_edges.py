@@ -235,7 +235,7 @@ def compared(numbers):
 
 @pytest.mark.parametrize("first", range(0, 300, TOGETHER))
 def test_random_programs(first):
-    pytest.importorskip("numba")
+    pytest.importorskip("llvmlite")
     found, count = compared(range(first, first + TOGETHER))
     assert found == []
     assert count["values"] > 0.8 * TOGETHER
@@ -245,7 +245,7 @@ def test_random_programs(first):
 @pytest.mark.slow
 @pytest.mark.parametrize("first", range(0, 10_000, 1000))
 def test_many_random_programs(first):
-    pytest.importorskip("numba")
+    pytest.importorskip("llvmlite")
     found, count = compared(range(first, first + 1000))
     assert found == []
     assert count["not traced"] < 3
@@ -253,8 +253,8 @@ def test_many_random_programs(first):
 
 def test_a_disagreement_is_found(monkeypatch):
     """Negative control: with autograd's own rules, and with a tie that goes to the first in compiled source."""
-    pytest.importorskip("numba")
-    from fwdgrad.engines.numba_engine import pointwise
+    pytest.importorskip("llvmlite")
+    from fwdgrad.engines.compiled_engine import pointwise
 
     with monkeypatch.context() as patch:
         patch.setattr(autodiff, "_call_of", lambda *_: None)
@@ -267,7 +267,7 @@ def merged(chains):
     """The products of several programs in one compilation: what differs from the NumPy engine."""
     from engine_checks import merged as joined
 
-    from fwdgrad.engines.numba_engine import compile_program as compiled
+    from fwdgrad.engines.compiled_engine import compile_program as compiled
 
     programs = [products(c) for c in chains]
     made = iter(compiled(joined(programs))(*(a for c in chains for a in c.arguments)))
@@ -292,7 +292,7 @@ def small(numbers):
 
 def test_compiled_random_programs(tmp_path, monkeypatch):
     """Machine code, too."""
-    pytest.importorskip("numba")
+    pytest.importorskip("llvmlite")
     monkeypatch.setenv("FWDGRAD_CACHE", str(tmp_path))
     assert merged(small(range(12))[:4]) == []
 
@@ -300,6 +300,6 @@ def test_compiled_random_programs(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("first", range(0, 400, 10))
 def test_many_compiled_random_programs(first, tmp_path, monkeypatch):
-    pytest.importorskip("numba")
+    pytest.importorskip("llvmlite")
     monkeypatch.setenv("FWDGRAD_CACHE", str(tmp_path))
     assert merged(small(range(first, first + 10))) == []

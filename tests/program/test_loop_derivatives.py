@@ -141,7 +141,7 @@ def test_products_in_a_trace(case):
 
 @pytest.mark.parametrize("case", [rows_and_results, nested, implicit])
 def test_products_compiled(case):
-    numba_engine = pytest.importorskip("fwdgrad.engines.numba_engine")
+    compiled_engine = pytest.importorskip("fwdgrad.engines.compiled_engine")
     loop, steps = programs(case)
 
     def few(program: Program, *arguments: Any) -> Any:
@@ -150,7 +150,7 @@ def test_products_compiled(case):
         return *lin.value, *forward, *lin.vjp(forward, [0, 1, 2])
 
     traced = trace(lambda *a: few(loop, *a), [Abstract(a.shape, REAL) for a in point()])
-    close(numba_engine.compile_program(traced)(*point()), few(steps, *point()))
+    close(compiled_engine.compile_program(traced)(*point()), few(steps, *point()))
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -431,10 +431,10 @@ def test_errors_of_the_residual_are_its_own():
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory):
-    numba_engine = pytest.importorskip("fwdgrad.engines.numba_engine")
+    compiled_engine = pytest.importorskip("fwdgrad.engines.compiled_engine")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FWDGRAD_CACHE", str(tmp_path_factory.mktemp("compiled")))
-        yield numba_engine.compile_program
+        yield compiled_engine.compile_program
 
 
 def compare(compiled, functions, dtype, sizes):

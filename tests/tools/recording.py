@@ -1,7 +1,7 @@
 """A recording of what learners compute, to hold a later version against.
 
     python tests/tools/recording.py record tests/data/recording.npz
-    python tests/tools/recording.py compare tests/data/recording.npz [--tolerance 1e-13] [--engine numba]
+    python tests/tools/recording.py compare tests/data/recording.npz [--tolerance 1e-13] [--engine compiled]
 
 For each system of the catalogue, each named estimator that goes with it, and each of two optimizers, a learner goes
 through 200 samples with fixed seeds. Kept are its losses, its parameters, and its influence matrix. A version that

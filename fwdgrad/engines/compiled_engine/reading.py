@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from fwdgrad.engines.numba_engine.indices import Affine, Axis, Datum, fresh
-from fwdgrad.engines.numba_engine.nodes import (
+from fwdgrad.engines.compiled_engine.indices import Affine, Axis, Datum, fresh
+from fwdgrad.engines.compiled_engine.nodes import (
     Call,
     Cumulate,
     Join,

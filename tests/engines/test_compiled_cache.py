@@ -6,17 +6,19 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fwdgrad.engines.numba_engine import compile_stream, modules
+from fwdgrad.engines import known
+from fwdgrad.engines.compiled_engine import compile_stream, modules
 from fwdgrad.program import Abstract, trace
 
 SCRIPT = """
 import numpy as np
-from fwdgrad.engines.numba_engine import compile_stream
+from fwdgrad.engines.compiled_engine import compile_stream
 from fwdgrad.program import Abstract, trace
 
 program = trace(lambda h, x: (np.tanh(h) * x, np.vdot(h, h)), [Abstract.of(np.zeros(3)), Abstract.of(np.zeros(()))])
@@ -61,7 +63,7 @@ def run(stream, value=1.0):
 def test_the_second_process_compiles_nothing(tmp_path):
     assert compiles(tmp_path)
     before = files(tmp_path)
-    assert before == [".known", ".nbc", ".nbi", ".py"]
+    assert before == [".known", ".machine"]
     assert not compiles(tmp_path)
     assert files(tmp_path) == before
 
@@ -69,19 +71,21 @@ def test_the_second_process_compiles_nothing(tmp_path):
 def test_nothing_of_another_version_is_loaded(tmp_path):
     assert compiles(tmp_path)
     assert compiles(tmp_path, "import fwdgrad._version; fwdgrad._version.__version__ = '999'\n")
-    assert files(tmp_path).count(".py") == 2
+    assert files(tmp_path).count(".machine") == 2
 
 
 @pytest.mark.parametrize(
     ("owner", "name", "other"),
     [
         (modules, "__version__", "999"),
-        (modules.numba, "__version__", "999"),
         (modules.np, "__version__", "999"),
+        (modules.scipy, "__version__", "999"),
         (modules.platform, "python_version", lambda: "999"),
-        (modules.binding, "get_host_cpu_name", lambda: "other"),
+        (modules.machine.llvmlite, "__version__", "999"),
+        (modules.machine.binding, "llvm_version_info", (999, 0, 0)),
+        (modules.machine.binding, "get_host_cpu_name", lambda: "other"),
     ],
-    ids=["fwdgrad", "numba", "numpy", "python", "processor"],
+    ids=["fwdgrad", "numpy", "scipy", "python", "llvmlite", "LLVM", "processor"],
 )
 def test_the_name_depends_on_every_version(monkeypatch, owner, name, other):
     before = modules.key_of("text")
@@ -94,20 +98,63 @@ def test_processes_that_compile_at_once(tmp_path):
     for process in processes:
         _, error = process.communicate()
         assert process.returncode == 0, error
-    assert files(tmp_path).count(".py") == 1
+    assert files(tmp_path).count(".machine") == 1
     assert ".tmp" not in files(tmp_path)
     assert not compiles(tmp_path)
 
 
-@pytest.mark.parametrize("damage", ["module", "machine code"])
-def test_a_damaged_file_is_replaced(tmp_path, damage):
-    assert compiles(tmp_path)
-    suffix = ".py" if damage == "module" else ".nbc"
-    path = next(p for p in tmp_path.rglob(f"*{suffix}"))
-    path.write_text("raise SystemExit('read')" if damage == "module" else "nothing")
-    compiles(tmp_path)
-    compiles(tmp_path)
-    assert not compiles(tmp_path)
+@pytest.mark.parametrize("damage", ["cut short", "one bit", "another name", "nothing"])
+def test_a_damaged_file_is_replaced(tmp_path, monkeypatch, damage):
+    """What is not exactly what was written is never executed."""
+    monkeypatch.setenv("FWDGRAD_CACHE", str(tmp_path))
+    assert small(4.5).compile_seconds > 0
+    (path,) = tmp_path.rglob("*.machine")
+    whole = path.read_bytes()
+    turned = bytearray(whole)
+    turned[len(whole) // 2] ^= 1
+    if damage == "another name":  # the machine code of another source, under this one's name
+        assert small(5.5).compile_seconds > 0
+        whole = next(p for p in tmp_path.rglob("*.machine") if p != path).read_bytes()
+    path.write_bytes({"cut short": whole[:-100], "one bit": turned, "nothing": b""}.get(damage, whole))
+    again = small(4.5)
+    assert again.compile_seconds > 0
+    assert run(again) == [4.5**3] * 2
+    assert small(4.5).compile_seconds == 0
+
+
+ENDLESS = """
+import itertools, sys
+import numpy as np
+from fwdgrad.engines.compiled_engine import compile_stream
+from fwdgrad.program import Abstract, trace
+
+print("ready", flush=True)
+for k in itertools.count(int(sys.argv[1])):
+    program = trace(lambda h, x: (h * float(k), x), [Abstract.of(np.zeros(2)), Abstract.of(np.zeros(()))])
+    compile_stream(program, 1)
+"""
+"""A process that compiles one thing after another."""
+
+
+@pytest.mark.slow
+def test_processes_that_are_killed(tmp_path, monkeypatch):
+    """Anywhere in compiling or writing, twenty times: what they leave is whole, or is not taken for machine code."""
+    generator = np.random.default_rng(0)
+    environment = {**os.environ, "FWDGRAD_CACHE": str(tmp_path)}
+    for turn in range(20):
+        command = [sys.executable, "-c", ENDLESS, str(1000 * turn + 3)]
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(generator.uniform(0.0, 0.5))
+        process.kill()
+        process.communicate()
+    monkeypatch.setenv("FWDGRAD_CACHE", str(tmp_path))
+    keys = [path.stem for path in tmp_path.glob("*.machine")]
+    assert len(keys) >= 20
+    assert all(modules._read(key) is not None for key in keys)
+    for k in (3.0, 4.0, 1003.0):
+        assert run(small(k)) == [k**3] * 2
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):
@@ -165,7 +212,7 @@ def test_a_read_only_file_system(tmp_path):
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
     assert not compiles(filled, READ_ONLY)
     assert compiles(empty, READ_ONLY)
-    next(filled.rglob("*.nbc")).write_text("damaged")
+    next(filled.rglob("*.machine")).write_text("damaged")
     assert compiles(filled, READ_ONLY)
     assert set(tmp_path.rglob("*")) == set(before)
 
@@ -179,16 +226,16 @@ def test_a_cache_that_was_copied_is_used(tmp_path):
 
 def test_the_folder_is_chosen_by_the_environment_or_the_platform(monkeypatch, tmp_path):
     monkeypatch.setenv("FWDGRAD_CACHE", str(tmp_path / "mine"))
-    assert modules.cache_folder() == tmp_path / "mine"
+    assert known.cache_folder() == tmp_path / "mine"
     monkeypatch.delenv("FWDGRAD_CACHE")
-    monkeypatch.setattr(modules.sys, "platform", "linux")
+    monkeypatch.setattr(known.sys, "platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert modules.cache_folder() == tmp_path / "fwdgrad"
-    monkeypatch.setattr(modules.sys, "platform", "darwin")
-    assert modules.cache_folder() == Path.home() / "Library" / "Caches" / "fwdgrad"
-    monkeypatch.setattr(modules.sys, "platform", "win32")
+    assert known.cache_folder() == tmp_path / "fwdgrad"
+    monkeypatch.setattr(known.sys, "platform", "darwin")
+    assert known.cache_folder() == Path.home() / "Library" / "Caches" / "fwdgrad"
+    monkeypatch.setattr(known.sys, "platform", "win32")
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
-    assert modules.cache_folder() == tmp_path / "local" / "fwdgrad"
+    assert known.cache_folder() == tmp_path / "local" / "fwdgrad"
 
 
 def test_the_same_name_belongs_to_the_same_text():
@@ -228,4 +275,4 @@ def test_what_was_just_compiled_computes_what_is_loaded_later(tmp_path):
         for _ in range(2)
     ]
     assert made[0].stdout == made[1].stdout
-    assert len(list(tmp_path.rglob("*.nbc"))) == 1
+    assert len(list(tmp_path.rglob("*.machine"))) == 1

@@ -15,7 +15,7 @@ from program_table_axes import TABLE as AXES
 from program_table_moves import TABLE as MOVES
 from program_table_pointwise import TABLE as POINTWISE
 
-from fwdgrad.engines.numba_engine import pointwise
+from fwdgrad.engines.compiled_engine import pointwise
 from fwdgrad.program import Abstract, scan, trace
 
 SCENARIOS = [*POINTWISE.scenarios, *AXES.scenarios, *MOVES.scenarios]
@@ -118,6 +118,14 @@ def test_indices_that_are_data(k):
     if k >= 0:
         assert compiled(lambda t, k, m: (*indexed(t, k, m), np.where(np.arange(3) == k, t[:, k], 0.0)), *arrays) == []
     assert compiled(indexed, *arrays) == []
+
+
+def test_the_lowest_integer_by_minus_one():
+    """Their quotient is no integer of this size; processors stop at it."""
+    for dtype in (np.int64, np.int32):
+        low = np.iinfo(dtype).min
+        arrays = np.array([low, low, 7, -7, 7], dtype), np.array([-1, 3, -1, 2, 0], dtype)
+        assert compiled(lambda a, b: (a // b, a % b), *arrays) == []
 
 
 def test_what_is_not_finite_stays_so():

@@ -1,8 +1,10 @@
-"""A program as the text of a Python module: one function that loops over steps, and its entry."""
+"""A program as the text of a Python module: one function that loops over steps."""
 
 from __future__ import annotations
 
-import re
+import contextlib
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -10,16 +12,18 @@ from typing import Any
 import numpy as np
 
 from fwdgrad._version import __version__
-from fwdgrad.engines.numba_engine.blocks import Block, Shared
-from fwdgrad.engines.numba_engine.building import build
-from fwdgrad.engines.numba_engine.indices import Affine, Axis
-from fwdgrad.engines.numba_engine.names import REFUSED
-from fwdgrad.engines.numba_engine.nodes import Node, Stored
+from fwdgrad.engines.compiled_engine.blocks import Block, Shared
+from fwdgrad.engines.compiled_engine.building import build
+from fwdgrad.engines.compiled_engine.indices import Affine, Axis
+from fwdgrad.engines.compiled_engine.names import REFUSED
+from fwdgrad.engines.compiled_engine.nodes import Node, Stored
 from fwdgrad.program import Program
 
 __all__ = ["Written", "write"]
 
 FOREVER = 2**62
+DEEPEST = 60_000
+"""Calls within calls that writing a long program may take."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +41,13 @@ class Argument:
 
 @dataclass(frozen=True)
 class Written:
-    """A module's text, and what its entry wants at the addresses it is given, in order.
+    """A module's text, and the arrays that its function takes, in order.
 
     Attributes:
         text: the source.
         carry, rows, outs: the arrays of the caller; rows and outs have an axis of steps in front.
         constants: arrays that the program knows.
         work: arrays to work in, of any content.
-        specials: names of functions of SciPy.
         nests: the number of nests of loops.
     """
 
@@ -54,7 +57,6 @@ class Written:
     outs: tuple[Argument, ...]
     constants: tuple[np.ndarray, ...]
     work: tuple[Argument, ...]
-    specials: tuple[str, ...]
     nests: int
 
 
@@ -65,6 +67,22 @@ def write(program: Program, carried: int | None) -> Written:
         program: inputs are the carry and one row of every stream; outputs the carry, results, and a health.
         carried: length of the carry; None for a program that is run once, all of whose outputs are results.
     """
+    with _deep():
+        return _written(program, carried)
+
+
+@contextlib.contextmanager
+def _deep() -> Iterator[None]:
+    """An operation is written within a call for each one that needs it."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, DEEPEST))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
+
+
+def _written(program: Program, carried: int | None) -> Written:
     shared = Shared()
     names = shared.names
     labels = program.names()
@@ -102,62 +120,51 @@ def write(program: Program, carried: int | None) -> Written:
         block.lines += [f"if {' or '.join(refusals)}:", "    return t"]
     constants = tuple(shared.constants.arrays.items())
     work = tuple(Argument(name, (size,), dtype) for name, (dtype, size) in shared.work.items())
-    specials = tuple(sorted(set(re.findall(r"\bspecial_\w+", "\n".join(block.lines)))))
-    streams = [(a, -1) for a in (*arguments[count:], *outs)]
     known = [Argument(name, array.shape, array.dtype) for name, array in constants]
-    arrays = [*((a, a.size) for a in arguments[:count]), *streams, *((a, a.size) for a in (*known, *work))]
-    text = _module(program, names.of(program, program.name), block.lines, arrays, specials)
+    parameters = [
+        *(_parameter(a, str(a.size)) for a in arguments[:count]),
+        *(_parameter(a, "steps" if a.size == 1 else f"steps * {a.size}") for a in (*arguments[count:], *outs)),
+        *(_parameter(a, str(a.size)) for a in (*known, *work)),
+    ]
     return Written(
-        text,
+        _module(program, names.of(program, program.name), block.lines, parameters),
         tuple(arguments[:count]),
         tuple(arguments[count:]),
         tuple(outs),
         tuple(array for _, array in constants),
         work,
-        tuple(s.removeprefix("special_") for s in specials),
         block.nests,
     )
+
+
+def _parameter(array: Argument, length: str) -> str:
+    return f'{array.name}: "{array.dtype.name}[{length}]"'
 
 
 def _called(node: Any) -> str:
     return node.name if node.name.isidentifier() else "value"
 
 
-def _module(
-    program: Program, name: str, lines: list[str], arrays: list[tuple[Argument, int]], specials: tuple[str, ...]
-) -> str:
-    parameters = [*(a.name for a, _ in arrays), *specials, "start", "stop"]
+def _module(program: Program, name: str, lines: list[str], parameters: list[str]) -> str:
     text = [
         f'"""The program {program.name!r} as loops, written by fwdgrad {__version__}."""',
         "",
         "import math",
         "",
         "import numpy as np",
+        "from scipy import special",
         "",
-        "from fwdgrad.engines.numba_engine import functions, runtime",
+        "from fwdgrad.engines.compiled_engine import functions, runtime",
         "",
         "",
-        "@runtime.kernel",
         f"def {name}(",
-        *_wrapped(parameters),
+        *_wrapped([*parameters, 'start: "int64"', 'stop: "int64"']),
         "):",
-        "    runtime.distinct()",
         "    for t in range(start, stop):",
         *(f"        {line}" for line in lines or ["pass"]),
         "    return stop",
-        "",
-        "",
-        "@runtime.entry",
-        "def run(table, start, stop):",
-        f"    addresses = runtime.numbers(table, {len(arrays) + len(specials)}, np.int64)",
-        f"    return {name}(",
     ]
-    for k, (a, size) in enumerate(arrays):
-        length = str(size) if size >= 0 else "stop" if a.size == 1 else f"{a.size} * stop"
-        kind = "bool_" if a.dtype == bool else a.dtype.name
-        text.append(f"        runtime.numbers(addresses[{k}], {length}, np.{kind}),  # {a.name}")
-    text += [f"        addresses[{len(arrays) + k}],  # {s}" for k, s in enumerate(specials)]
-    return "\n".join([*text, "        start,", "        stop,", "    )", ""])
+    return "\n".join([*text, ""])
 
 
 def _wrapped(parts: list[str]) -> list[str]:

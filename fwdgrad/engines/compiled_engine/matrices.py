@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.engines.numba_engine.indices import Affine, Axis, flat
-from fwdgrad.engines.numba_engine.moves import reshape
-from fwdgrad.engines.numba_engine.nodes import Call, Literal, Node, View, stored
+from fwdgrad.engines.compiled_engine.indices import Affine, Axis, flat
+from fwdgrad.engines.compiled_engine.moves import reshape
+from fwdgrad.engines.compiled_engine.nodes import Call, Literal, Node, View, stored
 
 __all__ = ["matrix_product"]
 

@@ -1,142 +1,54 @@
-"""What compiled modules call: entering with addresses, and the functions that are no single expression.
+"""What compiled steps call: the functions that are no single expression.
 
-Everything here is compiled into the module that uses it. Helpers take and return single numbers, or flat arrays in C
-order.
+They are never called by Python: `translating` makes machine code of them, as of the step, and knows as little of the
+language. They take and return single numbers, or take flat arrays in C order, to write to or to work in.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
-import numba
-import numba.extending
 import numpy as np
-from numba import types
-from numba.np import arrayobj as numpy_array
 
-from fwdgrad.engines.numba_engine import functions
-from fwdgrad.engines.numba_engine.llvm import ir
-from fwdgrad.engines.numba_engine.stored import StoredCode
+from fwdgrad.engines.compiled_engine import functions
 
-njit: Any = numba.njit
-intrinsic: Any = numba.extending.intrinsic
-
-FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
-"""What may be rearranged. Not nnan and ninf: what diverges has to be seen to diverge."""
-
-kernel = njit(nogil=True, fastmath=FASTMATH, error_model="numpy", no_cpython_wrapper=True, forceinline=True)
-"""Decorates the loop over steps of a compiled module."""
-
-helper = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True)
-
-
-def entry(function: Any) -> Any:
-    """Decorates the entry of a compiled module: addresses, first and last step in, last step out."""
-    on_disk = not function.__code__.co_filename.startswith("<")
-    dispatcher = njit(nogil=True, fastmath=FASTMATH, error_model="numpy")(function)
-    if on_disk:
-        dispatcher._cache = StoredCode(function)
-    dispatcher.compile("int64(int64, int64, int64)")
-    dispatcher.disable_compile()
-    return dispatcher
-
-
-# ---- addresses
-
-
-@intrinsic
-def numbers(typing: Any, address: Any, size: Any, dtype: Any) -> Any:
-    """The flat array of `size` entries at an address."""
-    array = types.Array(dtype.instance_type, 1, "C")
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        made = context.make_array(array)(context, builder)
-        data = builder.inttoptr(arguments[0], made.data.type)
-        itemsize = context.get_constant(types.intp, context.get_abi_sizeof(context.get_data_type(array.dtype)))
-        numpy_array.populate_array(made, data, [arguments[1]], [itemsize], itemsize, None)
-        return made._getvalue()
-
-    return array(types.int64, types.int64, dtype), generate
-
-
-@intrinsic
-def distinct(typing: Any) -> Any:
-    """Promise that the arrays passed to the function this is called in do not overlap: loops need no checks for it."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        for argument in builder.function.args[2:]:
-            if isinstance(argument.type, ir.PointerType):
-                argument.add_attribute("noalias")
-        return context.get_dummy_value()
-
-    return types.none(), generate
-
-
-def _calling(count: int) -> Any:
-    def call(typing: Any, address: Any, *numbers: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            double = ir.DoubleType()
-            function = ir.FunctionType(double, [double] * count)
-            return builder.call(builder.inttoptr(arguments[0], function.as_pointer()), arguments[1:])
-
-        return types.float64(types.int64, *[types.float64] * count), generate
-
-    return call
-
-
-@intrinsic
-def call1(typing: Any, address: Any, x: Any) -> Any:
-    """The C function at an address, of one number."""
-    return _calling(1)(typing, address, x)
-
-
-@intrinsic
-def call2(typing: Any, address: Any, x: Any, y: Any) -> Any:
-    """The C function at an address, of two numbers."""
-    return _calling(2)(typing, address, x, y)
+FLAGS = ""
+"""Nothing in here may be rearranged."""
 
 
 # ---- single numbers
 
 
-@helper
 def sign(x):
     """−1, 0 or 1; NaN of NaN."""
     return x if x != x else type(x)((x > 0) - (x < 0))
 
 
-@helper
 def signbit(x):
     """Whether the sign is set, of −0 too."""
     return math.copysign(1.0, x) < 0
 
 
-@helper
 def expit(x):
     """1 / (1 + e⁻ˣ)."""
     return type(x)(1.0 / (1.0 + functions.exp(-np.float64(x))))
 
 
-@helper
 def logit(x):
     """log(x / (1 − x))."""
     return math.log(x / (type(x)(1) - x))
 
 
-@helper
 def gamma(x):
     """Γ(x), NaN at its poles on the left."""
     return type(x)(np.nan) if x < 0 and x == math.floor(x) else math.gamma(x)
 
 
-@helper
 def gammaln(x):
     """log |Γ(x)|."""
     return math.lgamma(x)
 
 
-@helper
 def logaddexp(a, b):
     """log(eᵃ + eᵇ)."""
     if a == b:
@@ -144,7 +56,6 @@ def logaddexp(a, b):
     return a + math.log1p(math.exp(b - a)) if a > b else b + math.log1p(math.exp(a - b)) if a <= b else a - b
 
 
-@helper
 def logaddexp2(a, b):
     """log₂(2ᵃ + 2ᵇ)."""
     if a == b:
@@ -155,7 +66,6 @@ def logaddexp2(a, b):
     return b + scale * math.log1p(np.exp2(a - b)) if a <= b else a - b
 
 
-@helper
 def mod(a, b):
     """The remainder with the sign of b."""
     rest = np.fmod(a, b)
@@ -166,7 +76,6 @@ def mod(a, b):
     return rest + b if (b < 0) != (rest < 0) else rest
 
 
-@helper
 def floor_divide(a, b):
     """The quotient that goes with `mod`."""
     if b == 0:
@@ -181,43 +90,54 @@ def floor_divide(a, b):
     return low + type(a)(1) if whole - low > type(a)(0.5) else low
 
 
-@helper
 def integer_mod(a, b):
     """The same of integers; 0 if b is 0."""
-    return type(a)(0) if b == 0 else a % b
+    return type(a)(0) if b == 0 or _is_minus_one(b) else a % b
 
 
-@helper
 def integer_floor_divide(a, b):
     """The same of integers; 0 if b is 0."""
-    return type(b)(0) if b == 0 else a // b
+    return type(b)(0) if b == 0 else -a if _is_minus_one(b) else a // b
 
 
-@helper
+def _is_minus_one(b):
+    """By which the lowest integer cannot be divided: the quotient is none."""
+    return b < 0 and b + type(b)(1) == 0
+
+
 def integer_power(base, exponent):
     """By repeated squaring; overflow wraps around."""
     result = type(base)(1)
     while exponent > 0:
-        if exponent & 1:
+        if exponent % 2 == 1:
             result *= base
         base *= base
-        exponent >>= 1
+        exponent //= 2
     return result
 
 
 # ---- whole arrays
 
 
-@helper
+def _copy(out, x):
+    """The same numbers, in the type of `out`."""
+    for k in range(out.size):
+        out[k] = x[k]
+
+
+def _fill(out, value):
+    """One number everywhere."""
+    for k in range(out.size):
+        out[k] = value
+
+
 def _after(a, b):
     """Whether a stands after b in sorted order: NaN stands last."""
     return a > b or (a != a and b == b)
 
 
-@helper
-def argsort(out, x, columns):
+def argsort(out, x, columns, spare):
     """Stable order of every row: merging of runs."""
-    spare = np.empty(columns, np.int64)
     for start in range(0, x.size, max(columns, 1)):
         for k in range(columns):
             out[start + k] = k
@@ -225,7 +145,8 @@ def argsort(out, x, columns):
         while width < columns:
             for low in range(0, columns, 2 * width):
                 middle, high = min(low + width, columns), min(low + 2 * width, columns)
-                a, b = low, middle
+                a = low
+                b = middle
                 for k in range(low, high):
                     take = b >= high
                     if not take and a < middle:
@@ -241,7 +162,6 @@ def argsort(out, x, columns):
             width *= 2
 
 
-@helper
 def searchsorted(out, table, x):
     """The number of entries of the sorted table that are not greater than each x."""
     for k in range(x.size):
@@ -255,7 +175,6 @@ def searchsorted(out, table, x):
         out[k] = low
 
 
-@helper
 def _eliminate(a, b, n, columns):
     """Gauss–Jordan elimination with row exchanges: b becomes a⁻¹ b. Returns det a.
 
@@ -289,7 +208,6 @@ def _eliminate(a, b, n, columns):
     return determinant
 
 
-@helper
 def _singular(a, n):
     """Whether a matrix that has been eliminated had no inverse."""
     singular = False
@@ -298,48 +216,46 @@ def _singular(a, n):
     return singular
 
 
-@helper
-def inv(out, a, n):
+def inv(out, a, n, reduced):
     """The inverse of every matrix. Whether one has none."""
     singular = False
     for start in range(0, a.size, max(n * n, 1)):
-        inverse, reduced = out[start : start + n * n], a[start : start + n * n].astype(out.dtype)
-        inverse[:] = 0
+        inverse = out[start : start + n * n]
+        _copy(reduced, a[start : start + n * n])
+        _fill(inverse, 0.0)
         for k in range(n):
-            inverse[k * n + k] = 1
+            inverse[k * n + k] = 1.0
         _eliminate(reduced, inverse, n, n)
         singular |= _singular(reduced, n)
     return singular
 
 
-@helper
-def det(out, a, n):
+def det(out, a, n, reduced):
     """The determinant of every matrix."""
     for k in range(out.size):
-        out[k] = _eliminate(a[k * n * n : (k + 1) * n * n].astype(out.dtype), out[:0], n, 0)
+        _copy(reduced, a[k * n * n : (k + 1) * n * n])
+        out[k] = _eliminate(reduced, out[:0], n, 0)
 
 
-@helper
-def solve(out, a, b, n, columns):
+def solve(out, a, b, n, columns, reduced):
     """a⁻¹ b for every pair of matrices. Whether one has none."""
-    out[:] = b
+    _copy(out, b)
     singular = False
     for k in range(a.size // max(n * n, 1)):
-        part, reduced = out[k * n * columns : (k + 1) * n * columns], a[k * n * n : (k + 1) * n * n].astype(out.dtype)
+        part = out[k * n * columns : (k + 1) * n * columns]
+        _copy(reduced, a[k * n * n : (k + 1) * n * n])
         _eliminate(reduced, part, n, columns)
         singular |= _singular(reduced, n)
     return singular
 
 
-@helper
-def cholesky_update(out, r, b, n, rows):
+def cholesky_update(out, r, b, n, rows, below, seen):
     """The upper triangular factor of RᵀR + BᵀB for every pair, by a reflection for each column.
 
     The reflection that takes (R_kk, B_k) = y ‖·‖ to −‖·‖ e₀, and a change of sign: with c = y₀ ≥ 0 nothing cancels.
     """
-    out[:] = r
-    below = b.astype(out.dtype)
-    seen = np.empty(n, out.dtype)
+    _copy(out, r)
+    _copy(below, b)
     for one in range(out.size // max(n * n, 1)):
         R, B = out[one * n * n : (one + 1) * n * n], below[one * rows * n : (one + 1) * rows * n]
         for k in range(n):
@@ -371,10 +287,9 @@ def cholesky_update(out, r, b, n, rows):
                 R[k * n + j] = seen[j]
 
 
-@helper
 def solve_triangular(out, r, b, n, columns, transposed):
     """R⁻¹ b, or R⁻ᵀ b, for every pair; NaN if a number on the diagonal is zero."""
-    out[:] = b
+    _copy(out, b)
     for one in range(r.size // max(n * n, 1)):
         R, x = r[one * n * n : (one + 1) * n * n], out[one * n * columns : (one + 1) * n * columns]
         for turn in range(n):
@@ -391,10 +306,9 @@ def solve_triangular(out, r, b, n, columns, transposed):
                         x[i * columns + j] -= R[k * n + i] * x[k * columns + j]
         for k in range(n):
             if R[k * n + k] == 0:
-                x[:] = np.nan
+                _fill(x, np.nan)
 
 
-@helper
 def largest(x):
     """The largest magnitude in an array."""
     found = x.dtype.type(0)
@@ -403,11 +317,10 @@ def largest(x):
     return found
 
 
-@helper
 def newton(z, before, start, value, slopes, turn, turns, rounding):
     """One of Newton's steps, as in `fwdgrad.program.roots.newton`. Whether it was the last: z is NaN if it failed."""
     _eliminate(slopes, value, z.size, 1)
-    unit = np.finfo(z.dtype).eps
+    unit = z.dtype.type(np.finfo(z.dtype).eps)
     size, length, settled = z.dtype.type(0), z.dtype.type(0), True
     for k in range(z.size):
         z[k] -= value[k]
@@ -417,30 +330,26 @@ def newton(z, before, start, value, slopes, turn, turns, rounding):
     if settled and largest(value) <= max(math.sqrt(unit) * length, 2 * rounding * unit * start):
         return True
     if turn == turns - 1 or not abs(size) < np.inf:
-        z[:] = np.nan
+        _fill(z, np.nan)
         return True
     return False
 
 
-@helper
 def matmul_nn(out, a, b, rows, inner, columns):
     """The product of two matrices."""
     np.dot(a.reshape(rows, inner), b.reshape(inner, columns), out.reshape(rows, columns))
 
 
-@helper
 def matmul_nt(out, a, b, rows, inner, columns):
     """The product with a transposed matrix."""
     np.dot(a.reshape(rows, inner), b.reshape(columns, inner).T, out.reshape(rows, columns))
 
 
-@helper
 def matmul_tn(out, a, b, rows, inner, columns):
     """The product of a transposed matrix with another."""
     np.dot(a.reshape(inner, rows).T, b.reshape(inner, columns), out.reshape(rows, columns))
 
 
-@helper
 def matmul_tt(out, a, b, rows, inner, columns):
     """The product of two transposed matrices."""
     np.dot(a.reshape(inner, rows).T, b.reshape(columns, inner).T, out.reshape(rows, columns))

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
-from fwdgrad.engines.numba_engine.indices import Affine, Axis
-from fwdgrad.engines.numba_engine.nodes import (
+from fwdgrad.engines.compiled_engine.indices import Affine, Axis
+from fwdgrad.engines.compiled_engine.nodes import (
     Call,
     Cumulate,
     Iota,
@@ -33,8 +33,8 @@ from fwdgrad.engines.numba_engine.nodes import (
     View,
     operands,
 )
-from fwdgrad.engines.numba_engine.pointwise import cost
-from fwdgrad.engines.numba_engine.reading import loops, place, reads
+from fwdgrad.engines.compiled_engine.pointwise import cost
+from fwdgrad.engines.compiled_engine.reading import loops, place, reads
 
 __all__ = ["Group", "Plan", "plan"]
 

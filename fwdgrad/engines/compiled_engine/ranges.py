@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.engines.numba_engine.indices import Affine, fresh
-from fwdgrad.engines.numba_engine.nodes import Call, Iota, Literal, Map, Node, Reduce, View
+from fwdgrad.engines.compiled_engine.indices import Affine, fresh
+from fwdgrad.engines.compiled_engine.nodes import Call, Iota, Literal, Map, Node, Reduce, View
 
 __all__ = ["negative", "outside"]
 

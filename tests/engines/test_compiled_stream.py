@@ -7,7 +7,7 @@ import pytest
 
 import fwdgrad as fg
 from fwdgrad import systems
-from fwdgrad.engines.numba_engine import aligned, compile_stream
+from fwdgrad.engines.compiled_engine import aligned, compile_stream
 from fwdgrad.engines.numpy_engine import compile_program as reference
 from fwdgrad.execution import Execution
 from fwdgrad.program import Abstract, trace
@@ -216,7 +216,7 @@ def test_carried_numbers_are_exchanged():
 )
 def test_one_nest_for_each_matrix(estimator, optimizer):
     """W, R and V are each gone through once, beside one product with W (of two vectors) and one with V."""
-    from fwdgrad.engines.numba_engine import source
+    from fwdgrad.engines.compiled_engine import source
 
     system = systems.build("tanh-rnn", units=64, symbols=32)
     execution = Execution(system, estimator, optimizer, "numpy")

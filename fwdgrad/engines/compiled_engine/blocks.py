@@ -7,12 +7,12 @@ from math import prod
 
 import numpy as np
 
-from fwdgrad.engines.numba_engine import moves, pointwise
-from fwdgrad.engines.numba_engine.body import Body
-from fwdgrad.engines.numba_engine.building import Constants, build
-from fwdgrad.engines.numba_engine.indices import Affine, Axis, flat
-from fwdgrad.engines.numba_engine.names import LOOPS, REFUSED, Names
-from fwdgrad.engines.numba_engine.nodes import (
+from fwdgrad.engines.compiled_engine import moves, pointwise
+from fwdgrad.engines.compiled_engine.body import Body
+from fwdgrad.engines.compiled_engine.building import Constants, build
+from fwdgrad.engines.compiled_engine.indices import Affine, Axis, flat
+from fwdgrad.engines.compiled_engine.names import LOOPS, REFUSED, Names
+from fwdgrad.engines.compiled_engine.nodes import (
     Call,
     Cumulate,
     Iota,
@@ -30,12 +30,12 @@ from fwdgrad.engines.numba_engine.nodes import (
     View,
     known,
 )
-from fwdgrad.engines.numba_engine.planning import Group, plan
-from fwdgrad.engines.numba_engine.pointwise import Scalar
-from fwdgrad.engines.numba_engine.reading import place
-from fwdgrad.engines.numba_engine.reductions import begin, write_reduction
-from fwdgrad.engines.numba_engine.statements import Statement
-from fwdgrad.engines.numba_engine.unsupported import UnsupportedOperation
+from fwdgrad.engines.compiled_engine.planning import Group, plan
+from fwdgrad.engines.compiled_engine.pointwise import Scalar
+from fwdgrad.engines.compiled_engine.reading import place
+from fwdgrad.engines.compiled_engine.reductions import begin, write_reduction
+from fwdgrad.engines.compiled_engine.statements import Statement
+from fwdgrad.engines.compiled_engine.unsupported import UnsupportedOperation
 from fwdgrad.program.roots import ITERATIONS, ROUNDING
 
 __all__ = ["Block", "Shared"]
@@ -227,8 +227,9 @@ class Block:
     def _call(self, root: Call) -> None:
         places = [(*self._wanted[root], root.size), *((*self.place(o), o.size) for o in root.operands)]
         arrays = [self._array(*p) for p in places]
+        work = [self._worked(root, stem, (size,), dtype).buffer for stem, size, dtype in _work(root)]
         begin = f"{REFUSED} |= " if root.helper in REFUSING else ""
-        self.lines.append(f"{begin}runtime.{root.helper}({', '.join([*arrays, *map(str, root.extra)])})")
+        self.lines.append(f"{begin}runtime.{root.helper}({', '.join([*arrays, *map(str, root.extra), *work])})")
 
     def _array(self, buffer: str, base: Affine, size: int) -> str:
         """An array as an argument."""
@@ -257,11 +258,11 @@ class Block:
         self.lines += [f"    {line}" for line in block.lines]
         self.lines += [f"    if runtime.{root.helper}({', '.join(arguments)}):", "        break"]
 
-    def _worked(self, root: Node, stem: str, shape: tuple[int, ...]) -> Stored:
-        """A work array for what is computed on the way to `root`."""
+    def _worked(self, root: Node, stem: str, shape: tuple[int, ...], dtype: np.dtype | None = None) -> Stored:
+        """A work array for what is computed on the way to `root`, of the same type if no other is given."""
         name = self.names.of((root, stem), f"{root.name}_{stem}")
-        self.shared.work[name] = (root.dtype, prod(shape))
-        return Stored(shape=shape, dtype=root.dtype, buffer=name, name=name)
+        self.shared.work[name] = (dtype or root.dtype, prod(shape))
+        return Stored(shape=shape, dtype=dtype or root.dtype, buffer=name, name=name)
 
     # ---- loops of programs
 
@@ -335,3 +336,15 @@ class Block:
             return Named(shape=(), dtype=node.dtype, name=scalar.text)
         buffer, base = self.place(node)
         return Stored(shape=node.shape, dtype=node.dtype, buffer=buffer, base=base, name=node.name)
+
+
+def _work(root: Call) -> list[tuple[str, int, np.dtype]]:
+    """What a helper needs to work in: names, lengths, and types."""
+    match root.helper:
+        case "argsort":
+            return [("spare", root.extra[0], np.dtype(np.int64))]
+        case "inv" | "det" | "solve":
+            return [("reduced", root.extra[0] ** 2, root.dtype)]
+        case "cholesky_update":
+            return [("below", root.operands[1].size, root.dtype), ("seen", root.extra[0], root.dtype)]
+    return []

@@ -14,7 +14,7 @@ LOOPS = "ijklmpqr"
 REFUSED = "refused"
 """The variable that says whether a step is to be refused: an index was out of range, or a matrix has no inverse."""
 
-_OWN = (REFUSED, "functions", "math", "np", "runtime", "t", "start", "stop", "addresses", "table", *LOOPS)
+_OWN = (REFUSED, "functions", "math", "np", "runtime", "special", "t", "start", "stop", *LOOPS)
 
 
 class Names:

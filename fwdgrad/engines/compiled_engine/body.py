@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fwdgrad.engines.numba_engine import pointwise
-from fwdgrad.engines.numba_engine.indices import Affine, Axis, Datum, Quotient, flat
-from fwdgrad.engines.numba_engine.names import LOOPS
-from fwdgrad.engines.numba_engine.nodes import Iota, Literal, Map, Node, Place, View
-from fwdgrad.engines.numba_engine.pointwise import Scalar
-from fwdgrad.engines.numba_engine.reading import Index, restricted
-from fwdgrad.engines.numba_engine.statements import Statement, copies, folded, shown
+from fwdgrad.engines.compiled_engine import pointwise
+from fwdgrad.engines.compiled_engine.indices import Affine, Axis, Datum, Quotient, flat
+from fwdgrad.engines.compiled_engine.names import LOOPS
+from fwdgrad.engines.compiled_engine.nodes import Iota, Literal, Map, Node, Place, View
+from fwdgrad.engines.compiled_engine.pointwise import Scalar
+from fwdgrad.engines.compiled_engine.reading import Index, restricted
+from fwdgrad.engines.compiled_engine.statements import Statement, copies, folded, shown
 
 if TYPE_CHECKING:
-    from fwdgrad.engines.numba_engine.blocks import Block
+    from fwdgrad.engines.compiled_engine.blocks import Block
 
 __all__ = ["Body", "Value"]
 

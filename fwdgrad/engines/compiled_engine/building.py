@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.engines.numba_engine import moves
-from fwdgrad.engines.numba_engine.indices import Affine, fresh
-from fwdgrad.engines.numba_engine.nodes import (
+from fwdgrad.engines.compiled_engine import moves
+from fwdgrad.engines.compiled_engine.indices import Affine, fresh
+from fwdgrad.engines.compiled_engine.nodes import (
     Call,
     Cumulate,
     Iota,
@@ -24,9 +24,9 @@ from fwdgrad.engines.numba_engine.nodes import (
     known,
     stored,
 )
-from fwdgrad.engines.numba_engine.ranges import negative, outside
-from fwdgrad.engines.numba_engine.sums import Sums, loop_order
-from fwdgrad.engines.numba_engine.unsupported import UnsupportedOperation
+from fwdgrad.engines.compiled_engine.ranges import negative, outside
+from fwdgrad.engines.compiled_engine.sums import Sums, loop_order
+from fwdgrad.engines.compiled_engine.unsupported import UnsupportedOperation
 from fwdgrad.program import Constant, Instruction, Program, Variable
 from fwdgrad.program.operations import Pointwise
 

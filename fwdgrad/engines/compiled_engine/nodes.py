@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.engines.numba_engine.indices import Affine, Axis
+from fwdgrad.engines.compiled_engine.indices import Affine, Axis
 from fwdgrad.program import Program
 
 __all__ = [

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.engines.numba_engine.unsupported import UnsupportedOperation
+from fwdgrad.engines.compiled_engine.unsupported import UnsupportedOperation
 
 __all__ = ["SPECIAL", "Scalar", "cast", "cost", "expression", "literal"]
 
@@ -116,7 +116,7 @@ SPECIAL = {
     "iv": "iv",
     "polygamma": "zeta",
 }
-"""Functions of SciPy that are called by address, and the one that each calls."""
+"""Functions that are SciPy's, and the one that each calls."""
 
 _SLOW = set(_MATH) - {"sqrt", "negative", "absolute", "square", "sign", "reciprocal"} - _ROUNDING
 
@@ -227,14 +227,14 @@ def _alike(operands: Sequence[Scalar]) -> tuple[str, str]:
 def _special(operation: str, operands: Sequence[Scalar], dtype: np.dtype) -> str:
     double = np.dtype(float)
     texts = [cast(o, double) for o in operands]
-    name = f"special_{SPECIAL[operation]}"
+    name = f"special.{SPECIAL[operation]}"
     if operation == "polygamma":
         order = operands[0].value
         if order is None or order < 0 or int(order) != order:
             raise UnsupportedOperation("polygamma", "its order has to be a known natural number")
         factor = float((-1) ** (int(order) + 1) * math.factorial(int(order)))
-        text = f"{factor!r} * runtime.call2({name}, {float(order) + 1.0!r}, {texts[1]})"
-        text = text if order else f"runtime.call1(special_psi, {texts[1]})"
+        text = f"{factor!r} * {name}({float(order) + 1.0!r}, {texts[1]})"
+        text = text if order else f"special.psi({texts[1]})"
     else:
-        text = f"runtime.call{len(texts)}({name}, {', '.join(texts)})"
+        text = f"{name}({', '.join(texts)})"
     return text if dtype == double else f"np.{dtype.name}({text})"

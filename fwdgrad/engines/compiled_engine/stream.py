@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from fwdgrad.engines.compiled_engine.modules import key_of, load
+from fwdgrad.engines.compiled_engine.writing import Argument, Written, write
 from fwdgrad.engines.known import remember
-from fwdgrad.engines.numba_engine.modules import key_of, load
-from fwdgrad.engines.numba_engine.unsupported import UnsupportedOperation
-from fwdgrad.engines.numba_engine.writing import Argument, Written, write
 from fwdgrad.program import Program
 from fwdgrad.program.refusals import refused
 
@@ -36,7 +35,6 @@ class Stream:
         self._written = written
         self.source, self.nests = written.text, written.nests
         self._entry, self.compile_seconds = load(written.text)
-        self._specials = [_address(name) for name in written.specials]
         self._recent = threading.local()
 
     def run(self, carry: Sequence[Any], rows: Sequence[Any], outs: Sequence[Any], start: int, stop: int) -> int:
@@ -82,7 +80,7 @@ class Stream:
             raise ValueError("two arrays that are written to are the same")
         work, places = _work(w.work)
         arrays = (*carry, *rows, *outs, *w.constants)
-        table = np.array([*map(_place, arrays), *places, *self._specials], np.int64)
+        table = np.array([*map(_place, arrays), *places], np.int64)
         steps = min((len(a) for a in (*rows, *outs)), default=1 << 62)
         entry, address = self._entry, _place(table)
         alive = (arrays, table, work)
@@ -129,18 +127,6 @@ def _work(arguments: Sequence[Argument]) -> tuple[np.ndarray, list[int]]:
     memory = np.empty(total + ALIGNED, np.uint8)
     first = -(-_place(memory) // ALIGNED) * ALIGNED
     return memory, [first + o for o in offsets]
-
-
-def _address(name: str) -> int:
-    """The address of a function of doubles in SciPy."""
-    from numba.extending import get_cython_function_address
-
-    for symbol in (name, f"__pyx_fuse_1{name}"):
-        try:
-            return int(get_cython_function_address("scipy.special.cython_special", symbol))
-        except ValueError:
-            continue
-    raise UnsupportedOperation(name, "SciPy offers no compiled form of it")
 
 
 def compile_stream(program: Program, carried: int) -> Stream:

@@ -6,46 +6,28 @@ the last place. Results below 10⁻³⁰⁷ are zero.
 
 from __future__ import annotations
 
-from typing import Any
-
-import numba
-import numba.extending
 import numpy as np
-from numba import types
 
-from fwdgrad.engines.numba_engine.llvm import ir
+__all__ = ["FLAGS", "bits", "double", "exp", "tanh"]
 
-_njit: Any = numba.njit
-_intrinsic: Any = numba.extending.intrinsic
-# sums and differences with _SHIFT have to be taken as they are written: nothing may be rearranged
-_exactly = _njit(nogil=True, fastmath={"contract"}, error_model="numpy", no_cpython_wrapper=True)
+FLAGS = "contract"
+"""Sums and differences with `_SHIFT` have to be taken as they are written: nothing may be rearranged."""
 
 _SHIFT = 6755399441055744.0
 """1.5 · 2⁵²: a number plus this has its nearest integer in the lowest bits."""
 _LOWEST, _HIGHEST = -707.0, 709.782712893384
 
 
-@_intrinsic
-def _bits(typing: Any, x: Any) -> Any:
+def bits(x):
     """The bits of a double as an integer."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.IntType(64))
-
-    return types.int64(types.float64), generate
+    return np.float64(x).view(np.int64)
 
 
-@_intrinsic
-def _double(typing: Any, x: Any) -> Any:
+def double(x):
     """The double with these bits."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.DoubleType())
-
-    return types.float64(types.int64), generate
+    return np.int64(x).view(np.float64)
 
 
-@_exactly
 def exp(x):
     """2ᵏ eʳ with |r| ≤ ln 2 / 2."""
     inside = min(max(x, _LOWEST), _HIGHEST)
@@ -58,14 +40,13 @@ def exp(x):
     q = 3.00198505138664455042e-6 * z + 2.52448340349684104192e-3
     q = (q * z + 2.27265548208155028766e-1) * z + 2.00000000000000000005
     # k may be 1024, which is no exponent of a double
-    scale = _double((_bits(shifted - 1.0) + 1023) << 52)
+    scale = double((bits(shifted - 1.0) + 1023) * 4503599627370496)
     result = (1.0 + 2.0 * (p / (q - p))) * scale * 2.0
     result = np.inf if x > _HIGHEST else result
     result = 0.0 if x < _LOWEST else result
     return x if x != x else result
 
 
-@_exactly
 def tanh(x):
     """x + x³ P(x²)/Q(x²) near zero, 1 − 2/(e²ˣ + 1) elsewhere."""
     z = x * x

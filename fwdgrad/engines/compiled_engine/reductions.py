@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fwdgrad.engines.numba_engine import pointwise
-from fwdgrad.engines.numba_engine.body import Body
-from fwdgrad.engines.numba_engine.indices import Affine, flat
-from fwdgrad.engines.numba_engine.nodes import Node, Reduce
-from fwdgrad.engines.numba_engine.pointwise import Scalar
-from fwdgrad.engines.numba_engine.reading import Index
-from fwdgrad.engines.numba_engine.statements import Statement
+from fwdgrad.engines.compiled_engine import pointwise
+from fwdgrad.engines.compiled_engine.body import Body
+from fwdgrad.engines.compiled_engine.indices import Affine, flat
+from fwdgrad.engines.compiled_engine.nodes import Node, Reduce
+from fwdgrad.engines.compiled_engine.pointwise import Scalar
+from fwdgrad.engines.compiled_engine.reading import Index
+from fwdgrad.engines.compiled_engine.statements import Statement
 
 if TYPE_CHECKING:
-    from fwdgrad.engines.numba_engine.blocks import Block
+    from fwdgrad.engines.compiled_engine.blocks import Block
 
 __all__ = ["begin", "write_reduction"]
 

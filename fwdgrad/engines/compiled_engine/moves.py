@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.engines.numba_engine.indices import Affine, Datum, flat, fresh, spread
-from fwdgrad.engines.numba_engine.nodes import Iota, Join, Literal, Node, Part, Place, Reduce, View
+from fwdgrad.engines.compiled_engine.indices import Affine, Datum, flat, fresh, spread
+from fwdgrad.engines.compiled_engine.nodes import Iota, Join, Literal, Node, Part, Place, Reduce, View
 
 __all__ = ["broadcast", "concatenate", "getitem", "identity", "reshape", "row", "scatter_add", "transpose"]
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.engines.numba_engine.indices import Affine, Axis, Datum, fresh
-from fwdgrad.engines.numba_engine.matrices import matrix_product
-from fwdgrad.engines.numba_engine.nodes import Literal, Map, Node, Place, Reduce, View
+from fwdgrad.engines.compiled_engine.indices import Affine, Axis, Datum, fresh
+from fwdgrad.engines.compiled_engine.matrices import matrix_product
+from fwdgrad.engines.compiled_engine.nodes import Literal, Map, Node, Place, Reduce, View
 
 __all__ = ["Sums"]
 
