@@ -158,6 +158,10 @@ class Fitted(NamedTuple):
     """Theirs, shape (p, p)."""
     swaps: tuple[tuple[int, int], ...] = ()
     """Pairs of them that explained the samples as well with the value of one another."""
+    bias: np.ndarray | None = None
+    """How far they may be off for what the model lacks, shape (p,), and"""
+    lacks: str = ""
+    """what that is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,6 +178,7 @@ class Confidence:
         swaps: pairs of parameters that explained the first samples as well with the value of one another.
         left_out: what is strange about the samples, a line for each output or input; strange targets are left out.
         begins: name of the option that says what noise an adaptive filter begins with, or nothing.
+        astray: the largest factor of a deviation for what the first samples say that the model lacks.
     """
 
     verdict: Verdict | None
@@ -184,6 +189,7 @@ class Confidence:
     swaps: tuple[tuple[str, str], ...] = ()
     left_out: tuple[str, ...] = ()
     begins: str = ""
+    astray: float = 1.0
 
     @property
     def holds(self) -> bool:
@@ -196,7 +202,7 @@ class Confidence:
         if self.verdict is None:
             return 1.0
         parts = [1.0] if self.verdict.by_parameter is None else self.verdict.by_parameter
-        return float(np.sqrt(np.maximum(np.max(parts), self.verdict.inflation)))
+        return float(np.maximum(np.sqrt(np.maximum(np.max(parts), self.verdict.inflation)), self.astray))
 
     def contradiction(self) -> str:
         """What a warning says of it; nothing if the claims hold."""
@@ -342,6 +348,8 @@ def confidence_of(
         vague = np.isin(names, [name for group in then for name in group.names])
         least = _leaves(np.where(vague, np.diag(fitted.covariance), 0.0), variances)
         factor = {k: np.sqrt(np.maximum(1.0, least[k] / variances[k])) for k in factor}
+    biased = {} if fitted is None or fitted.bias is None else _leaves(fitted.bias, variances)
+    astray = {k: np.sqrt(1.0 + v**2 / variances[k]) for k, v in biased.items()}
     known["groups"] = groups
     if state.watch is None:
         return Confidence(None, unlearned, at_bound, factor, **known)
@@ -356,6 +364,10 @@ def confidence_of(
             own = verdict.by_parameter[place : place + own.size].reshape(own.shape)
         factor[k] = np.maximum(least_, np.sqrt(np.maximum(own, verdict.inflation)))
         place += own.size
+    if fitted is not None and astray:
+        verdict = replace(verdict, findings=(*verdict.findings, fitted.lacks))
+        factor = {k: np.maximum(v, astray[k]) for k, v in factor.items()}
+        known["astray"] = max(float(np.max(v)) for v in astray.values())
     if verdict.findings:
         at_bound = {k: at_bound[k] | where for k, where in bounds(NEAR).items()}
     return Confidence(verdict, unlearned, at_bound, factor, **known)

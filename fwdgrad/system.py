@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -369,13 +370,18 @@ class System:
             >>> round(float(system.starting_at({"a": 3.0}).params["a"]), 9)
             3.0
         """
-        values = self.natural(self.learned(params))
-        return self.replace(
-            params={
-                k: self._tied[k] if k in self._tied else Parameter(v, self.coordinate[k], learn=k not in self.frozen)
-                for k, v in values.items()
-            }
-        )
+        return self.replace(params=self._parameters(self.natural(self.learned(params))))
+
+    @property
+    def declared(self) -> dict[str, Any]:
+        """The parameters as they were declared, by name: for `replace`, with some more or other ones among them."""
+        return self._parameters(self.params)
+
+    def _parameters(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            k: self._tied[k] if k in self._tied else Parameter(v, self.coordinate[k], learn=k not in self.frozen)
+            for k, v in values.items()
+        }
 
     def astype(self, dtype: Any) -> System:
         """The same system in another precision, float32 or float64."""
@@ -387,12 +393,8 @@ class System:
         def cast(tree: Any) -> Any:
             return unflatten(tree, [v if v.dtype == np.int64 else v.astype(dtype) for v in flatten(tree)])
 
-        params: dict[str, Any] = {}
-        for k in self._order:
-            if k in self._tied:
-                params[k] = self._tied[k]
-            else:
-                params[k] = Parameter(cast(self.params[k]), self.coordinate[k], learn=k not in self.frozen)
+        params = self.declared
+        params = {k: replace(p, value=cast(p.value)) if isinstance(p, Parameter) else p for k, p in params.items()}
         return {
             "F": self.F,
             "Y": self.Y,

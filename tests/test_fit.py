@@ -15,7 +15,7 @@ from fwdgrad.errors import (
     IdentifiabilityWarning,
     NonFiniteError,
 )
-from fwdgrad.fitting.deviations import long_run, remembered, robust
+from fwdgrad.loops.deviations import long_run, remembered, robust
 
 # two rates of the compartment below may be exchanged, which is tested once, at the end
 pytestmark = pytest.mark.filterwarnings("ignore:fit. another solution:fwdgrad.errors.IdentifiabilityWarning")
@@ -301,6 +301,19 @@ def test_white_residuals_are_white_in_short_and_long_records():
     for k in range(1, 60):
         x[k] = 0.9 * x[k - 1] + rng.normal()
     assert remembered(x / x.std(), [0]) > 3.0  # the control
+
+
+@pytest.mark.parametrize(("noise", "white"), [(0.0, True), (1e-9, True), (1e-3, False)])
+def test_rounding_need_not_be_white(noise, white):
+    """What is left of data without noise says nothing of the model; a memory of any size that counts does."""
+    xs = np.random.default_rng(0).normal(size=(200, 1))
+    system = fg.System(lambda h, x, p: p["a"] * h + x, None, np.zeros(1), {"a": 0.5}, np.zeros(1))
+    wave = noise * np.sin(0.3 * np.arange(200))[:, None]
+    ys = system.simulate(xs, params={"a": 0.8}).outputs + wave
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CalibrationWarning)
+        found = fg.fit(system, xs, ys, method="simulation", engine="numpy")
+    assert found.white == white
 
 
 def test_going_on_does_not_begin_anew():

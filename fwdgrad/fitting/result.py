@@ -67,6 +67,7 @@ class Fit:
         times: of the samples, since the start of their trajectory, (T,): in the unit of `dt`; without, their number.
         passes: how often samples were gone through, as a multiple of the record.
         verdict: what the residuals say, see `fwdgrad.confidence.Verdict`; None for a loss without a scale.
+        lacks: terms that the model has not and the residuals, though white, ask for, the surest first, a sentence each.
         notes: what else speaks against it, a sentence each.
     """
 
@@ -87,6 +88,7 @@ class Fit:
     verdict: Verdict | None
     notes: tuple[str, ...]
     _going: Going | None = field(repr=False)
+    lacks: tuple[str, ...] = ()
 
     # ---- the parameters
 
@@ -203,7 +205,7 @@ class Fit:
     @property
     def white(self) -> bool:
         """Whether nothing is found in the residuals that a right model would not leave there."""
-        return self.verdict is None or not self.verdict.findings
+        return self.verdict is None or not (self.verdict.findings or self.lacks)
 
     @property
     def coverage(self) -> np.ndarray:
@@ -275,6 +277,7 @@ class Fit:
         made = []
         if self.verdict is not None:
             made += [f"{text}: deviations are larger for it" for text in self.verdict.findings]
+        made += [f"{text}: deviations are larger for it" for text in self.lacks[:1]]
         if self.withheld:
             made.append("no deviations are shown: too few independent residuals for so many parameters")
         if self.unidentified:

@@ -192,7 +192,8 @@ class _Search:
             )
             made = self._checked(record, self._beside(made, others))
             poor = bool(np.any(made.explained < EXPLAINED))
-            if method == "simulation" or lead is None or not (poor or not made.white):
+            coloured = made.verdict is not None and bool(made.verdict.findings)
+            if method == "simulation" or lead is None or not (poor or coloured):
                 return made
             lead.go(best.point)
             lead.follow(record)

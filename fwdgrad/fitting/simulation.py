@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.confidence import FEW, Verdict, judged
-from fwdgrad.fitting.deviations import remembered, robust
 from fwdgrad.fitting.going_on import resumed, spreads
 from fwdgrad.fitting.result import Fit, Going
-from fwdgrad.loops import Fitting, GaussNewton, Normal, Record
+from fwdgrad.loops import Fitting, GaussNewton, Normal, Record, lacking, noiseless, quiet, remembered, robust
 from fwdgrad.optimizers.information.watch import Watch
 
 __all__ = ["simulated"]
@@ -36,7 +35,7 @@ def simulated(
     Raises:
         StepError: the model cannot be simulated with these parameters.
     """
-    outputs, scores, matrix = newton.sample_by_sample(record, found)
+    outputs, scores, matrix = newton.sample_by_sample(record, found.point, found.noise)
     count, p = float(np.sum(found.counts)), len(found.point)
     # residuals of a fit are smaller than the noise: p numbers were fitted to them
     freedom = max(count - p, 1.0) / count if newton.learned else 1.0
@@ -45,6 +44,7 @@ def simulated(
     starts = tuple(s.place for s in record.starts)
     loss: Any = newton.system.loss
     targets, verdict, withheld = np.full(outputs.shape, np.nan), None, count <= p
+    lacks: tuple[str, ...] = ()
     z = _normalized(loss, record, outputs, noise if newton.scaled else None)
     if getattr(loss, "predicts_mean", False):
         targets = record.targets(outputs.shape[1])
@@ -55,10 +55,15 @@ def simulated(
         scattered = not newton.scaled and verdict.level.max() > 1.0  # counts, more than their law says
         if scattered and verdict.findings:
             covariance = covariance * max(float(np.nansum(z * z) / spare), 1.0)
+        factors = np.ones(p)
         if memory > 1.0:
             factors = robust(covariance, scores, starts, memory)
-            covariance = covariance * np.outer(factors, factors)
             withheld = withheld or count / memory < FEW
+        told, _ = lacking(newton.system, record, found.point, noise, covariance, newton.engine, noiseless)
+        if told:
+            lacks = tuple(str(lack) for lack in told)
+            factors = np.hypot(factors, np.max([np.abs(lack.moved) for lack in told], axis=0))
+        covariance = covariance * np.outer(factors, factors)
     going = None
     if fitting is not None:
         held = found._replace(noise=noise)
@@ -71,12 +76,12 @@ def simulated(
     deviation = np.sqrt(np.where(found.counts > 0, noise * loss.spread, np.nan)) if newton.scaled else None
     return Fit(
         newton.system, "simulation", found.point, covariance, prior, withheld, deviation, np.zeros(newton.system.size),
-        found.objective, outputs, targets, starts, record.times(), passes, verdict, (), going,
+        found.objective, outputs, targets, starts, record.times(), passes, verdict, (), going, lacks,
     )  # fmt: skip
 
 
 def _normalized(loss: Any, record: Record, outputs: np.ndarray, noise: np.ndarray | None) -> np.ndarray | None:
-    """Residuals of variance 1, if all is right, (T, m), NaN where nothing was observed; None if the loss says nothing.
+    """Residuals of variance 1, if all is right, (T, m), NaN where nothing was observed, or there is no noise; or None.
 
     Over their scale, or −∂ℓ/∂ŷ over the root of the Fisher matrix' diagonal: Pearson's residuals, of counts.
     """
@@ -84,7 +89,8 @@ def _normalized(loss: Any, record: Record, outputs: np.ndarray, noise: np.ndarra
         return None
     targets = record.targets(outputs.shape[1])
     if noise is not None:
-        return loss.standard((targets - outputs) / np.sqrt(noise))
+        made = loss.standard((targets - outputs) / np.sqrt(noise))
+        return np.where(quiet(targets, noise), np.nan, made)
     made = np.full(outputs.shape, np.nan)
     for k, (prediction, y) in enumerate(zip(outputs, targets, strict=True)):
         with np.errstate(all="ignore"):

@@ -2,10 +2,12 @@
 
 from fwdgrad.loops.base import Loop
 from fwdgrad.loops.choosing import loop_for, noise_for, noiseless
+from fwdgrad.loops.deviations import quiet, remembered, robust
 from fwdgrad.loops.discretisation import coarse_steps
 from fwdgrad.loops.first import told_first
 from fwdgrad.loops.fitting import Fitting, Pass
 from fwdgrad.loops.gauss_newton import GaussNewton, Normal
+from fwdgrad.loops.lacking import Lack, lacking
 from fwdgrad.loops.minima import alternatives, described, preferred
 from fwdgrad.loops.record import Record
 from fwdgrad.loops.silent import SilentLeaves, told_dead, told_silent
@@ -13,6 +15,7 @@ from fwdgrad.loops.silent import SilentLeaves, told_dead, told_silent
 __all__ = [
     "Fitting",
     "GaussNewton",
+    "Lack",
     "Loop",
     "Normal",
     "Pass",
@@ -21,10 +24,14 @@ __all__ = [
     "alternatives",
     "coarse_steps",
     "described",
+    "lacking",
     "loop_for",
     "noise_for",
     "noiseless",
     "preferred",
+    "quiet",
+    "remembered",
+    "robust",
     "told_dead",
     "told_first",
     "told_silent",

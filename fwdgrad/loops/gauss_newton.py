@@ -77,11 +77,12 @@ class GaussNewton:
     Attributes:
         scaled: whether the loss is one of residuals over a scale, R.
         learned: whether R is.
+        engine: on which the passes are made.
     """
 
     def __init__(self, loop: Loop, known: np.ndarray | None, told: Callable[[int], None] | None = None) -> None:
         self._loop, self._execution, self._told = loop, loop.execution, told
-        self.system = loop.execution.system
+        self.system, self.engine = loop.execution.system, loop.execution.engine
         sums: Any = self._execution.steps.informed
         self._outputs: int = sums.outputs
         self.scaled: bool = sums.scaled
@@ -202,14 +203,21 @@ class GaussNewton:
         error = record.run(self._loop)
         return error or StepError("the model cannot be simulated: its loss, or a derivative, is not finite.")
 
-    def sample_by_sample(self, record: Record, found: Normal) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The predictions for a record, (T, m), what samples add to `vector`, (T, p), and `matrix`: by the noise found.
+    def sample_by_sample(
+        self, record: Record, point: np.ndarray, noise: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The predictions for a record, (T, m), what samples add to `vector`, (T, p), and `matrix`, at a point.
+
+        Args:
+            record: the data.
+            point: coordinates, shape (p,).
+            noise: variances of the residuals, shape (m,).
 
         Raises:
             StepError: the model cannot be simulated with these parameters.
         """
-        loop, predictions, sums = self._loop, [], [np.zeros(len(found.point))]
-        loop.carry = self._start(found.point, found.noise)
+        loop, predictions, sums = self._loop, [], [np.zeros(len(point))]
+        loop.carry = self._start(point, noise)
         for start, chunk in record.trajectories():
             loop.restart(np.array(start.state), start.given)
             for k in range(len(chunk.observed)):

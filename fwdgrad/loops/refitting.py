@@ -13,6 +13,8 @@ from fwdgrad.loops.base import Loop, Ran, Sample
 from fwdgrad.loops.discretisation import coarse_steps
 from fwdgrad.loops.feed import Feed
 from fwdgrad.loops.fitting import Fitting, Pass
+from fwdgrad.loops.gauss_newton import Normal
+from fwdgrad.loops.lacking import lacking
 from fwdgrad.loops.minima import TARGETS, described, exchanged
 from fwdgrad.loops.record import Record
 from fwdgrad.loops.sifting import Sifting
@@ -32,6 +34,8 @@ DECLARED = 256
 """Up to how many the simulation is fitted from the declared parameters too."""
 REPEATED = 15
 """Passes over all that is kept that the fits are worth, about."""
+ALIKE = 5.0
+"""Nats by which a simulation may be less likely than what is gone on with, to be held against the record."""
 
 
 class Refitting(Loop):
@@ -69,6 +73,7 @@ class Refitting(Loop):
         self._coarse = ""
         self._minima: list[np.ndarray] = []
         self._others: list[np.ndarray] = []
+        self._simulation: Normal | None = None  # of the last fit, if it explains the record as well
         self._fitted: Fitted | None = None
 
     # ---- handed on
@@ -213,7 +218,7 @@ class Refitting(Loop):
         count, record = record.seen, record.without(self._sifting.without(record.chunk, aside))
         if slipped > 0:
             present = self._unspoilt(record, present, fitting)
-        best = fitting.filtered(record, present, self._level)
+        best, self._simulation = fitting.filtered(record, present, self._level), None
         if count >= SIMULATED:
             best = self._simulated(record, present, fitting, best)
         if best is not None:
@@ -223,6 +228,8 @@ class Refitting(Loop):
         point = fitting.flat(after).astype(float)
         pairs = (exchanged(self.execution.system, point, other) for other in self._others)
         self._fitted = Fitted(point, covariance, tuple(pair for pair in pairs if pair is not None))
+        if self._simulation is not None:
+            self._fitted = self._doubted(record, self._fitted, fitting, fitting.passed(present, self._simulation))
         if count >= SIMULATED:
             self._coarse = self._steps_told(record, after)
         self.inner.carry, self.steps, self.feed.row = after, steps, row
@@ -234,14 +241,34 @@ class Refitting(Loop):
             starts.append(fitting.declared)
         found = fitting.simulated(record, present, [*starts, *self._minima])
         self._others = []
+        if found and (best is None or found[0].objective < best.surprise + ALIKE):
+            self._simulation = found[0]
         if not found or (best is not None and found[0].objective >= best.surprise):
             return best
         least, minima = found[0], found[1:]
         if record.seen <= TARGETS:
             minima = fitting.others(record, present, least)
         least, others = fitting.preferred(present, least, minima)
+        self._simulation = least
         self._minima, self._others = [other.point for other in minima], [other.point for other in others]
         return fitting.passed(present, least)
+
+    def _doubted(self, record: Record, fitted: Fitted, fitting: Fitting, found: Pass) -> Fitted:
+        """With what a simulation that explains the record lacks, and how far parameters are off for it."""
+        held: Any = self.execution.unpack(found.carry).optimizer
+        covariance, noise = fitting.filter.covariance(held), np.asarray(held.noise, float)
+        told, memory = lacking(
+            self.execution.system, record, fitting.flat(found.carry).astype(float), noise, covariance,
+            self.execution.engine, self._loop_for,
+        )  # fmt: skip
+        if not told and memory <= 1.0:
+            return fitted
+        far = np.max([np.zeros(len(covariance)), *(np.abs(lack.moved) for lack in told)], axis=0)
+        coloured = (
+            f"residuals of a simulation are not white (their slow part is {memory:.3g} times that of white noise)"
+        )
+        bias = np.hypot(far, (memory - 1.0) ** 0.5) * np.sqrt(np.diag(covariance))
+        return fitted._replace(bias=bias, lacks=str(told[0]) if told else coloured)
 
     def _steps_told(self, record: Record, carry: Flat) -> str:
         """What is said of integration steps, by the noise that was found."""
@@ -297,6 +324,9 @@ class Refitting(Loop):
                 "others": np.reshape(self._others, (-1, len(self._fitted.point))),
                 "minima": np.reshape(self._minima, (-1, len(self._fitted.point))),
             }
+        if self._fitted is not None and self._fitted.bias is not None:
+            lacks = np.frombuffer(self._fitted.lacks.encode(), np.uint8)
+            made |= {"fitted_bias": self._fitted.bias, "fitted_lacks": lacks}
         if self._record is None:
             return made
         made |= self._record.arrays() | {"level": np.array(self._level)}
@@ -311,6 +341,9 @@ class Refitting(Loop):
             self._fitted = Fitted(arrays["fitted"], arrays["fitted_covariance"], swaps)
         if "others" in arrays:
             self._others, self._minima = list(arrays["others"]), list(arrays["minima"])
+        if self._fitted is not None and "fitted_bias" in arrays:
+            lacks = bytes(arrays["fitted_lacks"]).decode()
+            self._fitted = self._fitted._replace(bias=arrays["fitted_bias"], lacks=lacks)
         if "level" not in arrays:
             self._record = None
             return

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import chdtri
 
-__all__ = ["long_run", "remembered", "robust"]
+__all__ = ["long_run", "quiet", "remembered", "robust"]
+
+ROUNDING = 1e-5
+"""Part of the deviation of targets up to which residuals are those of numbers, and of methods, and not noise."""
 
 LONGEST = 0.2
 """Lags up to this part of a trajectory are taken into a long-run variance."""
@@ -40,6 +43,17 @@ def robust(covariance: np.ndarray, scores: np.ndarray, starts: Sequence[int], me
         total += long_run(scores[start:end], memory)
     sandwich = np.diag(covariance @ total @ covariance)
     return np.sqrt(np.maximum(sandwich / np.diag(covariance), 1.0))
+
+
+def quiet(targets: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """Which outputs have no noise to speak of, shape (m,): what is left of them is rounding, and need not be white.
+
+    Args:
+        targets: shape (T, m), NaN where nothing was observed.
+        noise: variances of the residuals, shape (m,).
+    """
+    spread = np.array([np.std(c[np.isfinite(c)]) if np.isfinite(c).any() else 0.0 for c in targets.T])
+    return np.sqrt(noise) <= ROUNDING * spread
 
 
 def long_run(scores: np.ndarray, memory: float) -> np.ndarray:

@@ -1,0 +1,140 @@
+"""Wrong structures whose residuals are white: what the residuals ask for is named, and deviations count it."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+import fwdgrad as fg
+from fwdgrad.errors import CalibrationWarning
+from fwdgrad.loops.lacking import _asked, products
+
+# ---------------------------------------------------------------- the test, on linear regressions
+
+
+def regression(rng, beside, size=200):
+    """Scores and information of y = x θ + Σ_k w_k γ_k + e at the least squares fit with γ = 0, and the data."""
+    x = rng.normal(size=(size, 2))
+    w = np.stack([x[:, 0] ** 2, x[:, 0] * x[:, 1], x[:, 0] + 0.5 * rng.normal(size=size), x[:, 1]], axis=1)
+    y = x @ [1.0, -2.0] + beside * w[:, 2] + rng.normal(size=size)
+    residual = y - x @ np.linalg.lstsq(x, y, rcond=None)[0]
+    both = np.concatenate([x, w], axis=1)
+    return both * residual[:, None], both.T @ both, x, w, y
+
+
+def test_a_term_moves_parameters_by_what_taking_it_in_does():
+    """The oracle is the regression with one more column; a column that is there already is not asked about."""
+    scores, matrix, x, w, y = regression(np.random.default_rng(0), 1.0)
+    covariance = np.linalg.inv(matrix[:2, :2])
+    asked = _asked(scores, matrix, covariance)
+    short = np.linalg.lstsq(x, y, rcond=None)[0]
+    for k in range(3):
+        long = np.linalg.lstsq(np.c_[x, w[:, k]], y, rcond=None)[0]
+        np.testing.assert_allclose(asked.moved[:, k], (long[:2] - short) / np.sqrt(np.diag(covariance)), atol=1e-8)
+        np.testing.assert_allclose(
+            asked.change(np.array([k]))[[0, 1, 2 + k]], [*(long[:2] - short), long[2]], atol=1e-8
+        )
+    assert asked.sure[3] == 0.0
+    assert asked.told(1.0)[0] == 2
+    assert not len(asked.told(1e3))
+
+
+def test_right_regressions_are_asked_for_nothing():
+    """At most 1 % of them, though one of the terms is correlated with a parameter."""
+    rng = np.random.default_rng(1)
+    told = 0
+    for _ in range(400):
+        scores, matrix, *_ = regression(rng, 0.0)
+        told += bool(len(_asked(scores, matrix, np.linalg.inv(matrix[:2, :2])).told(1.0)))
+    assert told <= 8  # 4 are expected at most; nine or more in one of fifty runs
+
+
+def test_products_are_all_that_there_are():
+    made = {tuple(sorted(row)) for row in products(3, 3).tolist()}
+    assert len(made) == len(products(3, 3)) == 20
+
+
+# ---------------------------------------------------------------- models
+
+STIFF = {"k": fg.positive(1.5), "c": fg.positive(0.2)}
+
+
+def oscillator(force=None, sensor=None):
+    def F(h, x, p):
+        return np.stack([h[1], x[0] - p["k"] * h[0] - p["c"] * h[1] + (force(h[1]) if force else 0.0)])
+
+    return fg.System(F, sensor or (lambda h, x, p: h[:1]), np.zeros(2), STIFF, np.zeros(1), dt=0.1, method="rk4")
+
+
+def lag(sensor=None):
+    params = {"k": fg.positive(0.5), "g": fg.positive(1.0)}
+    return fg.System(
+        lambda h, x, p: p["g"] * x - p["k"] * h, sensor, np.zeros(1), params, np.zeros(1), dt=0.1, method="rk4"
+    )
+
+
+KINDS = {
+    "a friction": (lambda: oscillator(lambda v: -0.15 * np.tanh(v / 0.02)), oscillator, {"k": 2.0, "c": 0.3}, 0.1),
+    "a sensor": (lambda: lag(lambda h, x, p: 1.5 * np.tanh(h / 1.5)), lag, {"k": 0.8, "g": 1.2}, 0.2),
+}
+
+
+def data(kind, right, seed=0, steps=300):
+    made, model, truth, noise = KINDS[kind]
+    rng = np.random.default_rng(seed)
+    system = model() if right else made()
+    xs = np.repeat(rng.normal(size=steps // 10), 10)[:, None]
+    ys = system.simulate(xs, params=truth).outputs
+    return model(), truth, xs, ys + noise * rng.normal(size=ys.shape)
+
+
+def learned(kind, right, by):
+    """The largest error in deviations that are shown, and what was warned of."""
+    model, truth, xs, ys = data(kind, right)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        if by == "fit":
+            made = fg.fit(model, xs, ys, method="simulation", engine="numpy")
+            params, std = made.params, made.std
+        else:
+            made = fg.Learner(model, engine="numpy")
+            made.run(xs, ys)
+            params, std = made.params, made.parameter_std()
+    told = [str(w.message) for w in caught if issubclass(w.category, CalibrationWarning)]
+    return made, max(abs(float(params[k]) - v) / float(std[k]) for k, v in truth.items()), told
+
+
+@pytest.mark.parametrize("by", ["fit", "learner"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_wrong_structure_is_told_of_and_deviations_are_larger(kind, by):
+    made, error, told = learned(kind, False, by)
+    assert any("the model lacks something" in text for text in told)
+    assert error < 4
+    if by == "fit":
+        assert made.lacks[0] in str(made)
+        assert not made.white
+
+
+@pytest.mark.parametrize("by", ["fit", "learner"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_right_one_is_not(kind, by):
+    _, error, told = learned(kind, True, by)
+    assert not told
+    assert error < 4
+
+
+@pytest.mark.parametrize("by", ["fit", "learner"])
+def test_without_the_test_a_friction_is_missed(by, monkeypatch):
+    """Negative control: the deviation that is shown is less than a tenth of the error."""
+    monkeypatch.setattr("fwdgrad.fitting.simulation.lacking", lambda *_: ([], 1.0))
+    monkeypatch.setattr("fwdgrad.loops.refitting.lacking", lambda *_: ([], 1.0))
+    _, error, _ = learned("a friction", False, by)
+    assert error > 10
+
+
+def test_what_is_lacking_goes_through_a_checkpoint(tmp_path):
+    made, _, _ = learned("a friction", False, "learner")
+    made.save(tmp_path / "run.npz")
+    again = fg.Learner.load(tmp_path / "run.npz", made.system)
+    assert str(again.confidence()) == str(made.confidence())
+    assert again.confidence().factor["c"] == made.confidence().factor["c"] > 5
