@@ -24,6 +24,7 @@ from .estimators import (
     SparseRTRL,
     TensorNoBackTrack,
 )
+from .filtering import FilteredSystem, cholesky, filtered
 from .fitting import Fit, Forecast, Trajectory, fit
 from .hidden_markov import OnlineEM
 from .history import History
@@ -65,6 +66,7 @@ __all__ = [
     "EquationSystem",
     "Estimate",
     "Estimator",
+    "FilteredSystem",
     "Fit",
     "Forecast",
     "ForwardGradient",
@@ -92,9 +94,11 @@ __all__ = [
     "bounded",
     "check",
     "choices",
+    "cholesky",
     "choosing_system",
     "compare",
     "errors",
+    "filtered",
     "fit",
     "fixed",
     "from_control",

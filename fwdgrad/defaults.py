@@ -8,8 +8,9 @@ import numpy as np
 
 from fwdgrad.analysis import analyze
 from fwdgrad.errors import DeclarationError, TracingError
-from fwdgrad.estimators import UORO, Estimator, estimator_named
-from fwdgrad.optimizers import SGD, JointFilter, Optimizer
+from fwdgrad.estimators import RTRL, UORO, Estimator, estimator_named
+from fwdgrad.filtering import FilteredSystem
+from fwdgrad.optimizers import SGD, Adam, InformationFilter, JointFilter, Optimizer
 from fwdgrad.step import JOINT
 from fwdgrad.system import System
 from fwdgrad.tracing import traced
@@ -33,8 +34,9 @@ class Method(NamedTuple):
 def method_for(system: System, estimator: Any, optimizer: Any) -> Method:
     """What to learn with.
 
-    Where neither is given: `JointFilter` for a model with few parameters and a Gaussian likelihood, else `SGD(1e-2)`
-    with the estimator that `analyze` chooses.
+    Where neither is given: `JointFilter` for a model with few parameters and a Gaussian likelihood; for a filtered
+    system exact influence with an `InformationFilter`, or `Adam` if it is large; else `SGD(1e-2)` with the estimator
+    that `analyze` chooses.
 
     Args:
         system: the system.
@@ -45,6 +47,8 @@ def method_for(system: System, estimator: Any, optimizer: Any) -> Method:
         DeclarationError: one of them is none.
     """
     if optimizer is None and isinstance(estimator, str) and estimator == "auto":
+        if isinstance(system, FilteredSystem):
+            return _for_filtered(system)
         why_not = why_not_joint(system)
         if why_not is None:
             count = sum(system.coordinates[k].size for k in system.trainable)
@@ -59,6 +63,24 @@ def method_for(system: System, estimator: Any, optimizer: Any) -> Method:
     if isinstance(given, JointFilter) and isinstance(estimator, str) and estimator == "auto":
         return Method(JOINT, given, "asked for")
     return Method(_checked_estimator(estimator, system), given, "asked for")
+
+
+def _for_filtered(system: FilteredSystem) -> Method:
+    """Recursive maximum likelihood: Newton's steps with the Fisher matrix of the innovations, where that is small."""
+    count = sum(system.coordinates[k].size for k in system.trainable)
+    if count <= MOST_PARAMETERS and system.size + count <= MOST_TOGETHER:
+        return Method(
+            RTRL(),
+            InformationFilter("full", "exact"),
+            f"few parameters ({count}) and state variables ({system.size}, with the covariance): recursive maximum "
+            "likelihood, by exact gradients through the filter and the Fisher matrix of the innovations",
+        )
+    return Method(
+        _checked_estimator("auto", system),
+        Adam(1e-3),
+        f"gradient steps on the likelihood of the innovations, since a Fisher matrix of {count} parameters through "
+        f"{system.size} state variables would be slow",
+    )
 
 
 def why_not_joint(system: System) -> str | None:

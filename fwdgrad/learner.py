@@ -31,9 +31,10 @@ from fwdgrad.errors import (
 )
 from fwdgrad.estimators import Estimator
 from fwdgrad.execution import Execution, execution_for
+from fwdgrad.filtering import FilteredSystem
 from fwdgrad.history import History, Progress, Recorder
 from fwdgrad.linear import NOT_TRACED
-from fwdgrad.loops import SilentLeaves, loop_for, noise_for, told_dead, told_first, told_silent
+from fwdgrad.loops import SilentLeaves, loop_for, noise_for, told_dead, told_far, told_first, told_silent
 from fwdgrad.noise import NoiseStream
 from fwdgrad.optimizers import JointFilter, Optimizer
 from fwdgrad.report import Report, intervals_of, output_names, parameter_table
@@ -186,8 +187,18 @@ class Learner:
 
     @property
     def state(self) -> Any:
-        """The current state h, in the containers it was declared with: copies, read-only. `reset_state` sets it."""
+        """The current state h, in the containers it was declared with: copies, read-only. `reset_state` sets it.
+
+        Of a filtered system its mean, in the containers of the system that is filtered, given all samples so far.
+        """
+        if isinstance(self.system, FilteredSystem):
+            return map_leaves(_frozen, self.system.wrapped.unpack(self._estimated(self.system)[0]))
         return map_leaves(_frozen, self.system.unpack(np.array(self._loop.carry[0])))
+
+    def _estimated(self, system: FilteredSystem) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and covariance of the state of a filtered system."""
+        carry = self._unpacked
+        return system.estimate(np.array(carry.h), self._loop.feed.row, carry.params)
 
     @property
     def steps(self) -> int:
@@ -332,9 +343,7 @@ class Learner:
         self._tell_once(
             "unstable", f"after {self.steps} steps: {told.found}\n{told.mend}" if told else "", UnstableWarning
         )
-        if not (bounded or hasattr(informed, "unlearned") or unseen) or len(self._told) >= 7 + (
-            "unstable" in self._told
-        ):
+        if not (bounded or hasattr(informed, "unlearned") or unseen) or len({*self._told} - {"unstable", "far"}) == 7:
             return
         known = self.confidence()
         said: list[tuple[type[Warning], str]] = [
@@ -361,17 +370,29 @@ class Learner:
             self._told.append(kind)
             warnings.warn(message, category, stacklevel=4)
 
+    def _tell_far(self, prediction: Any, y: Any) -> None:
+        """Warn of a first sample that is far from what a filter begins with."""
+        assert isinstance(self.system, FilteredSystem)
+        said = told_far(self.system, prediction, np.ma.filled(np.ma.asarray(y, float), np.nan))
+        self._tell_once("far", said, CalibrationWarning)
+
     def state_std(self) -> Any:
         """Standard deviation of each state variable, in the containers of the state: what is not known of it.
 
+        Of a filtered system, given all samples so far, for parameters as they are; of a `JointFilter`, with what is not
+        known of these.
+
         Raises:
-            DeclarationError: the optimizer is no `JointFilter`.
+            DeclarationError: the system is not filtered, and the optimizer no `JointFilter`.
         """
+        if isinstance(self.system, FilteredSystem):
+            variances = np.diagonal(self._estimated(self.system)[1])
+            return map_leaves(_frozen, self.system.wrapped.unpack(np.sqrt(variances)))
         informed: Any = self._execution.steps.informed
         if not isinstance(self.optimizer, JointFilter):
             raise DeclarationError(
                 f"state_std: expected a JointFilter as optimizer, got {self.optimizer!r}.\n"
-                "Learn with fg.Learner(system, optimizer=fg.JointFilter())."
+                "Learn with fg.Learner(system, optimizer=fg.JointFilter()), or filter the system, fg.filtered(…)."
             )
         return map_leaves(_frozen, self.system.unpack(np.sqrt(informed.state_variances(self._unpacked.optimizer))))
 
@@ -383,12 +404,17 @@ class Learner:
             return_std: give (ŷ, std) with std what is not known of ŷ because θ is not known exactly, to first order:
                 √(∇ŷᵀ (J + Λ)⁻¹ ∇ŷ), of the shape of ŷ. The noise of an observation comes on top. For filters, and
                 windows of one step; multiplied, withheld and warned of as those of `parameter_std`. One pull at the
-                influence per output.
+                influence per output. Of a filtered system, with any optimizer: the deviation of the innovation y − ŷ,
+                for parameters as they are.
 
         Raises:
             ShapeError, DataError: the input is not of the declared kind.
             DeclarationError: a std is asked for, and the optimizer keeps no covariance or windows are longer.
         """
+        if isinstance(self.system, FilteredSystem):
+            made = np.array(self._execution.predict(self._loop.view, self._loop.input(x))[-1])
+            mean = np.array(self.system.point(made))
+            return (mean, self.system.deviation(made)) if return_std else mean
         if return_std:
             prediction, variance = self._execution.spread(self._loop.view, self._loop.input(x))
             known = self.confidence()
@@ -415,7 +441,11 @@ class Learner:
         """
         if self._loop.steps >= self._due:
             self._look()
+        begins = self._loop.steps == 0 and isinstance(self.system, FilteredSystem)
+        first = self._execution.predict(self._loop.view, self._loop.input(x))[-1] if begins else None
         loss = self._loop.step(x, y)
+        if first is not None and loss == loss:
+            self._tell_far(first, y)
         if self._choose_engine:
             if not self._each:
                 self.prepare(0)
@@ -487,11 +517,14 @@ class Learner:
                 for chunk in self._loop.reader.chunks(xs, ys, steps, self.steps):
                     if self.steps == 0 and (said := told_first(self.system, chunk, self._unpacked.h, self.params)):
                         warnings.warn(said, FirstSampleWarning, stacklevel=2)
+                    if self.steps == 0 and isinstance(self.system, FilteredSystem) and chunk.observed[:1].any():
+                        given = [*(a[0] for a in chunk.x), *self._loop.feed.row]
+                        self._tell_far(self._execution.predict(self._loop.view, given)[-1], chunk.y[0][0])
                     for piece in self._pieces(chunk, checkpoint_every):
                         if self.steps >= self._due:
                             self._look()
                         losses, predictions, error = self._loop.run(piece)
-                        recorder.extend(losses, predictions)
+                        recorder.extend(losses, self.system.point(predictions))
                         shown.update(losses)
                         if error is not None:
                             raise error
@@ -594,14 +627,17 @@ class Learner:
         that sample is observed in, the initial state or the state a transition later, the system says: `System.first`.
 
         Args:
-            state: in the containers it was declared with.
+            state: in the containers it was declared with; of a filtered system its mean, with the initial covariance.
             finish: first `finish` the old trajectory; False drops what is still open.
 
         Raises:
             ShapeError: the state is not of the declared shape.
             StepError: as `finish`. The learner stays as it was.
         """
-        h = self.system.initial if state is None else np.asarray(self.system.pack(state), self.system.dtype)
+        if state is not None and isinstance(self.system, FilteredSystem):
+            h = self.system.begun_from(state, self._unpacked.params)
+        else:
+            h = self.system.initial if state is None else np.asarray(self.system.pack(state), self.system.dtype)
         if finish:
             self.finish()
         self._loop.restart(np.array(h), given=state is not None)

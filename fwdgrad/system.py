@@ -283,6 +283,10 @@ class System:
             return h if isinstance(self.state, dict) else self.unpack(h)
         return _result(self.Y(self.unpack(h), x, theta))
 
+    def point(self, predictions: Any) -> Any:
+        """What of predictions, one or several along the first axis, stands for y: all of them."""
+        return predictions
+
     def _input(self, given: Any) -> Any:
         """What F and Y are given as x."""
         return given["x"] if self.fed else given

@@ -44,6 +44,7 @@ LAYERS = {
     "system": 3,
     "structure": 3,
     "declare": 4,
+    "filtering": 4,
     "tracing": 4,
     # the linearised step; how ∂h/∂θ is represented; how gradients change parameters, and when
     "linear": 5,

@@ -13,6 +13,7 @@ from fwdgrad.defaults import why_not_joint
 from fwdgrad.errors import CalibrationWarning, DeclarationError, IdentifiabilityWarning, nearly
 from fwdgrad.estimators import RTRL
 from fwdgrad.execution import Execution, execution_for
+from fwdgrad.filtering import FilteredSystem
 from fwdgrad.fitting.filtering import followed, louder
 from fwdgrad.fitting.result import Fit
 from fwdgrad.fitting.simulation import simulated
@@ -129,6 +130,11 @@ def fit(
             f"fit(method={method!r}): expected one of {', '.join(METHODS)}.{nearly(method, METHODS)}"
         )
     system.confirm()
+    if isinstance(system, FilteredSystem):
+        raise DeclarationError(
+            f"fit: expected a system that is not filtered yet, got {system.name}.\n"
+            'fg.fit(system.wrapped, method="filter") finds noise too; fg.Learner(system) learns by the likelihood.'
+        )
     system = system if params is None else system.starting_at(params)
     if not system.trainable:
         raise DeclarationError(

@@ -27,6 +27,10 @@ from fwdgrad.trees import flatten
 __all__ = ["ColouredRows", "TracedLinearization", "TracedModel", "TracedObservation"]
 
 
+FEW, SHORT = 3, 100
+"""Products with a program that are written one beside the other, whatever it is; and operations of all of them."""
+
+
 class TracedModel:
     """A system by its traced programs."""
 
@@ -94,7 +98,14 @@ class TracedLinearization(MaterialisedJacobians):
         return state, dict(zip(names, leaves, strict=True))
 
     def jacobians(self) -> tuple[Any, Leaves]:
-        """A row by row, n products backward to the state; B from its rows, by one product a colour."""
+        """A row by row, n products backward to the state; B from its rows, by one product a colour.
+
+        Where the colours of a long program are as many as its rows, they save nothing, and A and B are one loop.
+        """
+        colours = sum(family.count for family in self.patterns.row_families)
+        length = colours * len(self._linearized.program.instructions)
+        if colours >= self.value.shape[0] and colours > FEW and length > SHORT:
+            return super().jacobians()
 
         def row(_: tuple[Any, ...], rows: tuple[Any, ...]) -> tuple[Any, Any]:
             return (), self._linearized.vjp([rows[0]], [0])

@@ -4,7 +4,7 @@ from fwdgrad.loops.base import Loop
 from fwdgrad.loops.choosing import loop_for, noise_for, noiseless
 from fwdgrad.loops.deviations import quiet, remembered, robust
 from fwdgrad.loops.discretisation import coarse_steps
-from fwdgrad.loops.first import told_first
+from fwdgrad.loops.first import told_far, told_first
 from fwdgrad.loops.fitting import Fitting, Pass
 from fwdgrad.loops.gauss_newton import GaussNewton, Normal
 from fwdgrad.loops.lacking import Lack, lacking
@@ -33,6 +33,7 @@ __all__ = [
     "remembered",
     "robust",
     "told_dead",
+    "told_far",
     "told_first",
     "told_silent",
 ]

@@ -1,4 +1,4 @@
-"""Whether the first sample looks like the initial state itself, where it is taken for the state a transition later."""
+"""What the first sample says of the initial state: whether it is that itself, or lies far from where that puts it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,38 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.errors import StepError
+from fwdgrad.filtering import FilteredSystem
 from fwdgrad.samples import Chunk
 from fwdgrad.system import System
 from fwdgrad.trees import unflatten
 
-__all__ = ["told_first"]
+__all__ = ["told_far", "told_first"]
 
 SAME = 1e-9
 """Relative difference up to which two numbers are one."""
+
+
+FAR = 6.0
+"""Deviations of the first innovation beyond which an initial state is far off: one in 10⁹ is, if it is not."""
+
+
+def told_far(system: FilteredSystem, prediction: Any, y: Any) -> str:
+    """What is said of a first sample that a filter's initial state and its covariance do not explain; or nothing.
+
+    Args:
+        system: the filter.
+        prediction: of the first sample, mean and root of the covariance.
+        y: the sample.
+    """
+    z, seen = system.innovations(prediction, y)
+    largest = float(np.max(np.abs(z * seen), initial=0.0))
+    if not largest > FAR:
+        return ""
+    return (
+        f"{system.name}: the first sample is {largest:.3g} deviations from where the initial state and its covariance "
+        "put it.\nThe state will be wrong for long, and parameters with it. Give another initial state, or a larger\n"
+        'initial_covariance=…; or a first sample is meant to be in the initial state, first="initial".'
+    )
 
 
 def told_first(system: System, chunk: Chunk, state: Any, params: Any) -> str:
@@ -29,6 +53,9 @@ def told_first(system: System, chunk: Chunk, state: Any, params: Any) -> str:
         state: h that the trajectory begins in.
         params: θ.
     """
+    if isinstance(system, FilteredSystem):
+        mean, own = np.asarray(state)[: system.wrapped.size], {k: params[k] for k in system.wrapped.params}
+        return told_first(system.wrapped, chunk, mean, own)
     unsaid = system.first_unsaid and system.first == "next" and system.init is None
     unsaid = unsaid and system.dt is not None and not isinstance(system.dt, str)
     if not unsaid or not len(chunk.observed) or not chunk.observed[0] or len(chunk.y) != 1:

@@ -10,6 +10,7 @@ traced with the rest of the step. Those of numbers take components that are NaN 
 | `Poisson` | mean | counts |
 | `NegativeBinomial` | mean | counts that scatter more |
 | `Bernoulli` | logarithm of the odds | 0 and 1 |
+| `Innovations` | mean and covariance, of a filtered system | numbers with Gaussian noise |
 | `CrossEntropy` | logarithms of the odds, up to a constant | one of several symbols |
 """
 
@@ -18,6 +19,7 @@ from fwdgrad.losses.binary import Bernoulli
 from fwdgrad.losses.counts import NegativeBinomial, Poisson
 from fwdgrad.losses.cross_entropy import CrossEntropy
 from fwdgrad.losses.custom import Custom, as_loss
+from fwdgrad.losses.innovations import Innovations
 from fwdgrad.losses.squared_error import SquaredError
 from fwdgrad.losses.student import StudentT
 
@@ -25,6 +27,7 @@ __all__ = [
     "Bernoulli",
     "CrossEntropy",
     "Custom",
+    "Innovations",
     "Loss",
     "NegativeBinomial",
     "Poisson",

@@ -2,6 +2,7 @@
 
 from fwdgrad.program.array import Tracer, is_tracer
 from fwdgrad.program.derivatives import Linearized
+from fwdgrad.program.jacobians import jacobian
 from fwdgrad.program.loop_derivatives import opened
 from fwdgrad.program.loops import repeat, scan
 from fwdgrad.program.outlived import trace_pure
@@ -9,6 +10,7 @@ from fwdgrad.program.points import at_points
 from fwdgrad.program.program import Abstract, Constant, Instruction, Program, Source, Variable
 from fwdgrad.program.roots import root
 from fwdgrad.program.tracer import trace
+from fwdgrad.program.whole import whole
 
 __all__ = [
     "Abstract",
@@ -21,10 +23,12 @@ __all__ = [
     "Variable",
     "at_points",
     "is_tracer",
+    "jacobian",
     "opened",
     "repeat",
     "root",
     "scan",
     "trace",
     "trace_pure",
+    "whole",
 ]

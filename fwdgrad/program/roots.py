@@ -21,7 +21,7 @@ from autograd.tracer import getval, isbox
 from fwdgrad.errors import TracingError
 from fwdgrad.program import operations as ops
 from fwdgrad.program.derivatives import PRODUCTS, Linearized
-from fwdgrad.program.loops import scan
+from fwdgrad.program.jacobians import jacobian
 from fwdgrad.program.operations import Operand, Operation
 from fwdgrad.program.program import Abstract, Instruction, Program
 from fwdgrad.program.tracer import Graph, active_graph, as_operand, refuse, trace
@@ -32,10 +32,6 @@ ITERATIONS = 30
 """Newton's method gives up after so many. From a good start it takes four to six."""
 ROUNDING = 4
 """A step of at most so many units in the last place of what it changes is a rounding error."""
-UNROLLED = 8
-"""Unknowns up to which the columns of the Jacobian are computed one beside the other, and not in a loop …"""
-SPARSE = 2
-"""… and of more unknowns too where that takes at most so many operations for each one of the residual."""
 
 Residual = Callable[[Any], Any]
 
@@ -180,45 +176,12 @@ def _traced(residual: Residual, start: Any, parent: Graph) -> Any:
         _check(value, start)
         equations, used = graph.finish_inner("residual", [value])
         linearized = Linearized(equations, [z, *used])
-        body, outer = graph.finish_inner("body", [linearized.value[0], _jacobian(linearized, z)])
+        body, outer = graph.finish_inner("body", [linearized.value[0], jacobian(linearized)])
     # what only the Jacobian uses stands behind what both use
     more = [t for t in outer if all(t.variable is not u.variable for u in used)]
     own, places = len(body.inputs) - len(outer), {t.variable: v for t, v in zip(outer, body.inputs[1:], strict=True)}
     body.inputs = (*body.inputs[:own], *(places[t.variable] for t in (*used, *more)))
     return ROOT(start, *used, *more, residual=equations, body=body)
-
-
-def _jacobian(linearized: Linearized, z: Any) -> Any:
-    """∂(output 0)/∂(input 0), (n, n), column by column."""
-    columns = _columns(linearized, z.shape[0])
-    if columns is not None:
-        return np.stack(columns, axis=1)
-    basis = np.eye(z.shape[0], dtype=z.dtype)
-    return np.transpose(scan(lambda _, row: ((), (linearized.jvp({0: row[0]})[0],)), (), (basis,))[1][0])
-
-
-def _columns(linearized: Linearized, size: int) -> list[Any] | None:
-    """The columns of the Jacobian, each recorded by itself; None if that makes the program long.
-
-    Where equations are written entry by entry, and each unknown is in a few of them, all columns together take little
-    more than one product with any vector.
-    """
-    before, most = _recorded(), SPARSE * len(linearized.program.instructions)
-    columns = []
-    for entry in range(size):
-        columns.append(linearized.column(0, entry)[0])
-        if size > UNROLLED and _recorded() - before > most:
-            return None
-    return columns
-
-
-def _recorded() -> int:
-    """Operations in the program that is being written, and in those around it."""
-    graph, count = active_graph(), 0
-    while graph is not None:
-        count += len(graph.instructions)
-        graph = graph.parent
-    return count
 
 
 class Root(Operation):

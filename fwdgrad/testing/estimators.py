@@ -25,6 +25,7 @@ from fwdgrad.testing.means import average
 from fwdgrad.testing.noise import DRAWS, draw, every
 from fwdgrad.testing.oracles import Observer, exact
 from fwdgrad.testing.problems import Problem
+from fwdgrad.trees import flatten
 from fwdgrad.windows import RandomEnd, Sliding
 
 __all__ = ["check_estimator"]
@@ -175,7 +176,9 @@ def _run(execution: Execution, problem: Problem, length: int, script: _Script) -
     window = execution.estimator.window
     stride = (window.stride or window.length or problem.system.size) if isinstance(window, Sliding) else length + 1
     loop, sums = loop_for(execution, _Scripted(script), execution.initial(script.start)), []
+    own = len(flatten(problem.system.x))
     for t in range(length):
+        loop.feed.row = [np.asarray(v) for v in flatten(problem.xs[t])[own:]]
         loop.step(problem.user_xs[t], problem.ys[t])
         if (t + 1) % stride == 0:
             sums.append((t + 1, execution.unpack(loop.carry).optimizer[0]))

@@ -166,8 +166,9 @@ class BoundInformationFilter:
         self.noise = self.form.noise
         self.quadratic = self._fisher is None
         self._normalized = normalized_of(self._fisher, declared.fisher, setting)
+        watched = setting.target if hasattr(setting.loss, "innovations") else setting.prediction
         self._watch = Watch(
-            int(np.prod(np.shape(setting.prediction), dtype=int)),
+            int(np.prod(np.shape(watched), dtype=int)),
             sum(int(np.prod(shape, dtype=int)) for shape in setting.shapes.values()),
         )
         self.advice = ""
@@ -194,7 +195,7 @@ class BoundInformationFilter:
         """Rows L with LᵀL = I, so that the derivatives of L ŷ make up M."""
         if self._fisher is None:
             return None
-        rows = self._fisher(prediction).astype(prediction.dtype)
+        rows = self._fisher(prediction, target).astype(prediction.dtype)
         seen = observed(prediction, target)  # components that were not observed tell nothing
         return rows if seen is None else rows * seen.astype(rows.dtype)
 
@@ -225,6 +226,8 @@ class BoundInformationFilter:
         known = variances_of(FormMetric(self.form, state.matrix), rows) / keep
         if self._fisher is None:  # g = Ĵᵀ Lᵀ z: all that is known of v is that along z
             known = known / np.maximum(np.vdot(z, z), np.finfo(z.dtype).tiny)
+        elif known.shape != z.shape:  # those of a predicted covariance come behind
+            known = known[: z.shape[0]]
         z = z / np.sqrt(1.0 + known)
         watched = self._watch.update(state.watch, z, seen)
         if watched.learned is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from fwdgrad.errors import ShapeError
 from fwdgrad.optimizers.base import declaration_error, describe
 from fwdgrad.optimizers.informed import Setting
-from fwdgrad.program import scan
+from fwdgrad.program.elimination import root
 
 __all__ = ["checked_fisher", "fisher_of", "normalized_of", "observed", "root"]
 
@@ -34,9 +33,10 @@ def checked_fisher(who: str, fisher: Any) -> Any:
 
 
 def fisher_of(who: str, fisher: Any, setting: Setting) -> Any:
-    """A function of the prediction that gives L with LᵀL = I, tried out on an example; None for "outer".
+    """A function of (ŷ, y) that gives L with LᵀL = I, tried out on an example; None for "outer".
 
-    A loss may give L itself (`fisher_root`), where I would be the difference of nearly equal numbers.
+    A loss may give L itself (`fisher_root`), where I would be the difference of nearly equal numbers; or by what was
+    observed of y (`information`), where that takes more than leaving out rows.
 
     Raises:
         DeclarationError: the loss has no Fisher matrix, or the user's is not symmetric and positive definite; or
@@ -63,9 +63,11 @@ def fisher_of(who: str, fisher: Any, setting: Setting) -> Any:
         )
     if fisher != "exact":
         _check_matrix(who, function, example)
+    elif hasattr(setting.loss, "information"):
+        return setting.loss.information
     elif hasattr(setting.loss, "fisher_root"):
-        return setting.loss.fisher_root
-    return lambda prediction: root(_floating(function(prediction), prediction.dtype))
+        return lambda prediction, y: setting.loss.fisher_root(prediction)
+    return lambda prediction, y: root(_floating(function(prediction), prediction.dtype))
 
 
 def _floating(matrix: Any, dtype: Any) -> Any:
@@ -111,39 +113,14 @@ def _check_matrix(who: str, function: Any, example: Any) -> None:
             )
 
 
-def root(matrix: Any) -> Any:
-    """L, shape (m, m), with LᵀL = I: Cholesky's method, with zero rows where I is singular, NaN where indefinite.
-
-    Singular is what is 0 to rounding, relative to the trace.
-    """
-    size = matrix.shape[0]
-    if isinstance(matrix, np.ndarray) and np.array_equal(matrix, np.diag(np.diagonal(matrix))):
-        return np.sqrt(matrix)
-    if size == 1:
-        return np.sqrt(matrix)
-    small = 512 * float(np.finfo(matrix.dtype).eps)
-    trace = np.trace(matrix)
-
-    def turn(carry: tuple[Any, ...], row: tuple[Any, ...]) -> tuple[Any, Any]:
-        (left,), (unit,) = carry, row
-        line = np.dot(unit, left)
-        pivot = np.dot(line, unit)
-        live = pivot > small * trace
-        # |I_ij|² ≤ I_ii I_jj: beside a pivot of nothing there is nothing, or the matrix is indefinite
-        lost = (pivot < -small * trace) | (np.max(np.abs(line)) > math.sqrt(small) * trace)
-        rest = np.where(lost, np.nan, 0.0).astype(line.dtype)
-        line = np.where(live, line / np.sqrt(np.where(live, pivot, 1.0)), rest)
-        return (left - np.expand_dims(line, 1) * line,), (line,)
-
-    return scan(turn, (matrix,), (np.eye(size, dtype=matrix.dtype),))[1][0]
-
-
 def normalized_of(rows: Any, fisher: Any, setting: Setting) -> Any:
     """A function of (ŷ, y) that gives L (y − ŷ), (m,), and what was observed of it; None if the loss does not say.
 
     With an own Fisher matrix L is its root, else that of the loss (`normalized`).
     """
     loss = setting.loss
+    if setting.single and hasattr(loss, "innovations") and not callable(fisher):
+        return loss.innovations
     if not (setting.single and hasattr(loss, "normalized")) or observed(setting.prediction, setting.target) is None:
         return None
 
@@ -151,7 +128,7 @@ def normalized_of(rows: Any, fisher: Any, setting: Setting) -> Any:
         seen = observed(prediction, y)
         if not callable(fisher):
             return np.reshape(loss.normalized(prediction, y), (-1,)), seen
-        return np.dot(rows(prediction), np.reshape(np.where(np.isnan(y), 0.0, y - prediction), (-1,))), seen
+        return np.dot(rows(prediction, y), np.reshape(np.where(np.isnan(y), 0.0, y - prediction), (-1,))), seen
 
     return normalized
 

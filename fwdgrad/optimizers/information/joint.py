@@ -197,6 +197,12 @@ class BoundJointFilter:
     def __init__(self, declared: JointFilter, setting: Setting) -> None:
         self.declared, self.setting = declared, setting
         like = setting.prediction
+        if hasattr(setting.loss, "innovations"):
+            raise declaration_error(
+                "JointFilter", "a system that is not filtered yet", "one that is a filter itself",
+                "filter its state and parameters together, fg.Learner(system.wrapped, optimizer=fg.JointFilter()), or "
+                "learn\nit by gradients, fg.Learner(system)",
+            )  # fmt: skip
         alike = like is not None and np.shape(setting.target) == np.shape(like)
         if not (alike and np.issubdtype(np.asarray(setting.target).dtype, np.floating)):
             raise declaration_error(

@@ -1,0 +1,645 @@
+"""`fg.filtered`: a filter as a system, against filterpy, and against autograd through a filter with plain matrices."""
+
+import math
+import warnings
+
+import autograd
+import autograd.numpy as anp
+import numpy as np
+import pytest
+from filterpy.kalman import KalmanFilter
+from scipy.stats import multivariate_normal
+
+import fwdgrad as fg
+from fwdgrad import systems
+from fwdgrad.engines.numpy_engine import compile_program
+from fwdgrad.errors import DeclarationError, ShapeError, TracingError, UnknownNameError
+from fwdgrad.losses import Innovations
+from fwdgrad.parameters import Parameter
+from fwdgrad.program import Abstract, Linearized, trace, whole
+from fwdgrad.testing import check_estimator, check_system
+from fwdgrad.trees import flatten
+
+NOTHING = fg.SGD(1e-300)
+"""Learns nothing."""
+STILL = fg.TBPTT(1), NOTHING
+
+
+def matrix(rng, size, least=0.2):
+    half = rng.normal(size=(size, size))
+    return half @ half.T + least * np.eye(size)
+
+
+class Linear:
+    """h' = A h + B x, y = C h, with noise of full covariances."""
+
+    def __init__(self, seed=0, n=3, m=2):
+        rng = np.random.default_rng(seed)
+        self.n, self.m = n, m
+        self.A, self.B, self.C = 0.5 * rng.normal(size=(n, n)), rng.normal(size=(n, 2)), rng.normal(size=(m, n))
+        self.Q, self.R, self.P0 = matrix(rng, n), matrix(rng, m), matrix(rng, n)
+        self.start = rng.normal(size=n)
+
+    def system(self, first, **noise):
+        params = {"A": self.A, "B": self.B, "C": self.C}
+        plain = fg.System(
+            lambda h, x, p: p["A"] @ h + p["B"] @ x, lambda h, x, p: p["C"] @ h, self.start, params, np.zeros(2),
+            first=first,
+        )  # fmt: skip
+        given = {"process": self.Q, "observation": self.R, "initial_covariance": self.P0}
+        return fg.filtered(plain, **(given | noise))
+
+    def samples(self, length, seed=1):
+        rng = np.random.default_rng(seed)
+        xs, ys = rng.normal(size=(length, 2)), rng.normal(size=(length, self.m))
+        ys[5], ys[9, 1], ys[20, 0] = np.nan, np.nan, np.nan
+        return xs, ys
+
+
+def innovations_of(system, h):
+    """Mean and covariance in the state of a filter."""
+    n = system.wrapped.size
+    upper = np.zeros((n, n))
+    upper[np.triu_indices(n)] = h[n:]
+    return h[:n], upper.T @ upper
+
+
+# ---- the linear case
+
+
+@pytest.mark.parametrize("first", ["initial", "next"])
+def test_states_covariances_and_likelihoods_are_those_of_filterpy(first):
+    """To 1e-10 over 1000 steps, with missing and half missing samples; another R is another filter."""
+    case = Linear()
+    xs, ys = case.samples(1000)
+    other = KalmanFilter(case.n, case.m, 2)
+    other.x, other.P = case.start.copy(), case.P0.copy()
+    other.F, other.B, other.H, other.Q, other.R = case.A, case.B, case.C, case.Q, case.R
+    system = case.system(first)
+    learner = fg.Learner(system, fg.TBPTT(1), NOTHING, engine="numpy")
+    worst, total = 0.0, 0.0
+    for k, (x, y) in enumerate(zip(xs, ys, strict=True)):
+        if first == "next" or k:
+            other.predict(u=x)
+        loss, seen = learner.step(x, y), np.isfinite(y)
+        mean, covariance = innovations_of(system, np.array(learner._loop.carry[0]))
+        worst = max(worst, np.abs(mean - other.x).max(), np.abs(covariance - other.P).max())
+        if seen.any():
+            S = (case.C @ other.P @ case.C.T + case.R)[np.ix_(seen, seen)]
+            density = multivariate_normal((case.C @ other.x)[seen], S).logpdf(y[seen])
+            other.update(y[seen], R=case.R[np.ix_(seen, seen)], H=case.C[seen])
+            worst, total = max(worst, abs(density + loss)), total + density
+        worst = max(
+            worst, np.abs(learner.state - other.x).max(), np.abs(learner.state_std() ** 2 - np.diag(other.P)).max()
+        )
+    assert worst < 1e-10
+    assert abs(total) > 1000
+    wrong = fg.Learner(case.system(first, observation=1.01 * case.R), fg.TBPTT(1), NOTHING, engine="numpy")
+    assert abs(np.nansum(wrong.run(xs, ys).loss) + total) > 1e-3
+
+
+def dense(case, params, xs, ys, first):
+    """The log-likelihood by plain matrices, for autograd."""
+    x, P = case["start"](params), case["P0"](params)
+    total = 0.0
+    for k, (u, y) in enumerate(zip(xs, ys, strict=True)):
+        if first == "next" or k:
+            F = lambda h, u=u: case["F"](h, u, params)  # noqa: E731
+            A = autograd.jacobian(F)(x)
+            x, P = F(x), anp.dot(anp.dot(A, P), A.T) + case["Q"](params, u)
+        seen = np.isfinite(y)
+        if not seen.any():
+            continue
+        pick = np.eye(len(y))[seen]
+        Y = lambda h: anp.dot(pick, case["Y"](h, params))  # noqa: B023, E731
+        C = autograd.jacobian(Y)(x)
+        S = anp.dot(anp.dot(C, P), C.T) + anp.dot(anp.dot(pick, case["R"](params)), pick.T)
+        e = y[seen] - Y(x)
+        inverse = anp.linalg.inv(S)
+        total = total + 0.5 * anp.log(anp.linalg.det(S)) + 0.5 * anp.dot(e, anp.dot(inverse, e))
+        total = total + 0.5 * math.log(2 * math.pi) * seen.sum()
+        gain = anp.dot(anp.dot(P, C.T), inverse)
+        x, P = x + anp.dot(gain, e), P - anp.dot(gain, anp.dot(C, P))
+    return total
+
+
+class SumOfGradients:
+    """Moves nothing; its state is the sum of all gradients."""
+
+    def init(self, params):
+        return {k: np.zeros_like(v) for k, v in params.items()}
+
+    def update(self, grads, state, params):
+        return {}, {k: state[k] + g for k, g in grads.items()}
+
+
+def factor(params, who, n):
+    """UᵀU from the two parameters of `fg.cholesky`."""
+    upper = anp.diag(params[f"{who}_diagonal"])
+    for place, (i, j) in enumerate(zip(*np.triu_indices(n, 1), strict=True)):
+        unit = np.zeros((n, n))
+        unit[i, j] = 1.0
+        upper = upper + params[f"{who}_above"][place] * unit
+    return anp.dot(upper.T, upper)
+
+
+def linear_case():
+    case = Linear(n=2)
+    noise = {"process": case.Q, "observation": case.R, "initial_covariance": case.P0}
+    system = case.system("initial", **{k: fg.cholesky(v) for k, v in noise.items()})
+    return system, {
+        "F": lambda h, u, p: anp.dot(p["A"], h) + anp.dot(p["B"], u),
+        "Y": lambda h, p: anp.dot(p["C"], h),
+        "Q": lambda p, u: factor(p, "process", 2),
+        "R": lambda p: factor(p, "observation", 2),
+        "P0": lambda p: factor(p, "initial_covariance", 2),
+        "start": lambda p: case.start,
+    }, case.samples(30)[0][:14], case.samples(30)[1][:14]  # fmt: skip
+
+
+def pendulum(h, x, p):
+    return anp.array([h[1], -p["g"] * anp.sin(h[0]) - p["c"] * h[1] + x["push"]])
+
+
+def heun(h, x, p):
+    dt = x["dt"]
+    k1 = pendulum(h, x, p)
+    return h + 0.5 * dt * (k1 + pendulum(h + dt * k1, x, p))
+
+
+def pendulum_case():
+    """Uneven times, a learned initial state, one variance in two places, one of noise that is only in the velocity."""
+    params = {"g": fg.positive(2.0), "c": 0.3, "h0": np.array([0.5, -0.2]), "q": fg.positive(0.2)}
+    plain = fg.System(
+        pendulum, lambda h, x, p: np.array([np.sin(h[0]), h[1] * h[0]]), lambda p: p["h0"], params,
+        {"push": 0.0, "dt": 0.1}, dt="dt", method="heun",
+    )  # fmt: skip
+    system = fg.filtered(
+        plain, lambda p: np.stack([0.0 * p["q"], p["q"]]), [0.04, 0.09], initial_covariance=fg.positive([0.3, 0.5])
+    )
+    rng = np.random.default_rng(3)
+    xs = [{"push": rng.normal(), "dt": 0.3 * rng.uniform()} for _ in range(12)]
+    ys = rng.normal(size=(12, 2))
+    ys[4], ys[7, 0] = np.nan, np.nan
+    xs[6]["dt"] = 0.0
+    return system, {
+        "F": heun,
+        "Y": lambda h, p: anp.array([anp.sin(h[0]), h[1] * h[0]]),
+        "Q": lambda p, u: anp.diag(anp.array([0.0, p["q"]])) * u["dt"],
+        "R": lambda p: np.diag([0.04, 0.09]),
+        "P0": lambda p: anp.diag(p["initial_covariance"]),
+        "start": lambda p: p["h0"],
+    }, xs, ys  # fmt: skip
+
+
+def rows_of(xs):
+    return {k: np.array([x[k] for x in xs]) for k in xs[0]} if isinstance(xs[0], dict) else np.array(xs)
+
+
+CASES = {"linear": (linear_case, "initial"), "pendulum": (pendulum_case, "next")}
+
+
+@pytest.mark.parametrize("engine", ["numpy", "eager"])
+@pytest.mark.parametrize("name", CASES)
+def test_the_gradient_is_that_of_the_unrolled_filter(name, engine):
+    """In θ, Q, R, P₀ and the initial state, to 1e-8; what forgets the past has another one."""
+    make, first = CASES[name]
+    system, plain, xs, ys = make()
+    params = {k: np.array(v) for k, v in system.params.items()}
+    wanted = autograd.grad(lambda p: dense(plain, p, xs, ys, first))(params)
+    sums = {}
+    for estimator in (fg.RTRL(), fg.TBPTT(1)):
+        learner = fg.Learner(system, estimator, SumOfGradients(), engine=engine)
+        history = learner.run(rows_of(xs), ys)
+        sums[estimator.name] = learner._unpacked.optimizer
+        assert np.nansum(history.loss) == pytest.approx(dense(plain, params, xs, ys, first), abs=1e-9)
+    off = 0.0
+    for k in system.trainable:
+        slope = system.coordinate[k].slope(system.coordinates[k])
+        np.testing.assert_allclose(sums["RTRL"][k], wanted[k] * slope, rtol=1e-8, atol=1e-8, err_msg=k)
+        assert np.max(np.abs(wanted[k])) > 1e-3, k
+        off = max(off, np.max(np.abs(sums[fg.TBPTT(1).name][k] - wanted[k] * slope)))
+    assert off > 1e-2
+
+
+# ---- whatever is learned with
+
+
+def small(dtype=np.float64, **noise):
+    """One state variable, so that all noise of an estimator can be tried; the system takes a start into account."""
+    given = {"process": fg.positive(0.3), "observation": 0.5, "initial_covariance": 0.2}
+    plain = fg.System(
+        lambda h, x, p: np.tanh(p["a"] * h + x), lambda h, x, p: p["b"] * h + 0.3 * h * h, np.array([0.4], dtype),
+        {"a": np.asarray(0.9, dtype), "b": np.asarray(1.2, dtype)}, np.zeros(1, dtype),
+    )  # fmt: skip
+    return fg.filtered(plain, **(given | noise))
+
+
+@pytest.mark.parametrize("estimator", [fg.UORO(), fg.NoBackTrack(), fg.SnAp(2), fg.RTRL(), fg.Hybrid(2)], ids=str)
+def test_estimators_keep_their_claims_on_a_filter(estimator):
+    claim = "biased" if estimator == fg.SnAp(2) else None
+    check_estimator(estimator, small(), claim=claim)
+
+
+def test_a_filter_is_a_system_like_any_other():
+    check_system(small())
+
+
+def two(dtype=np.float64):
+    plain = systems.van_der_pol().astype(dtype)
+    return fg.filtered(plain, fg.positive(0.05), fg.positive(0.1), initial_covariance=0.3)
+
+
+def learned(system, engine, estimator, optimizer, length=30):
+    learner = fg.Learner(system, estimator, optimizer, engine=engine)
+    ys = np.random.default_rng(0).normal(size=(length, *system.y.shape)).astype(system.dtype)
+    ys[3] = np.nan
+    history = learner.run(ys=ys)
+    return [*learner.params.values(), history.loss[np.isfinite(history.loss)]]
+
+
+@pytest.mark.parametrize("engine", ["eager", pytest.param("numba", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("optimizer", [fg.Adam(1e-2), fg.InformationFilter("full", "exact")], ids=["Adam", "filter"])
+def test_engines_agree(engine, optimizer):
+    one, other = (learned(two(), e, fg.RTRL(), optimizer) for e in ("numpy", engine))
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["SnAp-1", "UORO", "NoBackTrack", "BPTT", "TBPTT(4)", "ARTBP"])
+def test_every_estimator_learns_on_a_filter(name):
+    estimators = {
+        "SnAp-1": fg.SnAp(1), "UORO": fg.UORO(), "NoBackTrack": fg.NoBackTrack(), "BPTT": fg.BPTT(),
+        "TBPTT(4)": fg.TBPTT(4), "ARTBP": fg.ARTBP(0.3),
+    }  # fmt: skip
+    params = learned(two(), "numpy", estimators[name], fg.Adam(1e-2))[:-1]
+    assert all(np.all(np.isfinite(v)) for v in params)
+    assert not np.array_equal(params[0], two().params["mu"])
+
+
+ODES = (
+    "lotka-volterra", "sir", "mass-spring-damper", "pendulum", "van-der-pol", "fitzhugh-nagumo", "lorenz",
+    "cascaded-tank", "linear-compartments", "heat-rod",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODES)
+def test_every_equation_of_the_catalogue_can_be_filtered(name):
+    plain = systems.build(name)
+    system = fg.filtered(plain, fg.positive(1e-3), fg.positive(1e-2), initial_covariance=1e-2)
+    inputs = {k: np.zeros((12, *v.shape)) for k, v in plain.x.items()} if plain.x else None
+    ys = plain.simulate(inputs, steps=12).outputs
+    estimator = fg.TBPTT(1) if plain.size > 5 else fg.RTRL()
+    learner = fg.Learner(system, estimator, fg.SGD(1e-6), engine="numpy")
+    history = learner.run(inputs, ys)
+    assert np.all(np.isfinite(history.loss))
+    assert history.recent(3) < 0.0  # exact data in a noise of 0.1: a likelihood above 1
+    assert max(np.max(v) for v in flatten(learner.state_std())) < 0.15
+    assert set(learner.state) == set(plain.state)
+
+
+# ---- positive definite
+
+
+def endurance(dtype, steps):
+    """The worst of (smallest eigenvalue)/(trace) of the root, as steps go on; of a filter that hardly has noise."""
+    plain = fg.System(
+        lambda h, x, p: np.array([h[0] + 0.1 * h[1], h[1] - 0.1 * p["k"] * h[0]]), lambda h, x, p: h[:1],
+        np.zeros(2, dtype), {"k": np.asarray(1.0, dtype)},
+    )  # fmt: skip
+    system = fg.filtered(plain, [0.0, 1e-9], 1.0, initial_covariance=1e4)
+    seen = {"x": None, "y": np.zeros(1, dtype)}
+    run = trace(
+        lambda h, y, k: [system.transition(h, {"x": None, "seen": seen | {"y": y}}, {"k": k})],
+        [Abstract.of(v) for v in (system.initial, seen["y"], system.coordinates["k"])], name="step",
+    )  # fmt: skip
+    step = compile_program(run)
+    h, k, rng, worst = system.initial, system.coordinates["k"], np.random.default_rng(0), np.inf
+    ys = rng.normal(size=(1000, 1)).astype(dtype)
+    for t in range(steps):
+        (h,) = step(h, ys[t % 1000], k)
+        if t % 97 == 0:
+            pivots = h[[2, 4]]
+            assert np.all(np.isfinite(h))
+            worst = min(worst, float(np.min(pivots) / np.max(np.abs(h[2:]))))
+    return worst, h
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_covariances_stay_positive_definite(dtype):
+    worst, h = endurance(dtype, 5000)
+    assert worst > 1e-3
+    assert h.dtype == dtype
+    # P as a matrix, with P − K C P, is not, in single precision
+    P, A, C = np.diag(np.full(2, 1e4)).astype(np.float32), np.array([[1, 0.1], [-0.1, 1]], np.float32), np.array([1, 0])
+    least = np.inf
+    for _ in range(5000):
+        K = P @ C / (C @ P @ C + np.float32(1e-6))
+        P = A @ (P - np.outer(K, C @ P)).astype(np.float32) @ A.T
+        least = min(least, float(np.linalg.eigvalsh(P.astype(float))[0] / max(np.trace(P), 1e-30)))
+    assert least <= 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dtype", "steps"), [(np.float64, 1_000_000), (np.float32, 100_000)])
+def test_covariances_stay_positive_definite_for_long(dtype, steps):
+    assert endurance(dtype, steps)[0] > 1e-3
+
+
+# ---- what is declared
+
+
+def plain_system(**options):
+    given = {"loss": fg.losses.SquaredError((0.3, 0.5))} | options
+    params = {"a": 0.9, "q": fg.positive(0.5)}
+    return fg.System(lambda h, x, p: p["a"] * h + 0.1 * p["q"], None, np.ones(2), params, **given)
+
+
+FORMS = {
+    "number": (0.5, 0.5 * np.eye(2)),
+    "diagonal": ([0.5, 0.0], np.diag([0.5, 0.0])),
+    "matrix": ([[0.5, 0.1], [0.1, 0.3]], [[0.5, 0.1], [0.1, 0.3]]),
+    "singular": ([[1.0, 2.0], [2.0, 4.0]], [[1.0, 2.0], [2.0, 4.0]]),
+    "positive": (fg.positive(0.5), 0.5 * np.eye(2)),
+    "positives": (fg.positive([0.5, 0.2]), np.diag([0.5, 0.2])),
+    "cholesky": (fg.cholesky([[0.5, 0.1], [0.1, 0.3]]), [[0.5, 0.1], [0.1, 0.3]]),
+    "name": ("q", 0.5 * np.eye(2)),
+    "variances of θ": (lambda p: p["q"] * np.array([1.0, 2.0]), np.diag([0.5, 1.0])),
+    "matrix of θ": (lambda p: p["q"] * np.ones((2, 2)), 0.5 * np.ones((2, 2))),
+}
+
+
+@pytest.mark.parametrize("who", ["process", "observation", "initial_covariance"])
+@pytest.mark.parametrize("form", FORMS)
+def test_noise_may_be_declared_in_many_ways(form, who):
+    """Each makes the same filter as its matrix does, but for what is learned of it."""
+    value, wanted = FORMS[form]
+    singular = np.linalg.eigvalsh(wanted)[0] < 1e-12
+    if who == "observation" and singular:
+        with pytest.raises(DeclarationError, match="observation"):
+            fg.filtered(plain_system(), **({"process": 0.1} | {who: value}))
+        return
+    given = {"process": 0.1}
+    system, matrix = (fg.filtered(plain_system(), **(given | {who: v})) for v in (value, wanted))
+    np.testing.assert_allclose(system.covariances()[who], wanted, atol=1e-12)
+    np.testing.assert_allclose(system.covariances()["process" if who != "process" else "observation"],
+                               0.1 * np.eye(2) if who != "process" else np.diag([0.09, 0.25]), atol=1e-12)  # fmt: skip
+    losses = [likelihoods(s) for s in (system, matrix)]
+    np.testing.assert_allclose(*losses, rtol=1e-7)
+    assert not np.allclose(losses[0], likelihoods(fg.filtered(plain_system(), 0.2)), rtol=1e-3)
+
+
+def likelihoods(system, length=8):
+    """Losses of a few samples, as plain calls."""
+    ys, made = np.random.default_rng(0).normal(size=(length, 2)), []
+    ys[3, 0] = np.nan
+    h, y = system.initial, np.full(2, np.nan)
+    for now in ys:
+        given = {"x": None, "seen": {"x": None, "y": y}} | ({"start": np.zeros(())} if system.marked else {})
+        h, y = system.transition(h, given, system.coordinates), now
+        made.append(system.loss.value(system.output(h, given, system.coordinates), now))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "match"),
+    [
+        ({"process": -0.1}, DeclarationError, "process: expected variances ≥ 0"),
+        ({"process": [1.0, 2.0, 3.0]}, ShapeError, r"process: expected a variance, 2 variances.*got shape \(3,\)"),
+        ({"process": [[1.0, 2.0], [2.0, 1.0]]}, DeclarationError, "process.*eigenvalues go from -1 to 3"),
+        ({"process": [[1.0, 0.5], [0.2, 1.0]]}, DeclarationError, "process: expected a symmetric matrix"),
+        ({"process": Parameter(0.1)}, DeclarationError, r"(?s)process.*may become negative.*fg\.positive"),
+        ({"process": "a"}, DeclarationError, "parameter 'a' is to be a variance"),
+        ({"process": "b"}, UnknownNameError, "no parameter 'b'"),
+        ({"process": fg.cholesky(np.eye(3))}, ShapeError, r"expected a matrix of shape \(2, 2\)"),
+        ({"process": lambda p: p["b"]}, DeclarationError, "process, a function of θ, fails"),
+        ({"process": lambda p: -p["q"]}, DeclarationError, "expected variances ≥ 0"),
+        ({"process": "noise"}, UnknownNameError, "there is no parameter"),
+        ({"process": None}, DeclarationError, "process: expected variances, a matrix, a parameter"),
+        ({"process": {"x": 1.0}}, DeclarationError, "process: expected variances"),
+        ({"process": np.nan}, DeclarationError, "process: expected finite numbers"),
+        ({"observation": 0.0}, DeclarationError, "(?s)observation: expected variances > 0.*Without noise"),
+        ({"observation": [0.1, 0.0]}, DeclarationError, "observation: expected variances > 0"),
+        ({"observation": np.ones((2, 2))}, DeclarationError, "observation: expected a positive definite matrix"),
+        ({"initial_covariance": [-1.0, 0.0]}, DeclarationError, "initial_covariance: expected variances ≥ 0"),
+        ({"method": "ukf"}, DeclarationError, "expected a method, ekf"),
+    ],
+)
+def test_what_is_no_noise_is_named(given, error, match):
+    with pytest.raises(error, match=match):
+        fg.filtered(plain_system(), **({"process": 0.1} | given))
+
+
+def test_what_cannot_be_filtered_is_named():
+    with pytest.raises(DeclarationError, match="what noise do observations have"):
+        fg.filtered(plain_system(loss=None), 0.1)
+    with pytest.raises(DeclarationError, match="squared error"):
+        fg.filtered(plain_system(loss=fg.losses.StudentT()), 0.1, 0.1)
+    with pytest.raises(DeclarationError, match=r"injection=None"):
+        fg.filtered(plain_system(injection=np.eye(2)), 0.1)
+    with pytest.raises(DeclarationError, match="by a filter"):
+        fg.filtered(fg.filtered(plain_system(), 0.1), 0.1)
+    with pytest.raises(DeclarationError, match="expected a fwdgrad"):
+        fg.filtered(3, 0.1)
+    branches = fg.System(lambda h, x, p: h if h[0] > 0 else -h * p["a"], None, np.ones(1), {"a": 1.0})
+    with pytest.raises(TracingError, match="filtered: there are no Jacobians"):
+        fg.filtered(branches, 0.1, 0.1)
+    system = fg.filtered(plain_system(), 0.1)
+    with pytest.raises(DeclarationError, match="not filtered yet"):
+        fg.Learner(system, optimizer=fg.JointFilter())
+    with pytest.raises(DeclarationError, match="not filtered yet"):
+        fg.fit(system, ys=np.zeros((20, 2)))
+    taken = fg.System(lambda h, x, p: p["process"] * h, None, np.ones(1), {"process": 0.9})
+    with pytest.raises(DeclarationError, match="the system has a parameter of this name"):
+        fg.filtered(taken, fg.positive(1.0), 1.0)
+
+
+# ---- what a user sees
+
+
+def equations():
+    text = """
+    d angle/dt = speed
+    d speed/dt = -g*sin(angle) + 0.1*cos(t)
+    angle(0) = 1
+    speed(0) = 0
+    param g = 2 in (0, inf)
+    output angle noise 0.1
+    """
+    return fg.from_text(text, dt=0.1, method="rk4")
+
+
+def test_names_and_time_of_equations_are_kept():
+    """Time is a state variable without noise; variances go by name, noise of outputs is that of the text."""
+    system = fg.filtered(equations(), {"angle": 0.0, "speed": 0.2}, initial_covariance=0.01)
+    assert system.output_names == ("angle",)
+    found = system.covariances()
+    np.testing.assert_allclose(found["process"], np.diag([0.0, 0.2, 0.0]), atol=1e-15)
+    np.testing.assert_allclose(found["observation"], [[0.01]])
+    np.testing.assert_allclose(found["initial_covariance"], np.diag([0.01, 0.01, 0.0]), atol=1e-15)
+    learner = fg.Learner(system, engine="numpy")
+    learner.run(ys=equations().simulate(steps=40).outputs)
+    assert learner.state["t"] == pytest.approx(3.9)
+    std = learner.state_std()
+    assert std["t"] < 1e-6 < 1e-3 < std["angle"] < 0.1 < std["speed"] < 1.0
+    assert "angle" in str(learner.report()) or "g" in str(learner.report())
+
+
+def test_predictions_are_means_with_deviations_of_the_innovation():
+    case = Linear()
+    xs, ys = case.samples(40)
+    learner = fg.Learner(case.system("next"), fg.UORO(), fg.SGD(1e-4), engine="numpy")
+    history = learner.run(xs[:30], ys[:30], keep_predictions=True)
+    assert history.predictions.shape == (30, 2)
+    before = learner.state, learner.state_std()
+    mean, std = learner.predict(xs[30], return_std=True)
+    np.testing.assert_array_equal(learner.predict(xs[30]), mean)
+    np.testing.assert_array_equal(learner.state, before[0])
+    # by hand: from what is known now
+    A, B, C = (np.array(learner.params[k]) for k in "ABC")
+    x, P = A @ before[0] + B @ xs[30], learner._estimated(learner.system)[1]
+    np.testing.assert_allclose(mean, C @ x, rtol=1e-9)
+    S = C @ (A @ P @ A.T + case.Q) @ C.T + case.R
+    np.testing.assert_allclose(std, np.sqrt(np.diag(S)), rtol=1e-9)
+    np.testing.assert_allclose(before[1], np.sqrt(np.diag(P)), rtol=1e-12)
+    loss = learner.step(xs[30], ys[30])
+    assert loss == pytest.approx(-multivariate_normal(mean, S).logpdf(ys[30]), rel=1e-9)
+
+
+def test_a_filter_simulates_as_its_system_does():
+    """A free run, from where a learner is too, and with parameters that it has learned."""
+    system = fg.filtered(equations(), fg.positive(0.1), initial_covariance=0.01)
+    ours = system.simulate(steps=20, params={"g": 3.0, "process": 0.3})
+    theirs = equations().simulate(steps=20, params={"g": 3.0})
+    np.testing.assert_array_equal(ours.outputs, theirs.outputs)
+    learner = fg.Learner(system, engine="numpy")
+    learner.run(ys=theirs.outputs)
+    forecast = system.simulate(steps=3, params=learner.params, state=learner.state, first="next").outputs
+    np.testing.assert_allclose(forecast[0], learner.predict(), rtol=1e-9)
+    with pytest.raises(UnknownNameError, match="no parameter 'k'"):
+        system.simulate(steps=3, params={"k": 1.0})
+
+
+def test_a_filter_begins_again_where_it_is_told():
+    system = fg.filtered(equations(), 0.1, initial_covariance=fg.positive(0.04))
+    learner = fg.Learner(system, fg.RTRL(), fg.SGD(1e-3), engine="numpy")
+    ys = equations().simulate(steps=20).outputs
+    learner.run(ys=ys)
+    learner.reset_state({"angle": 0.5, "speed": -0.5, "t": 1.0})
+    assert learner.state["angle"] == 0.5
+    assert learner.state_std()["speed"] == pytest.approx(np.sqrt(learner.params["initial_covariance"]))
+    learner.step(y=[0.5])
+    learner.reset_state()
+    assert learner.state["angle"] == 1.0
+
+
+def test_a_filter_goes_on_bit_for_bit(tmp_path):
+    case = Linear()
+    xs, ys = case.samples(40)
+
+    def learner():
+        return fg.Learner(case.system("initial", process=fg.cholesky(case.Q)), engine="numpy")
+
+    whole, first = learner(), learner()
+    whole.run(xs, ys)
+    first.run(xs[:6], ys[:6])  # the last of them has no target
+    first.save(tmp_path / "a.npz")
+    second = fg.Learner.load(tmp_path / "a.npz", case.system("initial", process=fg.cholesky(case.Q)))
+    second.run(xs[6:], ys[6:])
+    for k, v in whole.params.items():
+        np.testing.assert_array_equal(second.params[k], v)
+    other = case.system("initial", process=fg.cholesky(case.Q), observation=2 * case.R)
+    with pytest.raises(fg.errors.CheckpointError, match="another system"):
+        fg.Learner.load(tmp_path / "a.npz", other)
+
+
+def test_declarations_can_be_changed():
+    system = fg.filtered(equations(), fg.positive(0.1), initial_covariance=0.01)
+    assert system.replace(process=0.2).params.keys() == {"g"}
+    assert system.replace(method="heun").wrapped.method == "heun"
+    assert system.replace(dt=0.05).wrapped.dt == 0.05
+    assert system.astype(np.float32).dtype == np.float32
+    moved = system.starting_at({"g": 5.0, "process": 0.7})
+    assert moved.params["g"] == pytest.approx(5.0)
+    assert moved.params["process"] == pytest.approx(0.7)
+    assert moved.covariances()["process"][0, 0] == pytest.approx(0.7)
+    assert fg.Learner(moved, engine="numpy").params["process"] == pytest.approx(0.7)
+
+
+def test_single_precision_learns_too():
+    learner = fg.Learner(small(np.float32), engine="numpy")
+    xs = np.random.default_rng(0).normal(size=(60, 1)).astype(np.float32)
+    history = learner.run(xs, 0.5 * xs)
+    assert learner.params["a"].dtype == np.float32
+    assert np.all(np.isfinite(history.loss))
+
+
+def test_a_first_sample_far_off_is_named():
+    system = fg.filtered(plain_system(), 0.1, initial_covariance=0.01)
+    ys = np.ones((30, 2))
+    with pytest.warns(fg.errors.CalibrationWarning, match="deviations from where the initial state"):
+        fg.Learner(system, *STILL, engine="numpy").run(ys=ys + 20.0)
+    with pytest.warns(fg.errors.CalibrationWarning, match="larger\ninitial_covariance"):
+        fg.Learner(system, *STILL, engine="numpy").step(y=[20.0, 1.0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fg.Learner(system, *STILL, engine="numpy").run(ys=ys)
+        fg.Learner(system.replace(initial_covariance=400.0), *STILL, engine="numpy").run(ys=ys + 20.0)
+
+
+def test_noise_that_is_driven_to_zero_is_named_and_nothing_is_lost():
+    """Data without noise: the variance of the observation goes to its bound, and what was learned stays finite."""
+    level = fg.System(lambda h, x, p: p["a"] * h, None, np.ones(1), {"a": fg.fixed(1.0), "q": fg.positive(1.0)})
+    system = fg.filtered(level, 1e-9, "q", initial_covariance=1.0)
+    learner = fg.Learner(system, fg.RTRL(), fg.Adam(0.3), engine="numpy")
+    with pytest.warns(fg.errors.BoundWarning, match="q"):
+        learner.run(ys=np.ones((300, 1)))
+    assert 0 < learner.params["q"] < 1e-6
+    learner.run(ys=np.ones((3000, 1)))
+    assert np.all(np.isfinite([learner.state, learner.state_std()]))
+
+
+# ---- the loss
+
+
+@pytest.mark.parametrize("y", [[0.3, -1.0, 0.5], [np.nan, 0.4, 1.0], [0.2, np.nan, np.nan]], ids=str)
+def test_the_likelihood_of_innovations(y):
+    """By scipy's density; gradient and Fisher matrix by the programs' derivatives, of what was observed."""
+    rng, y = np.random.default_rng(0), np.array(y)
+    loss, upper = Innovations((3,)), np.triu(rng.normal(size=(3, 3))) + 2.0 * np.eye(3)
+    prediction, seen = np.concatenate([rng.normal(size=3), upper[np.triu_indices(3)]]), np.isfinite(y)
+    S = (upper.T @ upper)[np.ix_(seen, seen)]
+    density = multivariate_normal(prediction[:3][seen], S).logpdf(y[seen])
+    assert loss.value(prediction, y) == pytest.approx(-density, rel=1e-12)
+    program = trace(lambda q, t: [loss.value(q, t)], [Abstract.of(prediction), Abstract.of(y)])
+    derived = Linearized(program, [prediction, y]).vjp([np.ones(())], [0])[0]
+    np.testing.assert_allclose(loss.gradient(prediction, y), derived, rtol=1e-10, atol=1e-12)
+
+    def covariance(q):
+        made = np.zeros((3, 3))
+        made[np.triu_indices(3)] = q[3:]
+        return (made.T @ made)[np.ix_(seen, seen)]
+
+    def slopes(k):
+        e = 1e-6 * np.eye(9)[k]
+        return np.eye(9)[k][:3][seen], (covariance(prediction + e) - covariance(prediction - e)) / 2e-6
+
+    inverse = np.linalg.inv(S)
+    fisher = [
+        [a @ inverse @ b + 0.5 * np.trace(inverse @ dA @ inverse @ dB) for b, dB in map(slopes, range(9))]
+        for a, dA in map(slopes, range(9))
+    ]
+    rows = loss.information(prediction, y)
+    np.testing.assert_allclose(rows.T @ rows, fisher, atol=1e-7)
+    assert np.trace(fisher) > 0.1
+    z, told = loss.innovations(prediction, y)
+    np.testing.assert_array_equal(told, seen)
+    assert z @ z == pytest.approx((y[seen] - prediction[:3][seen]) @ inverse @ (y[seen] - prediction[:3][seen]))
+
+
+def test_a_program_as_a_whole_is_differentiated_twice_by_autograd():
+
+    program = trace(lambda a, b: [np.sin(a) * b], [Abstract((2,), np.dtype(float))] * 2)
+    a, b = np.array([0.3, 0.5]), np.array([2.0, -1.0])
+    np.testing.assert_allclose(autograd.jacobian(lambda v: whole(program, [v, b]))(a), np.diag(np.cos(a) * b))
+    np.testing.assert_allclose(autograd.jacobian(lambda v: whole(program, [a, v]))(b), np.diag(np.sin(a)))
