@@ -6,8 +6,8 @@ Influences and estimators on the built-in systems of the suite, and on a small o
 from __future__ import annotations
 
 import dataclasses
-import types
 import functools
+import types
 from dataclasses import replace
 from typing import Any
 
