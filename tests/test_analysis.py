@@ -237,8 +237,8 @@ def test_what_the_candidates_say_of_themselves():
     """Which are biased, which random, and how many products each takes."""
     structure = fg.analyze(systems.build("lstm", units=12, symbols=8))
     by = {c.label: c for c in structure.candidates}
-    assert {k for k, c in by.items() if c.bias != "none"} == {"SnAp-1", "TBPTT(1)"}
-    certain = {"RTRL", "SparseRTRL", "SnAp-1", "TBPTT(1)", "Hybrid(24)", "BPTT"}
+    assert {k for k, c in by.items() if c.bias != "none"} == {"SnAp-1", "TBPTT(1)", "Decayed(0)"}
+    certain = {"Decayed(0)", "RTRL", "SparseRTRL", "SnAp-1", "TBPTT(1)", "Hybrid(24)", "BPTT"}
     assert {k for k, c in by.items() if c.variance == "none"} == certain
     assert (by["NoBackTrack"].vjps, by["NoBackTrack"].jvps) == (3, 1)
     assert (by["UORO"].vjps, by["UORO"].jvps) == (2, 1)

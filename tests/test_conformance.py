@@ -20,6 +20,8 @@ from fwdgrad.engines.names import ENGINES
 from fwdgrad.errors import DeclarationError
 from fwdgrad.influence import (
     Averaged,
+    Debiased,
+    Decayed,
     Directional,
     Exact,
     Kronecker,
@@ -40,6 +42,9 @@ INFLUENCES: dict[str, tuple[Any, str]] = {
     "masked, one step": (Masked(1), "biased"),
     "masked, two steps": (Masked(2), "biased"),
     "none": (NoInfluence(), "biased"),
+    "decayed": (Decayed(0.7), "biased"),
+    "debiased": (Debiased(Masked(1)), "unbiased"),
+    "debiased, black box": (Debiased(NoInfluence()), "unbiased"),
     "common": (RankOne(), "unbiased"),
     "common, normal": (RankOne(signs="normal"), "unbiased"),
     "unit": (RankOne("unit"), "unbiased"),
@@ -55,12 +60,14 @@ INFLUENCES: dict[str, tuple[Any, str]] = {
     "split, exact": (Split(Kronecker(), Exact()), "unbiased"),
     "split, random": (Split(Kronecker(), RankOne("unit")), "unbiased"),
 }
-DEAR = {"common, normal", "directional", "probe", "two copies", "split, random", "unit, normal"}
+DEAR = {"debiased, black box", "common, normal", "directional", "probe", "two copies", "split, random", "unit, normal"}
 
 ESTIMATORS: dict[str, tuple[fg.Estimator, str]] = {
     "RTRL": (fg.RTRL(), "exact"),
     "SparseRTRL": (fg.SparseRTRL(), "exact"),
     "SnAp": (fg.SnAp(1), "biased"),
+    "Decayed": (fg.Decayed(0.5), "biased"),
+    "Debiased": (fg.Debiased(), "unbiased"),
     "Hybrid": (fg.Hybrid(), "exact"),
     "Hybrid(2)": (fg.Hybrid(2), "exact"),
     "BPTT": (fg.BPTT(), "exact"),

@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fwdgrad.errors import DeclarationError, nearly
-from fwdgrad.estimators import backward, exact, factored, forward_gradient, rank_one
+from fwdgrad.estimators import backward, debiased, exact, factored, forward_gradient, rank_one
 from fwdgrad.estimators.backward import ARTBP, BPTT, TBPTT, Hybrid
 from fwdgrad.estimators.base import Estimator
 from fwdgrad.estimators.costs import Candidate, Costs, size_of
+from fwdgrad.estimators.debiased import Debiased, Decayed
 from fwdgrad.estimators.exact import RTRL, SnAp, SparseRTRL
 from fwdgrad.estimators.factored import KFRTRL, TensorNoBackTrack
 from fwdgrad.estimators.forward_gradient import ForwardGradient
@@ -29,6 +30,8 @@ __all__ = [
     "UORO",
     "Candidate",
     "Costs",
+    "Debiased",
+    "Decayed",
     "Estimator",
     "ForwardGradient",
     "Hybrid",
@@ -41,9 +44,8 @@ __all__ = [
     "size_of",
 ]
 
-NAMED: dict[str, Named] = {
-    entry.name: entry for file in (exact, rank_one, factored, forward_gradient, backward) for entry in file.NAMES
-}
+_FILES = (exact, debiased, rank_one, factored, forward_gradient, backward)
+NAMED: dict[str, Named] = {entry.name: entry for file in _FILES for entry in file.NAMES}
 """All estimators that can be asked for by name: exact ones first, then random ones, then those of windows."""
 
 

@@ -11,7 +11,7 @@ from fwdgrad.estimators.named import Named
 from fwdgrad.influence import Exact, Masked
 from fwdgrad.structure.closure import closed_size, kept_terms
 
-__all__ = ["NAMES", "RTRL", "SnAp", "SparseRTRL"]
+__all__ = ["NAMES", "RTRL", "SnAp", "SparseRTRL", "snap_row"]
 
 
 def RTRL() -> Estimator:
@@ -55,12 +55,13 @@ def _sparse(costs: Costs) -> Iterator[Candidate]:
     yield Candidate("SparseRTRL", SparseRTRL, costs.base + terms, 8.0 * costs.closed, 1 + rows, costs.columns)
 
 
-def _snap(costs: Costs) -> Iterator[Candidate]:
+def snap_row(costs: Costs) -> Candidate:
+    """That of `SnAp(1)`."""
     transition, kinds = costs.patterns.transition, costs.patterns.parameter_kinds
     first = sum(transition.leaves[k].nnz for k in costs.patterns.influential)
     terms = costs.entries + 2.0 * kept_terms(transition.state, kinds) + 5.0 * first
     bias = "none" if first == costs.closed else "drops influence that leaves the pattern of ∂F/∂θ"
-    yield Candidate(
+    return Candidate(
         "SnAp-1", lambda: SnAp(1), costs.base + terms, 8.0 * first, 1 + sum(costs.rows), costs.columns, bias
     )
 
@@ -68,5 +69,5 @@ def _snap(costs: Costs) -> Iterator[Candidate]:
 NAMES = (
     Named("rtrl", RTRL, _dense),
     Named("sparse-rtrl", SparseRTRL, _sparse),
-    Named("snap", SnAp, _snap, "N", int),
+    Named("snap", SnAp, lambda costs: [snap_row(costs)], "N", int),
 )

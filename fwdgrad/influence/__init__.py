@@ -3,6 +3,7 @@
 from fwdgrad.influence.averaged import Averaged
 from fwdgrad.influence.base import (
     Coordinates,
+    Dropped,
     Influence,
     Layout,
     NoiseSpec,
@@ -12,6 +13,8 @@ from fwdgrad.influence.base import (
     parts_of,
     refuses_window,
 )
+from fwdgrad.influence.debiased import Debiased
+from fwdgrad.influence.decayed import Decayed
 from fwdgrad.influence.directional import Directional
 from fwdgrad.influence.exact import Exact
 from fwdgrad.influence.kronecker import Kronecker
@@ -24,7 +27,10 @@ from fwdgrad.influence.tensor import TensorProduct
 __all__ = [
     "Averaged",
     "Coordinates",
+    "Debiased",
+    "Decayed",
     "Directional",
+    "Dropped",
     "Exact",
     "Influence",
     "Kronecker",

@@ -34,6 +34,7 @@ from fwdgrad.structure import Patterns
 __all__ = [
     "EUCLIDEAN",
     "Coordinates",
+    "Dropped",
     "Influence",
     "Layout",
     "Leaves",
@@ -96,6 +97,23 @@ class NoiseSpec(NamedTuple):
     """"step": drawn afresh for every `advance`; "start": drawn once, for `init`, when a trajectory starts."""
 
 
+class Dropped(NamedTuple):
+    """What an approximation drops in a step, as a sum of terms, one for each state variable: N = Σ_i l_i ⊗ r_i.
+
+    Attributes:
+        left: x ↦ Σ_i x_i l_i, shape (n,).
+        right: y ↦ Σ_i y_i r_i, a leaf left out is zero.
+        left_squares: ‖l_i‖², shape (n,), or what is thought of them: any positive numbers do, if they do not depend
+            on the signs of this step.
+        right_squares: ‖r_i‖², likewise.
+    """
+
+    left: Callable[[Any], Any]
+    right: Callable[[Any], Leaves]
+    left_squares: Any
+    right_squares: Any
+
+
 class Influence(Protocol):
     """The contract; see the module's text."""
 
@@ -125,6 +143,8 @@ class Influence(Protocol):
     #
     # push(self, state, leaves, layout) -> Any: Σ_k G_k v_k, (n,), for an influence that is not random. With it the
     #     state follows what a filter does to θ; see `fwdgrad.step`.
+    # dropped(self, state, after, lin) -> Dropped | None: what an approximation that is not random dropped when `state`
+    #     became `after`, term by term, for `Debiased`; None where that is not known.
     # random: bool = True: whether G̃ is random, so that the mean of several copies is better than one.
     # forgets: bool = False: whether it keeps nothing of the past.
     # single_step: str = "": why windows of several steps are refused, and the mend; "{window}" stands for their length.

@@ -10,12 +10,16 @@ import numpy as np
 import scipy.sparse as sp
 
 from fwdgrad.errors import DeclarationError
-from fwdgrad.influence.base import Layout, Leaves, NoiseSpec, Row, squared_norm
+from fwdgrad.influence.base import Coordinates, Dropped, Layout, Leaves, NoiseSpec, Row, squared_norm
 from fwdgrad.program import operations as ops
 from fwdgrad.structure import Patterns
 from fwdgrad.structure.closure import closed_pattern, reached_pattern
 
 __all__ = ["Masked", "MaskedState"]
+
+
+THIN = 8
+"""What is dropped is computed entry by entry if that takes at most so many terms for each entry that is kept."""
 
 
 class MaskedState(NamedTuple):
@@ -89,15 +93,68 @@ class Masked:
         """A G + B on the pattern."""
         plan = _plan(_patterns(lin.patterns), self.order)
         A, B = lin.entries()
-        made = {}
+        fresh, made = _placed(plan, B), {}
         for k, leaf in plan.items():
             size = len(leaf.row)
             through = A[leaf.a] * state.G[k][leaf.g]
             if not (len(leaf.target) == size and np.array_equal(leaf.target, np.arange(size))):
                 through = _sum_at(through, leaf.target, size)
-            fresh = B[k] if np.array_equal(leaf.fresh, np.arange(size)) else _sum_at(B[k], leaf.fresh, size)
-            made[k] = through + fresh
+            made[k] = through + fresh[k]
         return MaskedState(made)
+
+    def fresh(self, lin: Any) -> Leaves:
+        """B on the pattern."""
+        return _placed(_plan(_patterns(lin.patterns), self.order), lin.entries()[1])
+
+    def combined(self, state: MaskedState, weights: Any, layout: Layout) -> Leaves:
+        """Σ_i weights_i G_i, over the rows of G."""
+        return self.pull(state, Coordinates(weights), layout)
+
+    def row_squares(self, state: MaskedState, lin: Any) -> Any:
+        """‖G_i‖² of the rows, shape (n,)."""
+        plan, n = _plan(_patterns(lin.patterns), self.order), lin.value.shape[0]
+        made = [_sum_at(state.G[k] * state.G[k], leaf.row, n) for k, leaf in plan.items()]
+        return sum(made[1:], made[0]) if made else np.zeros(n, lin.value.dtype)
+
+    def dropped(self, state: MaskedState, after: MaskedState, lin: Any) -> Dropped | None:
+        """N = A G outside of the pattern, term by term; None if that takes too many numbers, or nothing is dropped.
+
+        - If the pattern keeps, of every entry of A, all terms or none, as it does where each parameter feeds one unit,
+          N = Â G with Â the entries of which none is kept: left factors are its columns, right ones the rows of G.
+        - If what is dropped has few entries, a thin ring around the pattern, they are computed: N = Σ_i e_i ⊗ N_i.
+        """
+        patterns, n = _patterns(lin.patterns), lin.value.shape[0]
+        plan = _plan(patterns, self.order)
+        passing = _passing(patterns, self.order)
+        if passing is not None:
+            return self._through(state, lin, passing)
+        rings = _rings(patterns, self.order)
+        if rings is None:
+            return None
+        A, _ = lin.entries()
+        N = {k: _sum_at(A[ring.a] * state.G[k][ring.g], ring.target, len(ring.row)) for k, ring in rings.items()}
+        squares = [_sum_at(N[k] * N[k], ring.row, n) for k, ring in rings.items()]
+
+        def right(weights: Any) -> Leaves:
+            return {
+                k: np.reshape(_sum_at(weights[ring.row] * N[k], ring.column, plan[k].width), patterns.shapes[k])
+                for k, ring in rings.items()
+            }
+
+        norms = sum(squares[1:], squares[0]) if squares else np.zeros(n, lin.value.dtype)
+        return Dropped(lambda x: x, right, np.ones_like(norms), norms)
+
+    def _through(self, state: MaskedState, lin: Any, passing: np.ndarray) -> Dropped:
+        """N = Â G for the entries `passing` of A."""
+        patterns, n = _patterns(lin.patterns), lin.value.shape[0]
+        row, column = (a.astype(np.int64)[passing] for a in patterns.transition.state.nonzero())
+        values, layout = lin.entries()[0][passing], Layout.of(lin)
+        return Dropped(
+            lambda x: _sum_at(values * x[column], row, n),
+            lambda y: self.combined(state, y, layout),
+            _sum_at(values * values, column, n),
+            self.row_squares(state, lin),
+        )
 
     def push(self, state: MaskedState, leaves: Leaves, layout: Layout) -> Any:
         """Σ G v over the leaves: every entry times the v of its column, summed over each row."""
@@ -129,6 +186,15 @@ def _patterns(patterns: Any) -> Patterns:
     return patterns
 
 
+def _placed(plan: dict[str, _Leaf], B: Leaves) -> Leaves:
+    """The entries of B at their places in the pattern."""
+    sizes = {k: len(leaf.row) for k, leaf in plan.items()}
+    return {
+        k: B[k] if np.array_equal(leaf.fresh, np.arange(sizes[k])) else _sum_at(B[k], leaf.fresh, sizes[k])
+        for k, leaf in plan.items()
+    }
+
+
 def _sum_at(values: Any, places: np.ndarray, size: int) -> Any:
     """Zeros of length `size` with `values` added at `places`."""
     return ops.scatter_add(values, places, index=(("operand",),), shape=(size,))
@@ -137,34 +203,62 @@ def _sum_at(values: Any, places: np.ndarray, size: int) -> Any:
 @lru_cache(maxsize=16)
 def _plan(patterns: Patterns, order: int | None) -> dict[str, _Leaf]:
     """The tables for every leaf."""
-    S = patterns.transition.state
-    made = {}
+    transition = patterns.transition
+    return {
+        name: _tables(transition.state, transition.leaves[name], _kept(patterns, name, order))
+        for name in patterns.influential
+    }
+
+
+def _kept(patterns: Patterns, name: str, order: int | None) -> sp.csr_array:
+    """The pattern on which the influence of a leaf is kept."""
+    S, B = patterns.transition.state, patterns.transition.leaves[name]
+    return sp.csr_array(closed_pattern(S, B) if order is None else reached_pattern(S, B, order))
+
+
+@lru_cache(maxsize=16)
+def _passing(patterns: Patterns, order: int | None) -> np.ndarray | None:
+    """Numbers of the entries of A of which no term stays in the pattern, if of the others all do; else None."""
+    row, column = (a.astype(np.int64) for a in patterns.transition.state.nonzero())
+    kept, terms = np.zeros(len(row), int), np.zeros(len(row), int)
+    for leaf in _plan(patterns, order).values():
+        kept += np.bincount(leaf.a, minlength=len(row))
+        terms += np.bincount(leaf.row, minlength=patterns.size)[column]
+    if np.any((kept > 0) & (kept < terms)):
+        return None
+    return np.flatnonzero((kept == 0) & (terms > 0))
+
+
+@lru_cache(maxsize=16)
+def _rings(patterns: Patterns, order: int | None) -> dict[str, _Leaf] | None:
+    """Tables of the entries just outside of the pattern of every leaf; None if they take too many terms."""
+    S, made = patterns.transition.state, {}
+    users = np.bincount(S.indices, minlength=patterns.size)
     for name in patterns.influential:
-        B = patterns.transition.leaves[name]
-        M = closed_pattern(S, B) if order is None else reached_pattern(S, B, order)
-        made[name] = _tables(S, B, M)
+        M = _kept(patterns, name, order)
+        if users @ np.diff(M.indptr) > THIN * (M.nnz + patterns.size):
+            return None
+        reached = sp.csr_array(S, dtype=np.int64) @ sp.csr_array(M, dtype=np.int64)
+        ring = sp.csr_array(reached.astype(bool) > reached.multiply(M).astype(bool))
+        made[name] = _tables(S, patterns.transition.leaves[name], M, ring)
     return made
 
 
-def _tables(S: sp.csr_array, B: sp.csr_array, M: sp.csr_array) -> _Leaf:
+def _tables(S: sp.csr_array, B: sp.csr_array, M: sp.csr_array, T: sp.csr_array | None = None) -> _Leaf:
+    """How A G + B is computed at the entries of T, M unless given, of G at the entries of M."""
     n, width = M.shape
-    by_column = sp.csc_array(M)
-    by_column.sort_indices()
-    row = by_column.indices.astype(np.int64)
-    column = np.repeat(np.arange(width), np.diff(by_column.indptr))
-    place = column * n + row  # increasing
+    row, column = _by_column(M)
+    i, k = (row, column) if T is None else _by_column(T)
+    place = k * n + i  # increasing
 
     def position(i: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where entries (i, k) stand in M, and whether they do."""
+        """Where entries (i, k) stand in T, and whether they do."""
         key = k * n + i
         found = np.minimum(np.searchsorted(place, key), len(place) - 1)
         return found, place[found] == key if len(place) else np.zeros(len(key), bool)
 
-    i, k = B.nonzero()
-    fresh, _ = position(i.astype(np.int64), k.astype(np.int64))
+    fresh, _ = position(*(a.astype(np.int64) for a in B.nonzero()))
     # every entry (j, k) of G reaches the rows i of column j of S
-    columns = sp.csr_array(S.T)
-    columns.sort_indices()
     entry_of_a = sp.csr_array((np.arange(1, S.nnz + 1), S.indices, S.indptr), shape=S.shape).T.tocsr()
     entry_of_a.sort_indices()
     counts = np.diff(entry_of_a.indptr)[row]
@@ -175,5 +269,12 @@ def _tables(S: sp.csr_array, B: sp.csr_array, M: sp.csr_array) -> _Leaf:
     target, kept = position(entry_of_a.indices[where].astype(np.int64), column[source])
     order = np.argsort(target[kept], kind="stable")
     return _Leaf(
-        row, column, width, fresh, target[kept][order], (entry_of_a.data[where][kept] - 1)[order], source[kept][order]
+        i, k, width, fresh, target[kept][order], (entry_of_a.data[where][kept] - 1)[order], source[kept][order]
     )
+
+
+def _by_column(pattern: sp.csr_array) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of the entries, sorted by column, then row."""
+    by_column = sp.csc_array(pattern)
+    by_column.sort_indices()
+    return by_column.indices.astype(np.int64), np.repeat(np.arange(pattern.shape[1]), np.diff(by_column.indptr))

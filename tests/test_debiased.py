@@ -1,0 +1,194 @@
+"""Approximations made unbiased: the mean over all signs is exact, and little is random where they are good."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import oracles
+import pytest
+from oracles import Runner, assert_close, assert_unbiased
+
+import fwdgrad as fg
+from fwdgrad import systems
+from fwdgrad.errors import DeclarationError
+from fwdgrad.estimators import estimator_named
+from fwdgrad.influence import Coordinates, Debiased, Decayed, Exact, Layout, Masked, NoInfluence, RankOne
+
+CASES = {
+    "tanh-rnn": lambda: oracles.tanh_rnn(3),
+    "gru": lambda: oracles.gru(False, 3),
+    "gru, reset first": lambda: oracles.gru(True, 3),
+    "lstm": lambda: oracles.lstm(2),
+    "linear": lambda: oracles.linear(3),
+    "lotka-volterra": lambda: oracles.lotka_volterra(),
+    "heat": lambda: oracles.heat(4),
+    "ring": lambda: oracles.ring(4),
+}
+APPROXIMATIONS = {
+    "SnAp-1": Masked(1),
+    "SnAp-2": Masked(2),
+    "Decayed(0)": Decayed(0.0),
+    "Decayed(0.7)": Decayed(0.7),
+    "none": NoInfluence(),
+}
+
+
+def estimator(approximation):
+    return fg.Estimator(Debiased(approximation), name="debiased")
+
+
+@pytest.mark.parametrize("kept", APPROXIMATIONS)
+@pytest.mark.parametrize("name", CASES)
+def test_the_mean_over_all_signs_is_exact(name, kept):
+    case = CASES[name]()
+    steps = 3 if case.system.size <= 3 or kept == "SnAp-2" else 2  # as many as the pattern drops nothing of, and one
+    runner = Runner(case, estimator(APPROXIMATIONS[kept]))
+    try:
+        assert_unbiased(runner, steps=steps)
+    except AssertionError as error:
+        if "nothing was random" not in str(error):
+            raise
+        exact = Runner(case, fg.RTRL())  # the pattern is closed, or nothing has been dropped yet
+        carry, other = runner.initial(), exact.initial()
+        for t in range(len(case.xs)):
+            noise = tuple(np.ones(spec.shape) for spec in runner.execution.specs)
+            carry, other = runner.run(carry, t, *noise), exact.run(other, t)
+            assert_close(runner.influence(carry), exact.influence(other), 1e-12, f"after step {t}")
+
+
+class Forgotten(Debiased):
+    """A control: what is dropped is not carried on."""
+
+    def _reduced(self, state, after, lin, signs):
+        left, right = super()._reduced(state, after, lin, signs)
+        return left, {k: 0.0 * v for k, v in right.items()}
+
+
+class Peeking(Masked):
+    """A control: its scales see the signs that they go with."""
+
+    def dropped(self, state, after, lin):
+        terms = super().dropped(state, after, lin)
+
+        def left(x):
+            return terms.left(x * (1.0 + 0.1 * np.where(x > 0, 1.0, 0.0)))
+
+        return terms._replace(left=left)
+
+
+class Half(Masked):
+    """A control: half of what is dropped is not told."""
+
+    def dropped(self, state, after, lin):
+        terms = super().dropped(state, after, lin)
+        return terms._replace(right=lambda y: {k: 0.5 * v for k, v in terms.right(y).items()})
+
+
+@pytest.mark.parametrize("broken", [Forgotten(Masked(1)), Debiased(Peeking(1)), Debiased(Half(1))])
+@pytest.mark.parametrize("name", ["tanh-rnn", "heat"])
+def test_the_oracle_sees_what_is_wrong(name, broken):
+    with pytest.raises(AssertionError, match=r"mean|nothing was random"):
+        assert_unbiased(
+            Runner(CASES[name](), fg.Estimator(broken, name="broken")), steps=3 if name == "tanh-rnn" else 2
+        )
+
+
+@pytest.mark.parametrize("name", ["tanh-rnn", "lstm", "heat", "ring", "lotka-volterra"])
+@pytest.mark.parametrize("order", [1, 2])
+def test_what_is_told_is_what_is_dropped(name, order):
+    """Σ_i l_i ⊗ r_i of the terms is A S + B − S' in full, whatever form they have."""
+    case = CASES[name]()
+    kept, found = Masked(order), []
+
+    class Watched(Masked):
+        def dropped(self, state, after, lin):
+            terms = super().dropped(state, after, lin)
+            n = lin.value.shape[0]
+            for x in np.eye(n):
+                assert terms is not None
+                back, fresh = lin.vjp(x)
+                layout = Layout.of(lin)
+                before = self.pull(state, Coordinates(back), layout)
+                made = self.pull(after, Coordinates(x), layout)
+                left = np.array([terms.left(unit) for unit in np.eye(n)])  # row i is l_i
+                told = terms.right(left @ x)  # Σ_i (l_i·x) r_i
+                for k in before:
+                    dropped = before[k] + fresh[k] - made[k]
+                    found.append(float(np.max(np.abs(dropped - told.get(k, 0.0)))))
+            return terms
+
+    runner = Runner(case, estimator(Watched(kept.order)), "eager")
+    carry = runner.initial()
+    for t in range(3):
+        carry = runner.run(carry, t, *(np.ones(spec.shape) for spec in runner.execution.specs))
+    assert found
+    assert max(found) < 1e-12
+
+
+def test_less_is_random_where_the_approximation_is_good():
+    """On a rod, with the pattern of k steps: the variance falls to less than a thousandth of NoBackTrack's."""
+    system = systems.heat_rod(cells=24)
+    xs = {k: np.random.default_rng(0).uniform(size=(40, *v.shape)) for k, v in system.x.items()}
+    ys = 1.1 * system.simulate(xs).outputs
+    names = ["NoBackTrack", "Debiased(SnAp-1)", "Debiased(SnAp-4)", "Debiased(SnAp-8)"]
+    tried = [fg.NoBackTrack(), *(fg.Debiased(f"snap:{k}") for k in (1, 4, 8))]
+    found = fg.compare(system, xs, ys, estimators=tried, replicas=16, seed=0)
+    variances = [found[name].variance for name in names]
+    assert variances[0] > 2 * variances[1] > 4 * variances[2] > 8 * variances[3]
+    assert variances[3] < 1e-3 * variances[0]
+
+
+@pytest.mark.parametrize("network", ["tanh-rnn", "gru"])
+def test_on_networks_it_has_a_third_of_the_variance_of_nobacktrack(network):
+    system = systems.build(network, units=16, symbols=4)
+    xs, ys = fg.streams.next_symbol(np.random.default_rng(0).integers(0, 4, size=41))
+    found = fg.compare(system, xs, ys, estimators=[fg.NoBackTrack(), fg.Debiased()], replicas=24, seed=1)
+    assert found["Debiased(SnAp-1)"].variance < found["NoBackTrack"].variance / 3
+
+
+def test_without_an_approximation_it_is_uoro():
+    case = CASES["tanh-rnn"]()
+    xs, ys = np.array(case.xs), np.array(case.ys)
+    one, two = (fg.Learner(case.system, e, fg.SGD(0.01), seed=3) for e in (fg.UORO(), fg.Debiased("none")))
+    np.testing.assert_allclose(one.run(xs, ys).loss, two.run(xs, ys).loss, rtol=1e-12)
+
+
+def test_decayed_is_exact_where_the_state_only_leaks():
+    def F(h, x, p):
+        return 0.8 * h + np.tanh(p["a"] * x + p["b"])
+
+    system = fg.System(F, None, np.zeros(3), {"a": np.ones(3), "b": np.zeros(3)}, np.zeros(3))
+    xs, ys = np.random.default_rng(0).normal(size=(2, 20, 3))
+    right, wrong = fg.Decayed(0.8), fg.Decayed(0.7)
+    exact, faded, other = (fg.Learner(system, e, fg.SGD(0.05)) for e in (fg.RTRL(), right, wrong))
+    for learner in (exact, faded, other):
+        learner.run(xs, ys)
+    for k in system.trainable:
+        np.testing.assert_allclose(faded.params[k], exact.params[k], rtol=1e-12)
+        assert not np.allclose(other.params[k], exact.params[k], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda: Debiased(RankOne()), "expected an influence that is not random"),
+        (lambda: Debiased("snap"), "expected an influence that is not random"),
+        (lambda: fg.Debiased("snap:0"), "order"),
+        (lambda: fg.Debiased("snip:1"), "expected 'snap:k'"),
+        (lambda: fg.Debiased("snap:x"), "expected 'snap:k'"),
+        (lambda: fg.Debiased("decayed:2"), r"in \[0, 1\]"),
+        (lambda: fg.Decayed(True), r"in \[0, 1\]"),
+        (lambda: fg.Decayed(-0.1), r"in \[0, 1\]"),
+        (lambda: replace(fg.Debiased(), window=3), "that of a single step, not of a window of 3"),
+    ],
+)
+def test_what_makes_no_sense_is_named(make, expected):
+    with pytest.raises(DeclarationError, match=expected):
+        make()
+
+
+def test_by_name():
+    assert estimator_named("debiased:snap:2") == fg.Debiased("snap:2")
+    assert estimator_named("decayed:0.5") == fg.Decayed(0.5)
+    assert fg.Debiased(Exact()).name == "Debiased(Exact)"
