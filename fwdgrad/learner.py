@@ -125,7 +125,7 @@ class Learner:
         self.engine_reason = "asked for" if engine != "auto" else "a few steps are soonest done without compiling"
         self.note: dict[str, Any] = {}
         self._due = 0
-        self._dead = self._execution.model.paths.dead
+        self._dead, self._dead_entries = self._execution.model.paths.dead, self._execution.model.paths.entries
         self._watch = SilentLeaves([k for k in system.trainable if k not in self._dead], system.coordinates)
         self._told: list[str] = []
         self._targets = Targets(system)
@@ -265,6 +265,7 @@ class Learner:
                 warnings.warn(f"parameter_std: {message}", category, stacklevel=2)
         stds = {k: known.factor.get(k, 1.0) * slopes[k] * np.sqrt(np.array(v)) for k, v in variances.items()}
         nothing: dict[str, Any] = {**known.at_bound, **dict.fromkeys(untold, True)}
+        nothing |= {k: nothing.get(k, False) | v for k, v in self._dead_entries.items()}
         return {k: np.where(nothing[k], np.nan, v)[()] if k in nothing else v for k, v in stds.items()}
 
     def confidence(self) -> Confidence:
@@ -325,8 +326,8 @@ class Learner:
             known.contradiction(), known.bounds(), known.untold(), known.together(), known.strange(), self._loop.coarse,
             self._loop.few, self._loop.otherwise,
         ]  # fmt: skip
-        if self._dead:
-            remarks.append(told_dead(self.system, self._dead))
+        if self._dead or self._dead_entries:
+            remarks.append(told_dead(self.system, self._dead, self._dead_entries))
         return Report(
             f"{self.system.name} after {self.steps} samples ({type(self.optimizer).__name__})",
             tuple(table),
@@ -353,7 +354,8 @@ class Learner:
         ]
         if self._targets.seen >= SAID and isinstance(self.optimizer, JointFilter):  # others' priors say how far to step
             named = {*self._dead, *self._watch.still_silent(self._unpacked.params)}
-            fresh = replace(known, unlearned={k: v for k, v in known.unlearned.items() if k not in named})
+            unlearned = {k: v & ~self._dead_entries.get(k, False) for k, v in known.unlearned.items() if k not in named}
+            fresh = replace(known, unlearned=unlearned)
             together = known.together() if self._targets.seen >= TOGETHER else ""
             said += [(UnlearnedWarning, fresh.untold()), (IdentifiabilityWarning, together)]
         for category, message in said:
@@ -645,8 +647,9 @@ class Learner:
 
     def _tell_dead(self) -> None:
         """Warn of parameters that have no path to the loss."""
-        if self._dead:
-            warnings.warn(told_dead(self.system, self._dead), DeadParameterWarning, stacklevel=3)
+        if self._dead or self._dead_entries:
+            text = told_dead(self.system, self._dead, self._dead_entries)
+            warnings.warn(text, DeadParameterWarning, stacklevel=3)
 
     def _tell(self, silent: tuple[str, ...]) -> None:
         """Warn of leaves that were found to have no gradient."""

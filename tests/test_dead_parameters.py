@@ -37,12 +37,13 @@ def by_powers(system: fg.System) -> set[str]:
 
 @pytest.mark.parametrize("case", oracles.every_case(), ids=repr)
 def test_every_leaf_of_the_oracles_lives(case):
-    assert traced(case.system).paths.dead == {}
+    assert traced(case.system).paths.dead == traced(case.system).paths.entries == {}
 
 
 @pytest.mark.parametrize("name", list(systems.CATALOGUE))
 def test_every_leaf_of_the_catalogue_lives(name):
-    assert traced(systems.build(name)).paths.dead == {}
+    paths = traced(systems.build(name)).paths
+    assert paths.dead == paths.entries == {}
 
 
 @given(st.integers(0, 10**6))
@@ -157,6 +158,44 @@ def test_a_learner_names_dead_parameters_and_claims_no_deviation(engine):
     deviation = learner.parameter_std()
     assert np.isnan(deviation["vth"])
     assert np.isfinite(deviation["a"])
+
+
+def in_part(**options: Any) -> fg.System:
+    """Of w, the middle number feeds a state that nothing sees, and the last nothing at all; of W, the diagonal does."""
+
+    def F(h: Any, x: Any, p: Any) -> Any:
+        return np.stack([p["w"][0] * h[0] + np.sum(np.diag(p["W"])), p["w"][1] * h[1]])
+
+    return fg.System(F, lambda h, x, p: h[0], np.ones(2), {"w": np.full(3, 0.5), "W": np.full((2, 2), 0.1)}, **options)
+
+
+@pytest.mark.parametrize("estimator", [fg.RTRL(), fg.UORO(), fg.BPTT()], ids=repr)
+def test_dead_entries_are_named_with_every_estimator(estimator):
+    with pytest.warns(DeadParameterWarning, match=r"w\[1\], w\[2\]: .*(?s:.*)W\[0, 1\], W\[1, 0\]: ") as told:
+        fg.Learner(in_part(), estimator, fg.SGD(1e-3))
+    assert len(told) == 1
+    assert "w[0]" not in str(told[0].message)
+    assert len(str(told[0].message).split("\n")) <= 5
+
+
+def test_dead_entries_have_no_deviation_and_fail_a_check():
+    with pytest.warns(DeadParameterWarning):
+        learner = fg.Learner(in_part(), fg.RTRL(), FILTER)
+    learner.run(ys=in_part().simulate(steps=20).outputs)
+    deviation = learner.parameter_std()
+    assert np.isnan(deviation["w"]).tolist() == [False, True, True]
+    assert np.isnan(deviation["W"]).tolist() == [[False, True], [True, False]]
+    report = fg.check(in_part())
+    assert not report.ok
+    assert "w[1], w[2]" in str(report)
+
+
+def test_entries_of_a_large_leaf_are_not_looked_at_one_by_one():
+    """A leaf of more numbers is one source: alive as a whole."""
+    system = fg.System(lambda h, x, p: p["w"][0] * h, None, np.ones(1), {"w": np.ones(65)})
+    assert traced(system).paths.entries == {}
+    system = fg.System(lambda h, x, p: p["w"][0] * h, None, np.ones(1), {"w": np.ones(64)})
+    assert traced(system).paths.entries["w"].sum() == 63
 
 
 def test_a_frozen_one_is_not_named():

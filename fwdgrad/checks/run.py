@@ -17,6 +17,7 @@ from fwdgrad.errors import DeclarationError, FwdgradError, HiddenStateError, Tra
 from fwdgrad.estimators import RTRL, UORO, Estimator, NoBackTrack
 from fwdgrad.execution import Execution
 from fwdgrad.linear import Coordinates, EagerModel, Model, TracedModel
+from fwdgrad.loops import ENTRIES, listed_entries
 from fwdgrad.notice import Progress
 from fwdgrad.program import Linearized, Program, at_points
 from fwdgrad.system import System
@@ -315,9 +316,10 @@ class _Check:
         if not isinstance(self.model, TracedModel):
             return  # what no structure shows, a learner finds by its gradients
         dead = self.model.paths.dead
-        told = " ".join(f"{k}: {reason}." for k, reason in dead.items())
-        note = f"{told} Freeze what is not to be learned (fg.fixed)." if dead else ""
-        yield CheckRow(PATHS, len(self.system.trainable), float(len(dead)), 0.0, "FAILED" if dead else "ok", note)
+        told = [f"{k}: {reason}." for k, reason in dead.items()]
+        told += [f"{listed_entries(k, where)}: {ENTRIES}." for k, where in self.model.paths.entries.items()]
+        note = f"{' '.join(told)} Freeze what is not to be learned (fg.fixed)." if told else ""
+        yield CheckRow(PATHS, len(self.system.trainable), float(len(told)), 0.0, "FAILED" if told else "ok", note)
 
     def _transition(self) -> Iterator[CheckRow]:
         def products(p: _Point) -> tuple[Any, Any]:

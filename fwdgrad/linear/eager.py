@@ -64,7 +64,7 @@ class EagerModel:
     @property
     def paths(self) -> Paths:
         """Which learned parameters reach the loss; taken to be all, in n steps, if the functions cannot be traced."""
-        return Paths({}, self.system.size) if self._programs is None else self._programs.paths
+        return Paths({}, self.system.size, {}) if self._programs is None else self._programs.paths
 
     def fingerprints(self) -> dict[str, str]:
         """Nothing is known about a function that is not traced."""

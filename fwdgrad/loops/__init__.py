@@ -10,9 +10,10 @@ from fwdgrad.loops.gauss_newton import GaussNewton, Normal
 from fwdgrad.loops.lacking import Lack, lacking
 from fwdgrad.loops.minima import alternatives, described, preferred
 from fwdgrad.loops.record import Record
-from fwdgrad.loops.silent import SilentLeaves, told_dead, told_silent
+from fwdgrad.loops.silent import ENTRIES, SilentLeaves, listed_entries, told_dead, told_silent
 
 __all__ = [
+    "ENTRIES",
     "Fitting",
     "GaussNewton",
     "Lack",
@@ -25,6 +26,7 @@ __all__ = [
     "coarse_steps",
     "described",
     "lacking",
+    "listed_entries",
     "loop_for",
     "noise_for",
     "noiseless",

@@ -25,9 +25,11 @@ from fwdgrad.samples import Chunk
 from fwdgrad.system import System
 from fwdgrad.windows import RandomEnd, Sliding, WholeSequence
 
-__all__ = ["FIRST", "SAMPLES", "SilentLeaves", "told_dead", "told_silent"]
+__all__ = ["ENTRIES", "FIRST", "SAMPLES", "SilentLeaves", "listed_entries", "told_dead", "told_silent"]
 
 Leaves = dict[str, Any]
+
+ENTRIES = "what they change never reaches the loss, or nothing uses them"
 
 SAMPLES = 100
 """N: samples with a target, and a loss other than zero, after which a gradient that was always zero is told of; those
@@ -224,16 +226,25 @@ def _beside(loop: Loop) -> Loop:
     return made
 
 
-def told_dead(system: System, dead: Mapping[str, str]) -> str:
-    """What is said of parameters that have no path to the loss, for these reasons."""
-    lines = [f"  {_sized(system, k)}: {reason}" for k, reason in list(dead.items())[:2]]
-    if len(dead) > 2:
-        lines.append(f"  and {len(dead) - 2} more: {', '.join(list(dead)[2:8])}" + (", …" if len(dead) > 8 else ""))
+def told_dead(system: System, dead: Mapping[str, str], entries: Mapping[str, np.ndarray]) -> str:
+    """What is said of parameters that have no path to the loss, for these reasons, and of such entries of others."""
+    named = [f"{_sized(system, k)}: {reason}" for k, reason in dead.items()]
+    named += [f"{listed_entries(k, where)}: {ENTRIES}" for k, where in entries.items()]
+    lines = [f"  {line}" for line in named[:2]]
+    if len(named) > 2:
+        rest = [*dead, *entries][2:]
+        lines.append(f"  and {len(rest)} more: {', '.join(rest[:6])}" + (", …" if len(rest) > 6 else ""))
     return (
         f"Learner of {system.name}: these parameters cannot learn, since the loss has no derivative in them.\n"
         + "\n".join(lines)
         + "\nFreeze them (fg.fixed, or frozen=[…]), or let F or Y use them smoothly. Their deviation is not known."
     )
+
+
+def listed_entries(leaf: str, where: np.ndarray) -> str:
+    """The entries of a leaf at which something is so, the first six of them."""
+    places = np.argwhere(where).tolist()
+    return ", ".join(f"{leaf}{place}" for place in places[:6]) + (", …" if len(places) > 6 else "")
 
 
 def told_silent(system: System, silent: tuple[str, ...], samples: int) -> str:
