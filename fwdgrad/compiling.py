@@ -30,15 +30,20 @@ def has_compiler() -> bool:
     return importlib.util.find_spec("llvmlite") is not None
 
 
-def price(execution: Execution) -> tuple[float, str]:
-    """What it takes to have the steps compiled, in seconds, about; and why it is what it is."""
+def price(execution: Execution, missing: bool = False) -> tuple[float, str]:
+    """What it takes to have the steps compiled, in seconds, about; and why it is what it is.
+
+    Args:
+        execution: the steps.
+        missing: whether there are samples without a target, whose step is another one.
+    """
     other = execution.on("compiled")
     if other is not None and other.has_compiled:
         return 0.0, "the step is compiled already"
     first = _programs(execution)[0]
     if is_known(first, len(flatten(execution.template)) if first.name == "learn" else None):
         return LOADING, "the step was compiled before"
-    return compile_seconds(execution), "the step is worth compiling"
+    return compile_seconds(execution, missing), "the step is worth compiling"
 
 
 def predicted_seconds(execution: Execution) -> float:
@@ -61,9 +66,10 @@ def seconds(program: Program) -> float:
     return 3e-5 + 8e-7 * calls(program) + 5e-10 * multiply_adds(program)
 
 
-def compile_seconds(execution: Execution) -> float:
+def compile_seconds(execution: Execution, missing: bool = False) -> float:
     """What compiling all that is run takes, roughly."""
-    return sum(STARTING + EACH * length(program) for program in _programs(execution))
+    programs = _programs(execution) + ([execution.program("transit")] if missing else [])
+    return sum(STARTING + EACH * length(program) for program in programs)
 
 
 def _programs(execution: Execution) -> list[Program]:

@@ -17,7 +17,7 @@ def tanks():
         upper = p["k1"] * out[0]
         return np.stack([h[0] + p["b"] * x - upper, h[1] + p["c"] * upper - p["k2"] * out[1]])
 
-    params = {k: fg.positive(v) for k, v in {"k1": 0.15, "k2": 0.26, "b": 0.17, "c": 1.5}.items()}
+    params = {k: fg.positive(v) for k, v in {"k1": 0.12, "k2": 0.37, "b": 0.16, "c": 3.7}.items()}
     rng = np.random.default_rng(1)
     u = np.repeat(rng.uniform(0, 4, size=12), 25)[:128]
     system = fg.System(F, lambda h, x, p: h[1:], np.array([4.0, 4.0]), params, 1.0)

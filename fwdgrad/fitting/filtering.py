@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.confidence import judged
+from fwdgrad.execution import Flat
 from fwdgrad.fitting.going_on import resumed, spreads
 from fwdgrad.fitting.result import Fit, Going
-from fwdgrad.loops import Fitting, Pass, Record
+from fwdgrad.loops import Fitting, Normal, Pass, Record
 
-__all__ = ["followed", "louder"]
+__all__ = ["disturbed", "followed", "louder"]
 
 FACTORS = (10.0**0.5, 10.0**0.15, 10.0**0.05)
 """Deviations of noises are changed by these, one after the other."""
@@ -28,6 +29,8 @@ HARDLY = 1e-6
 """Nats that are no gain."""
 ROUNDS, ENOUGH = 12, 0.1
 """Rounds through all noises, at most, for one factor; and what one has to gain, in nats, for another."""
+SIZES = ((1e-2, 0.3), (1e-3, 0.6), (0.1, 0.1), (1e-4, 0.9), (0.4, 0.03))
+"""Noises of the state, as parts of it, with parts of the residuals' variance that are left to the observation."""
 SINGLY = 6
 """State variables up to which each has a noise of its own."""
 
@@ -78,6 +81,31 @@ def louder(record: Record, fitting: Fitting, best: Pass) -> Pass:
     """The best pass, with more or less noise in the state, about: what tells whether there is any."""
     process = [np.arange(1, fitting.filter.size + 1)] if fitting.learns_level[1] else []
     return _improved(record, fitting, best, process, FACTORS[:1])
+
+
+def disturbed(record: Record, fitting: Fitting, carry: Flat, here: Normal, matters: float) -> float:
+    """By how many nats noise in the state makes a record likelier than its simulation, at least; 0 if none is found.
+
+    Some sizes of both noises are tried, until the gain matters.
+
+    Args:
+        record: the samples.
+        fitting: the filter.
+        carry: one with the parameters.
+        here: the simulation with them.
+        matters: a gain that is enough.
+    """
+    best = 0.0
+    if not fitting.learns_level[1]:
+        return best
+    initial = fitting.levels[0][0]
+    for process, share in SIZES:
+        noise = share * here.noise if fitting.filter.learns_noise else here.noise
+        made = fitting.once(record, carry, (initial, process), noise)
+        best = best if made is None else max(best, here.objective - made.surprise)
+        if best >= matters:
+            break
+    return best
 
 
 def _improved(record: Record, fitting: Fitting, best: Pass, groups: list[np.ndarray], factors: Any) -> Pass:

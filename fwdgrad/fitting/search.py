@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,16 @@ from fwdgrad.compiling import has_compiler, predicted_seconds, price
 from fwdgrad.defaults import why_not_joint
 from fwdgrad.errors import CalibrationWarning, DeclarationError, IdentifiabilityWarning, nearly
 from fwdgrad.estimators import RTRL
-from fwdgrad.execution import Execution, execution_for
+from fwdgrad.execution import Execution, Flat, execution_for
 from fwdgrad.filtering import FilteredSystem
-from fwdgrad.fitting.filtering import followed, louder
+from fwdgrad.fitting.filtering import disturbed, followed, louder
 from fwdgrad.fitting.result import Fit
 from fwdgrad.fitting.simulation import simulated
 from fwdgrad.fitting.trajectory import recorded
 from fwdgrad.history import Progress
 from fwdgrad.loops import (
+    ENOUGH,
+    GAIN,
     Fitting,
     GaussNewton,
     Normal,
@@ -43,6 +46,8 @@ METHODS = ("auto", "simulation", "filter")
 
 EARLIEST, GROWTH = 16, 4
 """Targets that are fitted first, and how many times more at each fit than at the one before."""
+LEFT = 1.5
+"""Times as many there have to be in all for a part to be fitted first."""
 SIMULATED = 64
 """Targets from which on the model is simulated without corrections; or all of them, if there are fewer."""
 FILTERED = 1024
@@ -55,14 +60,22 @@ VAGUE = 3.0
 """That for the filter: with less it is felt where data tell little, with more the filter strays."""
 SURE = 0.8
 """Part of the variance of every output that a simulation of the first samples explains if it is in the right valley."""
+HELPED = 0.5
+"""By how much, in nats, a simulation has to be likelier from where the filter has led for it to go on leading."""
 EXPLAINED = 0.5
 """Part of the variance of every output that a simulation has to explain, unless it is asked for."""
 MATTERS = 5.0
 """By how much a filter has to be likelier, in nats, for it to be told."""
+ASKED = 512
+"""First targets that are looked at for it, at most."""
+DISTURBED = (
+    "with noise in the state the data are likelier, by {:.2g} nats or more: the model lacks something, "
+    'or is disturbed (method="filter")'
+)
 MOST = 400
 """Parameters, at most: ∂h/∂θ and (∂ŷ/∂θ)² are kept in full."""
-FORESEEN = {"joint": 10, "newton": 30}
-"""Passes through the whole record, about, for the choice of the engine."""
+FORESEEN = 6
+"""Passes through the whole record that are sure to come, for the choice of the engine."""
 
 
 def fit(
@@ -188,36 +201,40 @@ class _Search:
             StepError: there is none.
         """
         newton = self._newton(record)
-        lead = self._lead(record, newton)
+        options, earliest = self.options, _sizes(record)[0][0]
+        lead = None if options is None else _Lead(lambda: self._filter(record, newton, options), earliest)
         best = self._grown(record, newton, lead, method)
         if best is not None:
             others = alternatives(record, newton, best, self.declared, self.prior, self.units)
             best, others = preferred(best, others, self.prior)
-            made = simulated(
-                record, newton, best, self.prior, None if lead is None else lead.fitting, self._passes(record)
-            )
+            going = None if lead is None else lambda: lead.fitting
+            made = simulated(record, newton, best, self.prior, going, self._passes(record))
             made = self._checked(record, self._beside(made, others))
             poor = bool(np.any(made.explained < EXPLAINED))
             coloured = made.verdict is not None and bool(made.verdict.findings)
             if method == "simulation" or lead is None or not (poor or coloured):
                 return made
             lead.go(best.point)
+            if not poor:
+                gain = self._gain(record, newton, lead, best)
+                return made if gain < MATTERS else made.remarked(DISTURBED.format(gain))
             lead.follow(record)
             if lead.last is not None:
                 lead.last = louder(record, lead.fitting, lead.last)
-            gain = 0.0 if lead.last is None else best.objective - lead.last.surprise
-            if gain < MATTERS:
+            if lead.last is None or best.objective - lead.last.surprise < MATTERS:
                 return made
-            if not poor:
-                return made.remarked(
-                    f"with noise in the state the data are likelier, by {gain:.3g} nats: the model lacks something, "
-                    'or is disturbed (method="filter")'
-                )
         elif lead is not None and method != "simulation":
             lead.follow(record)
         if lead is None or lead.last is None:
             raise newton.refused(record, self.declared)
         return followed(record, lead.fitting, lead.last, VAGUE * self.units, lambda: self._passes(record))
+
+    def _gain(self, record: Record, newton: GaussNewton, lead: _Lead, best: Normal) -> float:
+        """By how many nats noise in the state makes the first samples likelier, at least."""
+        places = np.flatnonzero(record.observed)[:ASKED]
+        part = record.head(int(places[-1]) + 1)
+        here = newton.begun(part, best.point, self.declared, self.prior)
+        return 0.0 if here is None else disturbed(part, lead.fitting, lead.present, here, MATTERS)
 
     def _beside(self, made: Fit, others: list[Normal]) -> Fit:
         """With a note of other solutions."""
@@ -249,19 +266,30 @@ class _Search:
 
     def _newton(self, record: Record) -> GaussNewton:
         """Gauss–Newton, on the engine that pays."""
-        execution = _settled(self.execution, self.engine, FORESEEN["newton"] * len(record))
-        steps: Any = execution.steps.informed
+        engine = _Engine(self.execution, self.engine, record, FORESEEN)
+        steps: Any = engine.execution.steps.informed
         noise = None if self.options is None else self.options.observation_noise
         known = None if noise in (None, "learned") else np.broadcast_to(np.asarray(noise, float) ** 2, (steps.outputs,))
-        return GaussNewton(noiseless(execution), known, self._count)
 
-    def _lead(self, record: Record, newton: GaussNewton) -> _Lead | None:
-        """The filter that leads the way, likewise; None where there can be none."""
-        if self.options is None:
-            return None
-        execution = execution_for(self.system, JOINT, self.options, self.engine)
-        execution = _settled(execution, self.engine, FORESEEN["joint"] * len(record))
-        return _Lead(Fitting(noiseless(execution), noiseless, newton=newton, told=self._count))
+        def counted(samples: int) -> None:
+            self._count(samples)
+            if engine.pays(samples):
+                newton.use(noiseless(engine.execution))
+
+        newton = GaussNewton(noiseless(engine.execution), known, counted)
+        return newton
+
+    def _filter(self, record: Record, newton: GaussNewton, options: JointFilter) -> Fitting:
+        """The filter, likewise."""
+        engine = _Engine(execution_for(self.system, JOINT, options, self.engine), self.engine, record, 0)
+
+        def counted(samples: int) -> None:
+            self._count(samples)
+            if engine.pays(samples):
+                fitting.use(noiseless(engine.execution))
+
+        fitting = Fitting(noiseless(engine.execution), noiseless, newton=newton, told=counted)
+        return fitting
 
     # ---- the search
 
@@ -276,28 +304,27 @@ class _Search:
                 continue
             if not (last or targets >= SIMULATED):
                 continue
-            passes = PASSES if last else SHORT
             start = self.declared if best is None else best.point
-            best = self._minimum(part, newton, [start], passes)
-            if best is None or self._poor(part, best, EXPLAINED if last else SURE):
-                best = self._otherwise(part, newton, lead, passes, best, last)
+            best = self._minimum(part, newton, [start], last)
+            if best is not None and not self._poor(part, best, EXPLAINED if last else SURE):
+                continue
+            if last:
+                best = self._minimum(part, newton, [self.declared], last, best)
+            if lead is not None and (not last or len(part) <= FILTERED):
+                lead.follow(part)
+                led = best if lead.last is None else self._minimum(part, newton, [lead.point], last, best)
+                if best is not None and led is not None and led.objective > best.objective - HELPED:
+                    lead = None  # it leads where simulations go by themselves
+                best = led
         return best
 
-    def _otherwise(
-        self, part: Record, newton: GaussNewton, lead: _Lead | None, passes: int, best: Normal | None, last: bool
-    ) -> Normal | None:
-        """`best`, or what is found from elsewhere: from the declared parameters, and where a filter goes."""
-        starts = [self.declared] if last else []
-        if lead is not None and (not last or len(part) <= FILTERED):
-            lead.follow(part)
-            starts += [] if lead.last is None else [lead.point]
-        return self._minimum(part, newton, starts, passes, best)
-
     def _minimum(
-        self, record: Record, newton: GaussNewton, starts: list[np.ndarray], passes: int, best: Normal | None = None
+        self, record: Record, newton: GaussNewton, starts: list[np.ndarray], last: bool, best: Normal | None = None
     ) -> Normal | None:
-        """`best`, or the best minimum from some starts."""
-        tried = [newton.minimum(record, start, self.declared, self.prior, self.units, passes) for start in starts]
+        """`best`, or the best minimum from some starts, of all the record or of a part of it."""
+        given = self.declared, self.prior, self.units
+        passes, gain = (PASSES, GAIN) if last else (SHORT, ENOUGH)
+        tried = [newton.minimum(record, start, *given, passes, gain) for start in starts]
         return min((t for t in (best, *tried) if t is not None), key=lambda t: t.objective, default=None)
 
     def _poor(self, record: Record, found: Normal, enough: float) -> bool:
@@ -312,51 +339,97 @@ class _Search:
 class _Lead:
     """A filter that goes through parts of a record, each from the parameters found before.
 
+    Args:
+        make: makes it. That is left until it is wanted: its step is another one to trace.
+        earliest: samples that it goes through first, from the declared parameters.
+
     Attributes:
         last: its last pass; None if it failed.
     """
 
-    def __init__(self, fitting: Fitting) -> None:
-        self.fitting = fitting
-        self._present, self._level = fitting.loop.carry, fitting.levels[0]
+    def __init__(self, make: Callable[[], Fitting], earliest: int) -> None:
+        self._make, self._earliest = make, earliest
+        self._found: tuple[Any, Any] | None = None
         self.last: Pass | None = None
         self._begun = False
 
+    @cached_property
+    def fitting(self) -> Fitting:
+        """The filter."""
+        return self._make()
+
+    @property
+    def present(self) -> Flat:
+        """The carry that the next pass goes on from."""
+        return self._present[0]
+
+    @property
+    def _present(self) -> tuple[Flat, Any]:
+        return self._found or (self.fitting.execution.initial(), self.fitting.levels[0])
+
     def follow(self, record: Record) -> None:
         """Filter a record, over the levels of noise; at first its beginning, from the declared parameters."""
-        earliest = _sizes(record)[0][0]
-        if not self._begun and earliest < len(record):
+        if not self._begun and self._earliest < len(record):
             self._begun = True
-            self.follow(record.head(earliest))
+            self.follow(record.head(self._earliest))
         self._begun = True
-        self.last = self.fitting.filtered(record, self._present, self._level)
+        self.last = self.fitting.filtered(record, *self._present)
         if self.last is not None:
-            self._present, self._level = self.last.carry, self.last.level
+            self._found = self.last.carry, self.last.level
 
     @property
     def point(self) -> np.ndarray:
         """The present coordinates, shape (p,)."""
-        return self.fitting.flat(self._present).astype(float)
+        return self.fitting.flat(self.present).astype(float)
 
     def go(self, point: np.ndarray) -> None:
         """Go on from other coordinates."""
         self._begun = True
-        self._present = self.fitting.at(self._present, point)
+        self._found = self.fitting.at(self.present, point), self._present[1]
 
 
-def _settled(execution: Execution, engine: str, steps: int) -> Execution:
-    """The same on the engine that is asked for, or on the compiled one if so many steps are worth compiling."""
-    if engine != "auto" or not has_compiler() or steps * predicted_seconds(execution) < price(execution)[0]:
-        return execution
-    compiled = execution_for(execution.system, execution.estimator, execution.optimizer, "compiled")
-    return compiled if compiled.engine == "compiled" else execution
+class _Engine:
+    """On what passes are made: NumPy, until compiling would have been paid for.
+
+    Args:
+        execution: the steps.
+        name: of the engine, as the user gave it.
+        record: what is gone through,
+        coming: as often, to be sure.
+
+    Attributes:
+        execution: the steps, on the engine that is best.
+    """
+
+    def __init__(self, execution: Execution, name: str, record: Record, coming: int) -> None:
+        self.execution = execution
+        self._free = name == "auto" and has_compiler()
+        if self._free:
+            missing = not record.observed.all()
+            self._each, self._price = predicted_seconds(execution), price(execution, missing)[0]
+            self._compiled(coming * len(record) * self._each)
+
+    def pays(self, samples: int) -> bool:
+        """So many more have been gone through: whether compiled steps take over now."""
+        if not self._free:
+            return False
+        self.execution.work += samples * self._each
+        return self._compiled(0.0)
+
+    def _compiled(self, coming: float) -> bool:
+        if self.execution.work + coming < self._price:
+            return False
+        old, self._free = self.execution, False
+        made = execution_for(old.system, old.estimator, old.optimizer, "compiled")
+        self.execution = made if made.engine == "compiled" else old
+        return made.engine == "compiled"
 
 
 def _sizes(record: Record) -> list[tuple[int, int]]:
     """How many samples are fitted, and how many targets they have, one part after the other; all of them at last."""
     place = np.flatnonzero(record.observed)
     made, due = [], EARLIEST
-    while due < len(place):
+    while due * LEFT < len(place):
         made.append((int(place[due - 1]) + 1, due))
         due *= GROWTH
     return [*made, (len(record), len(place))]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from fwdgrad.confidence import FEW, Verdict, judged
+from fwdgrad.execution import Flat
 from fwdgrad.fitting.going_on import resumed, spreads
 from fwdgrad.fitting.result import Fit, Going
+from fwdgrad.learner import Learner
 from fwdgrad.loops import Fitting, GaussNewton, Normal, Record, lacking, noiseless, quiet, remembered, robust
 from fwdgrad.optimizers.information.watch import Watch
 
@@ -20,7 +23,12 @@ STILL = (0.0, 0.0)
 
 
 def simulated(
-    record: Record, newton: GaussNewton, found: Normal, prior: np.ndarray, fitting: Fitting | None, passes: float
+    record: Record,
+    newton: GaussNewton,
+    found: Normal,
+    prior: np.ndarray,
+    fitting: Callable[[], Fitting] | None,
+    passes: float,
 ) -> Fit:
     """The fit that a minimum is.
 
@@ -29,7 +37,7 @@ def simulated(
         newton: what has found the minimum.
         found: the minimum.
         prior: deviations of the prior, shape (p,).
-        fitting: the filter that goes on from there; None if there can be none.
+        fitting: makes the filter that goes on from there, when it is asked for; None if there can be none.
         passes: how often samples were gone through.
 
     Raises:
@@ -64,20 +72,33 @@ def simulated(
             lacks = tuple(str(lack) for lack in told)
             factors = np.hypot(factors, np.max([np.abs(lack.moved) for lack in told], axis=0))
         covariance = covariance * np.outer(factors, factors)
-    going = None
-    if fitting is not None:
-        held = found._replace(noise=noise)
-        exact = fitting.carried(fitting.loop.carry, held, covariance, STILL)
-        onward = fitting.carried(fitting.loop.carry, held, covariance, fitting.levels[0])
-        going = Going(
-            resumed(fitting, onward, len(record), newton.row),
-            lambda: spreads(fitting, record, exact, learns=False)[1] + np.where(found.counts > 0, 0.0, np.nan),
-        )
+    going = None if fitting is None else _going(record, fitting, found._replace(noise=noise), covariance, newton.row)
     deviation = np.sqrt(np.where(found.counts > 0, noise * loss.spread, np.nan)) if newton.scaled else None
     return Fit(
         newton.system, "simulation", found.point, covariance, prior, withheld, deviation, np.zeros(newton.system.size),
         found.objective, outputs, targets, starts, record.times(), passes, verdict, (), going, lacks,
     )  # fmt: skip
+
+
+def _going(
+    record: Record, fitting: Callable[[], Fitting], held: Normal, covariance: np.ndarray, row: Sequence[Any]
+) -> Going:
+    """What goes on from a minimum, with a filter that is made only then: its step is another one to trace."""
+    last = [np.array(v) for v in row]
+
+    def carried(level: Any) -> tuple[Fitting, Flat]:
+        made = fitting()
+        return made, made.carried(made.execution.initial(), held, covariance, level)
+
+    def onward() -> Learner:
+        made, carry = carried(fitting().levels[0])
+        return resumed(made, carry, len(record), last)()
+
+    def bands() -> np.ndarray:
+        made, carry = carried(STILL)
+        return spreads(made, record, carry, learns=False)[1] + np.where(held.counts > 0, 0.0, np.nan)
+
+    return Going(onward, bands)
 
 
 def _normalized(loss: Any, record: Record, outputs: np.ndarray, noise: np.ndarray | None) -> np.ndarray | None:

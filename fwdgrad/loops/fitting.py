@@ -73,6 +73,10 @@ class Fitting:
         self.filter: Any = loop.execution.steps.informed
         self._options: Any = loop.execution.optimizer
 
+    def use(self, loop: Loop) -> None:
+        """Make the passes with another loop, for the same steps on another engine."""
+        self.loop, self.execution, self.filter = loop, loop.execution, loop.execution.steps.informed
+
     @property
     def levels(self) -> tuple[Level, ...]:
         """Noises of initial state and state that are tried, as in `Pass`."""
@@ -135,11 +139,12 @@ class Fitting:
         ended = after._replace(h=h.astype(after.h.dtype), params=params, optimizer=optimizer)
         return Pass(surprise, execution.pack(ended), level)
 
-    def simulated(self, record: Record, present: Flat, starts: Sequence[np.ndarray]) -> list[Normal]:
-        """The minima that Gauss–Newton finds from some coordinates, the likeliest first."""
-        made = [self.newton.minimum(record, start.astype(float), *self._given(present)) for start in starts]
+    def simulated(self, record: Record, present: Flat, starts: Sequence[np.ndarray], gain: float) -> list[Normal]:
+        """The minima that Gauss–Newton finds from some coordinates, the likeliest first; `gain` ends each search."""
+        centre, prior, units = self._given(present)
+        made = [self.newton.minimum(record, s.astype(float), centre, prior, units, gain=gain) for s in starts]
         found = sorted((one for one in made if one is not None), key=lambda one: one.objective)
-        return [*found[:1], *distinct(found[0], found[1:], self._given(present)[1])] if found else []
+        return [*found[:1], *distinct(found[0], found[1:], prior)] if found else []
 
     def others(self, record: Record, present: Flat, best: Normal) -> list[Normal]:
         """Other minima of the simulation that are nearly as likely, or likelier."""

@@ -15,7 +15,7 @@ from fwdgrad.losses import SquaredError
 from fwdgrad.step import Carry
 from fwdgrad.trees import parted
 
-__all__ = ["GaussNewton", "Normal"]
+__all__ = ["ENOUGH", "GAIN", "LONGEST", "GaussNewton", "Normal"]
 
 PASSES = 15
 """Passes from one start, at most, unless more are asked for."""
@@ -25,8 +25,10 @@ LONGEST = 1.0
 """How far a step moves a coordinate at most, in its unit."""
 SETTLED = 1e-12
 """A step that ends the iterations, in units of the coordinates: rounding."""
-GAIN = 1e-5
-"""An improvement of the objective that ends them."""
+GAIN, ENOUGH = 1e-5, 1e-2
+"""An improvement of the objective that ends them; and that on the way to somewhere else."""
+STALLED = 3
+"""Steps in a row, of those taken, without such an improvement that end them too."""
 SAME = 0.05
 """How far, in logarithms, weights may be from the noise that is found."""
 LEAST = 1e-6
@@ -90,6 +92,10 @@ class GaussNewton:
         self.learned = self._known is None
         self._profiled = self.learned and type(self.system.loss) is SquaredError
 
+    def use(self, loop: Loop) -> None:
+        """Make the passes with another loop, for the same steps on another engine."""
+        self._loop, self._execution, self.engine = loop, loop.execution, loop.execution.engine
+
     def _leaves(self, point: np.ndarray) -> dict[str, np.ndarray]:
         """Coordinates, shape (p,), by leaf."""
         like = {k: self.system.coordinates[k] for k in self.system.trainable}
@@ -108,6 +114,7 @@ class GaussNewton:
         prior: np.ndarray,
         units: np.ndarray,
         passes: int = PASSES,
+        gain: float = GAIN,
     ) -> Normal | None:
         """The best point found from a start; None if even that cannot be simulated.
 
@@ -118,9 +125,10 @@ class GaussNewton:
             prior: its standard deviations, shape (p,).
             units: what a coordinate is measured in, shape (p,).
             passes: how many, at most, not counting those that weigh the same sums anew.
+            gain: an improvement that ends them.
         """
         begun = self.begun(record, start, centre, prior)
-        return None if begun is None else self.improved(record, begun, centre, prior, units, passes)
+        return None if begun is None else self.improved(record, begun, centre, prior, units, passes, gain)
 
     def begun(self, record: Record, point: np.ndarray, centre: np.ndarray, prior: np.ndarray) -> Normal | None:
         """The normal equations at a point, weighted by the noise there; None if it cannot be simulated."""
@@ -128,14 +136,21 @@ class GaussNewton:
         return self._weighted(record, self._pass(record, point, centre, prior, noise), centre, prior)
 
     def improved(
-        self, record: Record, best: Normal, centre: np.ndarray, prior: np.ndarray, units: np.ndarray, passes: int
+        self,
+        record: Record,
+        best: Normal,
+        centre: np.ndarray,
+        prior: np.ndarray,
+        units: np.ndarray,
+        passes: int,
+        gain: float = GAIN,
     ) -> Normal | None:
         """The best point found from another one; arguments as for `minimum`."""
-        width = 1.0
+        width, stalled = 1.0, 0
         for _ in range(passes):
             step, promised = self._step(best, centre, prior, width * units**2)
             longest = np.max(np.abs(step) / units) if np.all(np.isfinite(step)) else 0.0
-            if longest < SETTLED or promised < GAIN:
+            if longest < SETTLED or promised < gain:
                 weighed = self._weighted(record, best, centre, prior)
                 if weighed is None or weighed is best:
                     break
@@ -145,13 +160,14 @@ class GaussNewton:
             noise = best.noise if self._profiled else best.weights
             made = self._pass(record, best.point + step, centre, prior, noise)
             if made is not None and made.objective < best.objective:
+                stalled = 0 if made.objective < best.objective - gain else stalled + 1
                 best, width = made, min(4 * width, WIDEST)
                 if not self._profiled:
                     best = self._weighted(record, best, centre, prior) or best
             else:
                 width /= 8
-                if width < NARROWEST:
-                    break
+            if width < NARROWEST or stalled >= STALLED:
+                break
         return self._weighted(record, best, centre, prior)
 
     def _weighted(self, record: Record, found: Normal | None, centre: np.ndarray, prior: np.ndarray) -> Normal | None:
@@ -166,6 +182,8 @@ class GaussNewton:
     def promised(self, found: Normal, centre: np.ndarray, prior: np.ndarray) -> float:
         """What the objective is, at least, where the step without damping goes, if residuals are linear."""
         by = self._step(found, centre, prior, np.full_like(prior, np.inf))[1]
+        if not np.isfinite(by):
+            return np.inf
         if not self._profiled:
             return found.objective - by
         count = float(found.counts.sum())

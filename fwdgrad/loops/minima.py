@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
-from fwdgrad.loops.gauss_newton import LONGEST, GaussNewton, Normal
+from fwdgrad.loops.gauss_newton import ENOUGH, LONGEST, GaussNewton, Normal
 from fwdgrad.loops.record import Record
 from fwdgrad.system import System
 from fwdgrad.trees import parted
@@ -24,8 +24,8 @@ TRIED = 3
 """Starts of each kind from which a minimum is looked for: those that promise most."""
 ROUGH, PASSES = 3, 10
 """Passes from each, at most, before it is given up; and after."""
-HOPELESS = 1.5
-"""Nats by which a number observed is less likely, at a start that is given up: four times the noise."""
+HOPELESS = 2.5
+"""Nats by which a number observed is less likely, where a start leads that is given up: twelve times the noise."""
 BACK = 1.0
 """Deviations of every parameter within which a start has come back to the minimum that is known."""
 WITHIN = 10.0
@@ -38,6 +38,8 @@ SAME, APART = 0.5, 3.0
 """Deviations of every parameter within which two minima are one; and of some, beyond which another one is told of."""
 FLAT = 0.5
 """Part of the prior's variance that is left in some direction, above which a minimum is a valley, not a point."""
+LEAST = 1e-3
+"""Part of the prior's deviation that counts as one, at least."""
 EXCHANGED = 0.1
 """How far, in logarithms, values of two parameters may be from those of one another to count as exchanged."""
 
@@ -67,7 +69,7 @@ def alternatives(
     """
     places = np.flatnonzero(record.observed)[:TARGETS]
     part = record.head(int(places[-1]) + 1)
-    here = best if len(part) == len(record) else newton.minimum(part, best.point, centre, prior, units, PASSES)
+    here = best if len(part) == len(record) else newton.minimum(part, best.point, centre, prior, units, PASSES, ENOUGH)
     if here is None or np.linalg.eigvalsh(here.covariance(prior) / prior / prior[:, None])[-1] > FLAT:
         return []
     known: list[Normal] = []
@@ -78,8 +80,6 @@ def alternatives(
             found = _searched(part, newton, other, here, (centre, prior, units))
             known += [] if found is None else [found]
     known = distinct(here, known, prior)
-    if len(part) == len(record):
-        return known
     whole = [newton.minimum(record, other.point, centre, prior, units, PASSES) for other in known]
     return distinct(best, [other for other in whole if other is not None], prior)
 
@@ -94,7 +94,7 @@ def _searched(
     for passes in (ROUGH, PASSES):
         if newton.promised(found, centre, prior) > hopeless or _apart(found, here, deviation) < BACK:
             return None
-        better = newton.improved(record, found, centre, prior, units, passes)
+        better = newton.improved(record, found, centre, prior, units, passes, ENOUGH)
         if better is None:
             return None
         found = better
@@ -119,7 +119,8 @@ def preferred(best: Normal, others: Sequence[Normal], prior: np.ndarray) -> tupl
         best, others = least, [best, *(other for other in others if other is not least)]
     deviation = np.sqrt(np.diag(best.covariance(prior)))
     as_well = [other for other in distinct(best, others, prior) if other.objective <= best.objective + AS_WELL]
-    return best, [other for other in as_well if _apart(other, best, deviation) > APART]
+    floor = np.maximum(deviation, LEAST * prior)  # residuals of rounding make no other solution
+    return best, [other for other in as_well if _apart(other, best, floor) > APART]
 
 
 def exchanged(system: System, one: np.ndarray, other: np.ndarray) -> tuple[int, int] | None:

@@ -13,7 +13,7 @@ from fwdgrad.loops.base import Loop, Ran, Sample
 from fwdgrad.loops.discretisation import coarse_steps
 from fwdgrad.loops.feed import Feed
 from fwdgrad.loops.fitting import Fitting, Pass
-from fwdgrad.loops.gauss_newton import Normal
+from fwdgrad.loops.gauss_newton import ENOUGH, GAIN, Normal
 from fwdgrad.loops.lacking import lacking
 from fwdgrad.loops.minima import TARGETS, described, exchanged
 from fwdgrad.loops.record import Record
@@ -239,7 +239,8 @@ class Refitting(Loop):
         starts = [fitting.flat(present), *([] if best is None else [fitting.flat(best.carry)])]
         if record.seen <= DECLARED:
             starts.append(fitting.declared)
-        found = fitting.simulated(record, present, [*starts, *self._minima])
+        gain = GAIN if record.seen == self._declared.first else ENOUGH
+        found = fitting.simulated(record, present, [*starts, *self._minima], gain)
         self._others = []
         if found and (best is None or found[0].objective < best.surprise + ALIKE):
             self._simulation = found[0]
