@@ -54,7 +54,7 @@ FEW = 4
 """Terms that are taken into the model together, at most, to see what they leave of the memory of residuals."""
 SMALL = 1e-3
 """Part of a change that is made to see what it does."""
-LONG = 16384
+LONG = 4096
 """Samples from which on the larger model is worth compiling."""
 FLAT = 1e-6
 """A deviation, as a part of the size, from which something moves at all."""
@@ -105,7 +105,7 @@ def lacking(
         return [], 1.0
     try:
         larger, names = _larger(system, record, point)
-        engine = "numpy" if engine == "numba" and len(record) < LONG else engine
+        engine = "numpy" if engine == "compiled" and len(record) < LONG else engine
         execution = execution_for(larger, RTRL(), NormalEquations(), engine)
         newton = GaussNewton(loop_for(execution), noise)
         held = np.concatenate([point, np.zeros(len(names))])
