@@ -22,6 +22,9 @@ MOST_PARAMETERS = 50
 MOST_TOGETHER = 100
 """n + p likewise: a step of the filter costs (n + p)³."""
 
+MOST_LIKELY, MOST_CARRIED = 100, 200
+"""p, and n + p, up to which a filtered system is learned with the full Fisher matrix of its innovations."""
+
 
 class Method(NamedTuple):
     """An estimator and an optimizer, and why."""
@@ -68,7 +71,7 @@ def method_for(system: System, estimator: Any, optimizer: Any) -> Method:
 def _for_filtered(system: FilteredSystem) -> Method:
     """Recursive maximum likelihood: Newton's steps with the Fisher matrix of the innovations, where that is small."""
     count = sum(system.coordinates[k].size for k in system.trainable)
-    if count <= MOST_PARAMETERS and system.size + count <= MOST_TOGETHER:
+    if count <= MOST_LIKELY and system.size + count <= MOST_CARRIED:
         return Method(
             RTRL(),
             InformationFilter("full", "exact"),

@@ -254,14 +254,22 @@ def learned(system, engine, estimator, optimizer, length=30):
     learner = fg.Learner(system, estimator, optimizer, engine=engine)
     ys = np.random.default_rng(0).normal(size=(length, *system.y.shape)).astype(system.dtype)
     ys[3] = np.nan
-    history = learner.run(ys=ys)
+    history = learner.run(None if system.x is None else 0.3 * ys, ys)
     return [*learner.params.values(), history.loss[np.isfinite(history.loss)]]
 
 
-@pytest.mark.parametrize("engine", ["eager", pytest.param("numba", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("optimizer", [fg.Adam(1e-2), fg.InformationFilter("full", "exact")], ids=["Adam", "filter"])
-def test_engines_agree(engine, optimizer):
-    one, other = (learned(two(), e, fg.RTRL(), optimizer) for e in ("numpy", engine))
+@pytest.mark.parametrize(
+    ("make", "engine", "optimizer"),
+    [
+        (two, "eager", fg.InformationFilter("full", "exact")),
+        (small, "compiled", fg.InformationFilter("full", "exact")),
+        pytest.param(two, "compiled", fg.InformationFilter("full", "exact"), marks=pytest.mark.slow),
+        pytest.param(two, "compiled", fg.Adam(1e-2), marks=pytest.mark.slow),
+    ],
+    ids=["eager", "compiled, small", "compiled", "compiled, Adam"],
+)
+def test_engines_agree(make, engine, optimizer):
+    one, other = (learned(make(), e, fg.RTRL(), optimizer) for e in ("numpy", engine))
     for a, b in zip(one, other, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
 
@@ -643,3 +651,78 @@ def test_a_program_as_a_whole_is_differentiated_twice_by_autograd():
     a, b = np.array([0.3, 0.5]), np.array([2.0, -1.0])
     np.testing.assert_allclose(autograd.jacobian(lambda v: whole(program, [v, b]))(a), np.diag(np.cos(a) * b))
     np.testing.assert_allclose(autograd.jacobian(lambda v: whole(program, [a, v]))(b), np.diag(np.sin(a)))
+
+
+# ---- real data, and noise in the state
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_robot_is_learned_online_as_well_as_by_expectation_maximisation():
+    """A, C, Q and R of pykalman's robot, 500 samples, from its start: three passes are likelier than 50 of EM."""
+    pykalman, datasets = pytest.importorskip("pykalman"), pytest.importorskip("pykalman.datasets")
+    data = datasets.load_robot()
+    names = ["transition_matrices", "observation_matrices", "transition_covariance", "observation_covariance"]
+
+    def batch(A, C, Q, R):
+        rest = data.transition_offsets, data.observation_offset, data.initial_state_mean, data.initial_state_covariance
+        return pykalman.KalmanFilter(A, C, Q, R, *rest, em_vars=names)
+
+    Q, R = data.initial_transition_covariance, data.initial_observation_covariance
+    other = batch(data.transition_matrix, data.observation_matrix, Q, R)
+    begun = other.loglikelihood(data.observations)
+    reference = other.em(data.observations, n_iter=50).loglikelihood(data.observations)
+    arm = fg.System(
+        lambda h, x, p: p["A"] @ h + x, lambda h, x, p: p["C"] @ h + data.observation_offset,
+        data.initial_state_mean.astype(float), {"A": data.transition_matrix, "C": data.observation_matrix}, np.zeros(5),
+        first="initial",
+    )  # fmt: skip
+    system = fg.filtered(arm, fg.cholesky(Q), fg.cholesky(R), initial_covariance=data.initial_state_covariance)
+    xs = np.concatenate([np.zeros((1, 5)), data.transition_offsets])
+    learner, likelihoods = fg.Learner(system, engine="compiled"), []
+    assert isinstance(learner.optimizer, fg.InformationFilter)
+    for _ in range(3):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", fg.errors.FwdgradWarning)  # few samples for 53 parameters
+            learner.run(xs, np.ma.filled(data.observations.astype(float), np.nan))
+        learner.reset_state()
+        found = system.covariances(learner.params)
+        learned = batch(learner.params["A"], learner.params["C"], found["process"], found["observation"])
+        likelihoods.append(learned.loglikelihood(data.observations))
+    assert likelihoods[0] > 1.01 * reference  # logarithms below 0
+    assert likelihoods[2] > reference
+    assert begun < reference - 300
+
+
+@pytest.mark.slow
+def test_a_pendulum_that_is_pushed_at_random_is_learned_without_bias():
+    """200 000 samples of a pendulum with noise in its velocity: where output error is a third off, this is not."""
+    truth, dt, rng = {"stiffness": 4.0, "friction": 1.0}, 0.05, np.random.default_rng(0)
+    kicks, ys = np.sqrt(0.5 * 0.01) * rng.normal(size=(200_000, 5)), np.empty((200_000, 1))
+    angle, speed = 1.0, 0.0
+    for t, row in enumerate(kicks.tolist()):
+        for kick in row:
+            angle, speed = (
+                angle + 0.01 * speed,
+                speed - 0.01 * (truth["stiffness"] * math.sin(angle) + truth["friction"] * speed) + kick,
+            )
+        ys[t] = angle
+    ys += 0.05 * rng.normal(size=ys.shape)
+    plain = fg.System(
+        lambda h, x, p: np.array([h[1], -p["stiffness"] * np.sin(h[0]) - p["friction"] * h[1]]), lambda h, x, p: h[:1],
+        np.array([1.0, 0.0]), {"stiffness": fg.positive(2.5), "friction": fg.positive(0.6)}, dt=dt, method="rk4",
+        first="next",
+    )  # fmt: skip
+    system = fg.filtered(plain, fg.positive([1e-3, 1.0]), fg.positive(0.05), initial_covariance=0.01)
+    learner = fg.Learner(system, engine="compiled")
+    learner.run(ys=ys)
+    std = learner.parameter_std()
+    for k, v in truth.items():
+        assert abs(learner.params[k] - v) < 3 * std[k], k
+        assert std[k] < 0.03 * v, k
+    assert learner.params["stiffness"] == pytest.approx(4.0, rel=0.02)
+    assert learner.params["process"][1] == pytest.approx(0.5, rel=0.05)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", fg.errors.FwdgradWarning)
+        wrong = fg.fit(plain, ys=ys[:6000], method="simulation")
+    assert abs(wrong.params["stiffness"] - 4.0) > 0.4
