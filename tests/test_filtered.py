@@ -254,7 +254,7 @@ def learned(system, engine, estimator, optimizer, length=30):
     learner = fg.Learner(system, estimator, optimizer, engine=engine)
     ys = np.random.default_rng(0).normal(size=(length, *system.y.shape)).astype(system.dtype)
     ys[3] = np.nan
-    history = learner.run(None if system.x is None else 0.3 * ys, ys)
+    history = learner.run(None if system.x is None else 0.3 * np.nan_to_num(ys), ys)
     return [*learner.params.values(), history.loss[np.isfinite(history.loss)]]
 
 
