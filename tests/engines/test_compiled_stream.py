@@ -225,3 +225,50 @@ def test_one_nest_for_each_matrix(estimator, optimizer):
     assert len(inner) == 5
     stores = [line.split(" = ")[0].strip() for line in text.split("\n") if " = " in line]
     assert all(stores.count(f"{leaf}[i * {n} + j]") == 1 for leaf, n in (("W", 64), ("R", 32), ("V", 64), ("w_W", 64)))
+
+
+# ---- programs that are called
+
+
+def test_what_is_given_again_is_read_again():
+    """An array that is changed between two calls, one that is read through a view, a list, and results kept apart."""
+    from fwdgrad.engines.compiled_engine import compile_program
+
+    program = trace(lambda a, b, c: (a + b + c, 2.0 * c), [Abstract.of(np.zeros(3))] * 3)
+    function = compile_program(program)
+    whole, turned, numbers = np.zeros(3), np.zeros((3, 2))[:, 0], [0.0, 0.0, 0.0]
+    kept = []
+    for k in range(4):
+        whole[:], turned[:], numbers[k % 3] = k, 10.0 * k, 100.0 * k
+        kept.append(function(whole, turned, numbers))
+        expected = whole + turned + numbers
+        assert kept[-1][0].tolist() == expected.tolist()
+        assert kept[-1][1].tolist() == [2.0 * x for x in numbers]
+    assert kept[1][0].tolist() == [11.0, 111.0, 11.0]
+    with pytest.raises(ValueError, match=r"expected \(3,\) float64, got \(4,\)"):
+        function(np.ones(3), np.ones(4), np.ones(3))
+    with pytest.raises(TypeError, match="takes 3 arguments, got 2"):
+        function(np.ones(3), np.ones(3))
+    assert function(whole, turned, numbers)[0].tolist() == kept[-1][0].tolist()
+
+
+def test_threads_call_one_program():
+    from fwdgrad.engines.compiled_engine import compile_program
+
+    program = trace(lambda m: (m @ m @ m, np.linalg.inv(m)), [Abstract.of(np.zeros((20, 20)))])
+    function = compile_program(program)
+    matrices = [np.eye(20) + 0.01 * np.random.default_rng(k).normal(size=(20, 20)) for k in range(4)]
+    wrong = []
+
+    def work(matrix):
+        for _ in range(200):
+            product, inverse = function(matrix)
+            good = np.allclose(product, matrix @ matrix @ matrix) and np.allclose(inverse @ matrix, np.eye(20))
+            wrong.extend([] if good else [1])
+
+    threads = [threading.Thread(target=work, args=(m,)) for m in matrices]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []

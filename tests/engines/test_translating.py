@@ -18,16 +18,16 @@ def compiled(body, kind, a, start, stop):
     """What a body leaves in `out`, `flags` and `work`, and what it returns, compiled; and executed by Python."""
     text = HEAD.format(kind=kind) + "".join(f"\n    {line}" for line in body.strip("\n").split("\n"))
     made = translated(text)
-    function = machine.linked(machine.machine_code(made.text), made.names)
+    function = machine.linked(machine.machine_code(made.text), made.names).entry
     scope = {"np": np}
     exec(compile(ast.parse(text), "<text>", "exec"), scope)
     results = []
     for machine_code in (True, False):
         arrays = [np.zeros(8, kind), np.array(a, kind), np.zeros(8, bool), np.zeros(8, np.int64)]
-        table = np.array([stream._place(x) for x in arrays], np.int64)
+        table = np.array([stream.place(x) for x in arrays], np.int64)
         with np.errstate(all="ignore"):
             end = (
-                function(stream._place(table), start, stop) if machine_code else scope["function"](*arrays, start, stop)
+                function(stream.place(table), start, stop) if machine_code else scope["function"](*arrays, start, stop)
             )
         results.append([*(x.tolist() for x in (arrays[0], *arrays[2:])), end])
     return results
@@ -138,10 +138,10 @@ def test_what_is_not_in_the_language_is_no_silent_mistake(text):
 def test_the_entry_refuses_what_is_no_integer():
     """Before anything is executed: an address may not be guessed."""
     made = translated(HEAD.format(kind="float64") + "\n    return stop")
-    function = machine.linked(machine.machine_code(made.text), made.names)
+    function = machine.linked(machine.machine_code(made.text), made.names).entry
     table = np.zeros(4, np.int64)
-    assert function(stream._place(table), 3, np.int64(5)) == 5
-    for given in ((stream._place(table), 1.5, 2), ("0", 1, 2), (stream._place(table), 1, 2**70)):
+    assert function(stream.place(table), 3, np.int64(5)) == 5
+    for given in ((stream.place(table), 1.5, 2), ("0", 1, 2), (stream.place(table), 1, 2**70)):
         with pytest.raises((TypeError, OverflowError)):
             function(*given)
 
@@ -150,7 +150,7 @@ def test_machine_code_is_let_go_with_its_function():
     made = translated(HEAD.format(kind="float64") + "\n    return stop")
     code = machine.machine_code(made.text)
     table = np.zeros(4, np.int64)
-    functions = [machine.linked(code, made.names) for _ in range(3)]
+    functions = [machine.linked(code, made.names).entry for _ in range(3)]
     del functions[0]
-    assert [f(stream._place(table), 0, 4) for f in functions] == [4, 4]
+    assert [f(stream.place(table), 0, 4) for f in functions] == [4, 4]
     assert compiled_engine.aligned(table) is not table

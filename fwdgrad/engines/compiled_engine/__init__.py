@@ -5,7 +5,8 @@ memory, `blocks` writes the loops as source, `writing` the module, `translating`
 `machine` makes machine code of it, and `modules` keeps that on disk.
 """
 
-from fwdgrad.engines.compiled_engine.stream import Stream, aligned, compile_program, compile_stream, source
+from fwdgrad.engines.compiled_engine.calling import compile_program, source
+from fwdgrad.engines.compiled_engine.stream import Stream, aligned, compile_stream
 from fwdgrad.engines.compiled_engine.unsupported import UnsupportedOperation
 
 __all__ = ["Stream", "UnsupportedOperation", "aligned", "compile_program", "compile_stream", "source"]

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import llvmlite
 from llvmlite import binding
@@ -19,13 +19,20 @@ from fwdgrad.engines.compiled_engine.products import BLAS
 from fwdgrad.engines.compiled_engine.translating import SPECIAL
 from fwdgrad.engines.compiled_engine.unsupported import UnsupportedOperation
 
-__all__ = ["available", "linked", "machine_code", "processor"]
+__all__ = ["Linked", "linked", "machine_code", "processor"]
 
 _LOCK = threading.RLock()
 """Held while LLVM works: what it keeps of a module belongs to one thread at a time."""
 _NUMBERS = itertools.count()
 _FASTCALL = 0x80
 """METH_FASTCALL of Python's C interface: operands come as an array."""
+
+
+class Linked(NamedTuple):
+    """What `entering` defines, as functions of Python. Machine code is let go with the last of them."""
+
+    entry: Any
+    call: Any
 
 
 def processor() -> tuple[str, ...]:
@@ -53,18 +60,17 @@ def machine_code(text: str) -> bytes:
         return machine.emit_object(module)
 
 
-def linked(code: bytes, names: Sequence[str]) -> Any:
-    """The function of Python that an object file defines as ``entry``; `names` are the functions of others it calls.
-
-    Its machine code is let go with it.
-    """
-    library = binding.JITLibraryBuilder().add_object_img(code).export_symbol("entry").add_current_process()
+def linked(code: bytes, names: Sequence[str]) -> Linked:
+    """The functions of an object file; `names` are the functions of others that it calls."""
+    library = binding.JITLibraryBuilder().add_object_img(code).add_current_process()
+    for name in Linked._fields:
+        library.export_symbol(name)
     for name in (*names, *PYTHON):
         library.import_symbol(name, _address(name))
     with _LOCK:
         linker = _linker()
         tracker = library.link(linker, f"fwdgrad{next(_NUMBERS)}")
-    return _function(tracker["entry"], (tracker, linker))
+    return Linked(*(_function(tracker[name], (tracker, linker)) for name in Linked._fields))
 
 
 @cache
@@ -88,14 +94,6 @@ def _linker() -> Any:
 
 
 # ---- functions of others
-
-
-def available(name: str) -> bool:
-    """Whether there is a compiled function of this name."""
-    try:
-        return bool(_address(name))
-    except (AttributeError, UnsupportedOperation):
-        return False
 
 
 @cache

@@ -16,20 +16,17 @@ import tempfile
 import time
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import scipy
 
 from fwdgrad._version import __version__
 from fwdgrad.engines.compiled_engine import machine
+from fwdgrad.engines.compiled_engine.entering import DATA
 from fwdgrad.engines.compiled_engine.translating import translated
 from fwdgrad.engines.known import machine_code_file
 
 __all__ = ["key_of", "load"]
-
-Entry = Any
-"""A function of three integers."""
 
 _MADE_BY = (
     *("entering", "functions", "instructions", "known_functions", "machine", "parameters", "products", "runtime"),
@@ -38,8 +35,8 @@ _MADE_BY = (
 """The modules that turn source into machine code."""
 
 
-def load(text: str) -> tuple[Entry, float]:
-    """The function that a source becomes, and how many seconds it took to compile (0 from the cache)."""
+def load(text: str) -> tuple[machine.Linked, float]:
+    """The functions that a source becomes, and how many seconds it took to compile (0 from the cache)."""
     key = key_of(text)
     start = time.perf_counter()
     found = _read(key)
@@ -47,15 +44,15 @@ def load(text: str) -> tuple[Entry, float]:
         return machine.linked(*found), 0.0
     made = translated(text)
     code = machine.machine_code(made.text)
-    entry = machine.linked(code, made.names)
+    functions = machine.linked(code, made.names)
     with contextlib.suppress(OSError):
         _write(key, code, made.names)
-    return entry, time.perf_counter() - start
+    return functions, time.perf_counter() - start
 
 
 def key_of(text: str) -> str:
     """The name of machine code: a hash of everything that it depends on."""
-    versions = (__version__, np.__version__, scipy.__version__, platform.python_version())
+    versions = (__version__, np.__version__, scipy.__version__, platform.python_version(), str(DATA))
     parts = (text, _makers(), *versions, *machine.processor())
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 

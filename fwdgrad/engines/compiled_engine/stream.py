@@ -1,4 +1,4 @@
-"""Compiled programs, and entering them with as little ado as possible."""
+"""Compiled loops over steps, and entering them with as little ado as possible."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from fwdgrad.engines.compiled_engine.modules import key_of, load
 from fwdgrad.engines.compiled_engine.writing import Argument, Written, write
 from fwdgrad.engines.known import remember
 from fwdgrad.program import Program
-from fwdgrad.program.refusals import refused
 
-__all__ = ["Stream", "aligned", "compile_program", "compile_stream", "source"]
+__all__ = ["KEPT", "Stream", "aligned", "compile_stream", "place", "work"]
 
 KEPT = 1 << 22
-"""Addresses are remembered from call to call if rows and results have no more bytes: memory would not be let go."""
+"""Arrays are remembered from call to call if they have no more bytes: memory would not be let go."""
 ALIGNED = 64
 
 
@@ -34,7 +33,8 @@ class Stream:
     def __init__(self, written: Written) -> None:
         self._written = written
         self.source, self.nests = written.text, written.nests
-        self._entry, self.compile_seconds = load(written.text)
+        functions, self.compile_seconds = load(written.text)
+        self._entry = functions.entry
         self._recent = threading.local()
 
     def run(self, carry: Sequence[Any], rows: Sequence[Any], outs: Sequence[Any], start: int, stop: int) -> int:
@@ -75,15 +75,15 @@ class Stream:
                 raise ValueError(f"{label}: expected {len(expected)} arrays, got {len(given)}")
             for array, argument in zip(given, expected, strict=True):
                 _check(label, array, argument)
-        written = [_place(a) for a in (*carry, *outs) if a.size]
+        written = [place(a) for a in (*carry, *outs) if a.size]
         if len(set(written)) != len(written):
             raise ValueError("two arrays that are written to are the same")
-        work, places = _work(w.work)
+        memory, places = work(w.work)
         arrays = (*carry, *rows, *outs, *w.constants)
-        table = np.array([*map(_place, arrays), *places], np.int64)
+        table = np.array([*map(place, arrays), *places], np.int64)
         steps = min((len(a) for a in (*rows, *outs)), default=1 << 62)
-        entry, address = self._entry, _place(table)
-        alive = (arrays, table, work)
+        entry, address = self._entry, place(table)
+        alive = (arrays, table, memory)
 
         def bound(start: int, stop: int, _: Any = alive) -> int:
             if 0 <= start <= stop <= steps:
@@ -97,13 +97,13 @@ def aligned(array: Any) -> np.ndarray:
     """A copy whose memory begins at the beginning of a cache line: steps with large matrices take a tenth less."""
     like = np.asarray(array)
     memory = np.empty(like.nbytes + ALIGNED, np.uint8)
-    first = -_place(memory) % ALIGNED
+    first = -place(memory) % ALIGNED
     copy = memory[first : first + like.nbytes].view(like.dtype).reshape(like.shape)
     copy[...] = like
     return copy
 
 
-def _place(array: np.ndarray) -> int:
+def place(array: np.ndarray) -> int:
     """The address of an array."""
     return array.__array_interface__["data"][0]
 
@@ -118,14 +118,14 @@ def _check(label: str, array: Any, argument: Argument) -> None:
         raise ValueError(f"{label} {argument.name}: expected a C-contiguous array that may be written to")
 
 
-def _work(arguments: Sequence[Argument]) -> tuple[np.ndarray, list[int]]:
+def work(arguments: Sequence[Argument]) -> tuple[np.ndarray, list[int]]:
     """Memory for work arrays, and their addresses."""
     offsets, total = [], 0
     for argument in arguments:
         offsets.append(total)
         total += -(-argument.size * argument.dtype.itemsize // ALIGNED) * ALIGNED
     memory = np.empty(total + ALIGNED, np.uint8)
-    first = -(-_place(memory) // ALIGNED) * ALIGNED
+    first = -(-place(memory) // ALIGNED) * ALIGNED
     return memory, [first + o for o in offsets]
 
 
@@ -139,38 +139,6 @@ def compile_stream(program: Program, carried: int) -> Stream:
     Raises:
         UnsupportedOperation: an operation cannot be compiled.
     """
-    return _remembered(Stream(write(program, carried)), program, carried)
-
-
-def _remembered(stream: Stream, program: Program, carried: int | None) -> Stream:
-    """A stream, once it is written down that there is machine code for it."""
+    stream = Stream(write(program, carried))
     remember(program, carried, key_of(stream.source))
     return stream
-
-
-def compile_program(program: Program) -> Callable[..., tuple[Any, ...]]:
-    """A function that computes `program`: flat arrays in, flat tuple of new arrays out.
-
-    It raises a `StepError` if an index is out of range, or a matrix has no inverse.
-
-    Raises:
-        UnsupportedOperation: an operation cannot be compiled.
-    """
-    written = write(program, None)
-    stream = _remembered(Stream(written), program, None)
-
-    def call(*arguments: Any) -> tuple[Any, ...]:
-        if len(arguments) != len(written.rows):
-            raise TypeError(f"program {program.name!r} takes {len(written.rows)} arguments, got {len(arguments)}")
-        rows = [np.asarray(a, e.dtype, order="C")[None] for a, e in zip(arguments, written.rows, strict=True)]
-        outs = [np.empty((1, *o.shape), o.dtype) for o in written.outs]
-        if stream.run((), rows, outs, 0, 1) == 0:
-            raise refused(program, arguments)
-        return tuple(o[0] if o.ndim > 1 else o.reshape(()) for o in outs)
-
-    return call
-
-
-def source(program: Program, carried: int | None = None) -> str:
-    """The text that is compiled for a program: see `compile_program` and, with `carried`, `compile_stream`."""
-    return write(program, carried).text

@@ -20,7 +20,7 @@ import numpy as np
 import scipy.special
 
 from fwdgrad.engines.compiled_engine import functions, runtime
-from fwdgrad.engines.compiled_engine.entering import entry
+from fwdgrad.engines.compiled_engine.entering import entries
 from fwdgrad.engines.compiled_engine.instructions import BOOL, DOUBLE, INTEGER, Array, Code, Number, constant, llvm_type
 from fwdgrad.engines.compiled_engine.known_functions import FUNCTIONS
 from fwdgrad.engines.compiled_engine.parameters import argument, declared, parameter, passed
@@ -65,8 +65,7 @@ class Translated(NamedTuple):
     """A module in LLVM's language.
 
     Attributes:
-        text: defines ``run``, from the address of a table of addresses, the first step and the last one to the last
-            step that was made, and ``entry``, the same as a function of Python.
+        text: defines ``step``, and what enters it; see `entering`.
         names: functions of others that it calls.
     """
 
@@ -94,7 +93,7 @@ class _Module:
         arguments = [argument(k, a) for k, a in enumerate(step.args.args)]
         self._function("step", step, scope, FAST, arguments, "noinline")
         arrays = [a for a in arguments if isinstance(a, Array)]
-        self.texts.append(entry(arrays))
+        self.texts.append(entries(arrays))
         text = "\n".join([*self.texts, *self.declared.values()])
         return Translated(text, tuple(n for n in self.declared if not n.startswith("llvm.")))
 
