@@ -221,11 +221,25 @@ class Fitted(Protocol):
         """How it was fitted."""
 
 
+class Ahead(Protocol):
+    """What is drawn of a `fwdgrad.fitting.Forecast`."""
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Shape (T, …)."""
+
+    @property
+    def std(self) -> np.ndarray:
+        """Likewise."""
+
+
 def plot_fit(
     fit: Fitted,
     path: str | os.PathLike[str] | None = None,
     xlabel: str | None = None,
     names: Sequence[str] | None = None,
+    trajectories: Sequence[str] | None = None,
+    forecast: Ahead | None = None,
 ) -> Any:
     """Data, fit and the band in which 95 % of observations are expected: a panel for each output of each trajectory.
 
@@ -234,9 +248,11 @@ def plot_fit(
         path: file to write, in a format that its name ends in: png, pdf, svg.
         xlabel: what the times are; "time", or "sample" without a `dt`.
         names: of the outputs.
+        trajectories: what to call each.
+        forecast: what comes after the last one, from `Fit.forecast`; drawn behind its end, broken.
 
     Returns:
-        The matplotlib figure; of at most 24 panels.
+        The matplotlib figure; of at most 24 panels: if there are more, it says so.
 
     Raises:
         DeclarationError: matplotlib is not installed, or cannot write a file of that name.
@@ -248,7 +264,7 @@ def plot_fit(
     names = list(names or getattr(fit.system, "output_names", [f"output {k + 1}" for k in range(count)]))
     ends = [*fit.starts[1:], len(fit.outputs)]
     places = [(k, slice(a, b)) for a, b in zip(fit.starts, ends, strict=True) for k in range(count) if b > a]
-    panels = places[:PANELS]
+    panels, last = places[:PANELS], slice(fit.starts[-1], ends[-1])
     columns = 1 if len(fit.starts) == 1 else max(count, min(4, len(panels))) if count < 4 else count
     rows = -(-len(panels) // columns)
     figure = new_figure(8.0 if columns < 3 else 2.8 * columns, 1.2 + 2.2 * rows)
@@ -276,20 +292,39 @@ def plot_fit(
             label=label,
             zorder=4,
         )
+        if forecast is not None and rows_ == last:
+            _ahead(axes, t, *(np.reshape(part, (len(part), -1))[:, k] for part in (forecast.mean, forecast.std)))
         axes.set_ylabel(names[k])
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color="#e6e6e6", linewidth=0.6, zorder=0)
         axes.tick_params(which="both", color="#aaaaaa")
         if len(fit.starts) > 1:
-            axes.set_title(f"trajectory {int(np.searchsorted(fit.starts, rows_.start)) + 1}", fontsize="small")
+            number = int(np.searchsorted(fit.starts, rows_.start))
+            axes.set_title(trajectories[number] if trajectories else f"trajectory {number + 1}", fontsize="small")
     for axes in np.ravel(grid)[len(panels) :]:
         axes.set_visible(False)
     for axes in grid[-1]:
         axes.set_xlabel(xlabel or ("sample" if fit.system.dt is None else "time"))
-    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
+    handles = {label: handle for axes in np.ravel(grid) for handle, label in zip(*_legend(axes), strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4, frameon=False)
+    if len(panels) < len(places):
+        figure.supxlabel(f"the first {len(panels)} of {len(places)} panels", fontsize="small", color=GREY)
     if path is not None:
         save(figure, path)
     return figure
+
+
+def _legend(axes: Any) -> tuple[list[Any], list[str]]:
+    handles, labels = axes.get_legend_handles_labels()
+    return handles, labels
+
+
+def _ahead(axes: Any, times: np.ndarray, mean: np.ndarray, std: np.ndarray) -> None:
+    """What comes after some times, as far apart as the last two of them."""
+    step = float(times[-1] - times[-2]) if len(times) > 1 else 1.0
+    later = times[-1] + step * np.arange(1, len(mean) + 1)
+    axes.fill_between(later, mean - WIDTH * std, mean + WIDTH * std, color=GREY, alpha=0.2, linewidth=0, zorder=2)
+    axes.plot(later, mean, color=GREY, linewidth=1.6, linestyle=(0, (4, 2)), label="forecast", zorder=4)
 
 
 def free_run(learner: Filtering, xs: Any = None, steps: int | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -1,11 +1,15 @@
 """`fwdgrad fit`: tables, several subjects, forecasts, files; what is refused."""
 
 import csv
+import warnings
 
 import numpy as np
 import pytest
 
 from fwdgrad.cli import main
+from fwdgrad.cli.builders import Builder
+from fwdgrad.cli.jobs import job_for
+from fwdgrad.errors import FirstSampleWarning
 
 MODEL = """
 d gut/dt = -ka*gut
@@ -54,7 +58,7 @@ def test_subjects_with_doses_of_their_own(files, capsys):
         rows = list(csv.reader(file))
     assert rows[0] == ["trajectory", "time", "c", "c_fit", "c_std"]
     assert len(rows) == 23
-    assert [row[0] for row in rows[1:]] == ["1"] * 16 + ["2"] * 6
+    assert [row[0] for row in rows[1:]] == ["a"] * 16 + ["b"] * 6
     np.testing.assert_allclose([float(row[1]) for row in rows[17:]], [0, 0.3, 1, 2.5, 4, 9], atol=1e-12)
     fitted = [float(row[3]) for row in rows[17:]]
     np.testing.assert_allclose(fitted, drug(np.array([0, 0.3, 1, 2.5, 4, 9]), 5.0), atol=0.05)
@@ -102,11 +106,42 @@ def test_a_system_of_the_catalogue_simulates_its_own(capsys, monkeypatch):
         (["--time", "t"], "should not decrease"),
         (["--time", "t", "--out", "/nowhere/at/all.csv"], "there is no folder"),
         (["--time", "t", "--subject", "who", "--forecast", "0"], "at least 1 sample"),
+        (["--time", "t", "--subject", "who", "--forecast", "999999999"], "at most 100000"),
+        (["--time", "t", "--out", ""], "expected the name of a file"),
+        (["--time", "t", "--plot", ""], "expected the name of a file"),
     ],
 )
 def test_refused(files, capsys, words, message):
     assert run(files, *words) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("times", "added", "told"),
+    [
+        ([1, 2, 3, 4], "", True),
+        ([0.5, 1, 2, 4], "", True),
+        ([0, 1, 2, 3], "", False),
+        ([1900, 1901, 1902, 1903], "", False),
+        ([1, 2, 3, 4], "t(0) = 0\n", False),
+        ([1, 2, 3, 4], "t(0) = 1\n", False),
+        ([1, 2, 3, 4], "first = next\n", False),
+    ],
+)
+def test_a_first_row_a_few_steps_after_zero_is_told_of(tmp_path, times, added, told):
+    """Whether x(0) is the state at 0 or at the first row, nobody has said."""
+    (tmp_path / "model.txt").write_text("d x/dt = -k*x\nx(0) = 5\nparam k = 0.3\n" + added)
+    rows = [f"{t},{5 * np.exp(-0.5 * k)}" for k, t in enumerate(times)]
+    (tmp_path / "data.csv").write_text("\n".join(["t,x", *rows]))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        settings = {"data": str(tmp_path / "data.csv"), "time": "t", "seed": 0} | dict.fromkeys(
+            ("text", "inputs", "targets", "observe", "units", "subject")
+        )
+        job_for(Builder(str(tmp_path / "model.txt")), settings)
+    found = [str(w.message) for w in caught if w.category is FirstSampleWarning]
+    assert len(found) == told
+    assert not told or f"t(0) = {times[0]:g}" in found[0]
 
 
 def test_a_text_is_not_fitted(capsys):

@@ -169,7 +169,21 @@ def test_parameters_that_only_their_product_is_known_of():
     assert "dead" in made.unidentified
     assert np.isnan(made.std["dead"])
     assert made.params["dead"] == 1.0
-    assert "told apart" in str(made)
+    assert sum("told apart" in remark for remark in made.remarks) == 1  # as a group, not once more as a pair
+    assert "only their product can be learned" in str(made)
+
+
+@pytest.mark.parametrize(("size", "told"), [(0.0, False), (1.0, True)])
+def test_some_data_that_are_far_off_suggest_another_loss(size, told):
+    system = fg.System(lambda h, x, p: p["a"] * h + x, None, np.zeros(1), {"a": 0.5}, np.zeros(1))
+    rng = np.random.default_rng(2)
+    u = rng.normal(size=(200, 1))
+    ys = system.simulate(u, params={"a": 0.8}).outputs + 0.05 * rng.normal(size=(200, 1))
+    ys[::40] += size * rng.normal(size=ys[::40].shape)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CalibrationWarning)
+        made = fg.fit(system, u, ys, method="simulation", engine="numpy")
+    assert any("StudentT" in remark for remark in made.remarks) == told
 
 
 def test_a_parameter_at_its_bound():
@@ -430,6 +444,25 @@ def test_symbols_are_fitted_by_scoring():
     np.testing.assert_allclose(made.params["b"], np.log([1.5, 2.5]), atol=1e-2)
     np.testing.assert_allclose(made.std["b"][0], np.sqrt(1 / 30 + 1 / 20), rtol=1e-2)
     assert "loss" in str(made)
+
+
+def test_pictures_name_trajectories_show_a_forecast_and_say_what_they_leave_out():
+    pytest.importorskip("matplotlib")
+    system = fg.System(lambda h, x, p: p["a"] * h, None, np.ones(1), {"a": 0.5})
+    rng = np.random.default_rng(0)
+    runs = [fg.Trajectory(None, 0.8 ** np.arange(1, 9)[:, None] + 0.01 * rng.normal(size=(8, 1))) for _ in range(30)]
+    made = fg.fit(system, trajectories=runs[:2], method="simulation", engine="numpy")
+    ahead = made.forecast(3)
+    figure = made.plot(trajectories=["Ann", "Bob"], forecast=ahead)
+    assert [axes.get_title() for axes in figure.axes] == ["Ann", "Bob"]
+    drawn = [[line.get_label() for line in axes.get_lines()] for axes in figure.axes]
+    assert ["forecast" in labels for labels in drawn] == [False, True]
+    line = figure.axes[1].get_lines()[drawn[1].index("forecast")]
+    np.testing.assert_allclose(line.get_ydata(), ahead.mean[:, 0])
+    assert line.get_xdata().tolist() == [9.0, 10.0, 11.0]
+    assert figure.get_supxlabel() == ""
+    many = fg.fit(system, trajectories=runs, method="simulation", engine="numpy").plot()
+    assert many.get_supxlabel() == "the first 24 of 30 panels"
 
 
 def test_a_picture(found):

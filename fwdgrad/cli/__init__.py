@@ -15,10 +15,13 @@ from fwdgrad.cli import analyze, compare, explain, fit, refine
 from fwdgrad.cli.learn import Interrupted, learn
 from fwdgrad.cli.options import parser
 from fwdgrad.cli.report import table
-from fwdgrad.errors import FwdgradError, FwdgradWarning
+from fwdgrad.errors import DataError, FwdgradError, FwdgradWarning
 from fwdgrad.systems import describe
 
 __all__ = ["main"]
+
+FILES = ("system", "file", "text", "data", "save", "resume", "plot", "out", "predictions", "params")
+"""Options, by name, whose values are names of files, or may be."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     shown: Any = warnings.showwarning
     warnings.showwarning = _say  # type: ignore[assignment]
     try:
+        _check_named(options)
         if options.command == "systems":
             print(table(describe()))
         elif options.command == "analyze":
@@ -89,6 +93,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     finally:
         warnings.showwarning = shown
+
+
+def _check_named(options: Any) -> None:
+    """Refuse an empty name of a file, which would be that of the present folder.
+
+    Raises:
+        DataError: there is one.
+    """
+    for name in FILES:
+        if getattr(options, name, None) == "":
+            said = name.upper() if name in ("system", "file") else f"--{name}"
+            raise DataError(f"{said}: expected the name of a file, got ''.")
 
 
 def _say(message: Any, category: type[Warning], *_: Any) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from fwdgrad.cli.builders import Builder
 from fwdgrad.cli.jobs import DataJob, TextJob, job_for
 from fwdgrad.cli.models import chosen
-from fwdgrad.cli.outputs import check_writable
+from fwdgrad.cli.outputs import check_writable, plot_option, quiet_option
 from fwdgrad.data import read_columns
 from fwdgrad.engines.names import current_name
 from fwdgrad.errors import DataError, DeclarationError
@@ -38,6 +38,10 @@ SYSTEM and DATA are as for `fwdgrad learn`. With --subject, rows with the same v
 their own, and all share their parameters; --begin names the column that has, in the first row of each, what a state
 variable begins at.
 """
+
+
+FURTHEST = 100_000
+"""Samples of a forecast, at most: each is a step of a filter."""
 
 
 def add(commands: Any, debug: argparse.ArgumentParser, data: Callable[[Any], None]) -> None:
@@ -82,14 +86,8 @@ def add(commands: Any, debug: argparse.ArgumentParser, data: Callable[[Any], Non
     keep.add_argument(
         "--out", metavar="FILE", help="write data, fitted outputs and deviations as CSV, with the forecast"
     )
-    keep.add_argument(
-        "--plot",
-        metavar="FILE",
-        nargs="?",
-        const="fit.png",
-        help="draw data, fit and bands; png, pdf or svg (default: fit.png)",
-    )
-    keep.add_argument("--quiet", action="store_true", help="no progress bar")
+    plot_option(keep, "data, fit, bands and the forecast", "fit.png")
+    quiet_option(keep)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -108,9 +106,10 @@ def run(options: argparse.Namespace) -> None:
     job = job_for(Builder(options.system), vars(options) | {"text": options.text})
     if isinstance(job, TextJob) or not isinstance(job, DataJob):
         raise DeclarationError("fit: a text is not fitted, it is learned: fwdgrad learn.")
-    if options.forecast is not None and (options.forecast < 1 or job.system.x is not None):
+    if options.forecast is not None and (not 1 <= options.forecast <= FURTHEST or job.system.x is not None):
         raise DeclarationError(
-            f"--forecast {options.forecast}: expected at least 1 sample, of a model without inputs.\n"
+            f"--forecast {options.forecast}: expected at least 1 sample and at most {FURTHEST}, of a model without "
+            "inputs.\n"
             "With inputs, call fit.forecast(xs=…) in Python."
         )
     found = fit(
@@ -130,7 +129,7 @@ def run(options: argparse.Namespace) -> None:
     if options.out:
         _write(options.out, found, job, later)
     if options.plot:
-        found.plot(options.plot, names=job.names)
+        found.plot(options.plot, names=job.names, trajectories=job.labels or None, forecast=later)
         print(f"drawn: {options.plot}")
 
 
@@ -182,7 +181,8 @@ def _write(path: str, found: Fit, job: DataJob, later: Any) -> None:
     """A row for each sample: trajectory, time, and for each output what was observed, fitted, and its deviation."""
     names = job.names
     header = ["trajectory", "time", *(f"{n}{part}" for n in names for part in ("", "_fit", "_std"))]
-    order = np.concatenate([np.full(b - a, k) for k, (a, b) in enumerate(_spans(found), 1)])
+    labels = job.labels or [str(k + 1) for k in range(len(found.starts))]
+    order = np.concatenate([np.full(b - a, label) for label, (a, b) in zip(labels, _spans(found), strict=True)])
     columns = np.stack([found.targets, found.outputs, found.bands], axis=2).reshape(len(order), -1)
     rows = [[k, t, *row] for k, t, row in zip(order.tolist(), found.times.tolist(), columns.tolist(), strict=True)]
     if later is not None:
@@ -190,7 +190,7 @@ def _write(path: str, found: Fit, job: DataJob, later: Any) -> None:
         for k, (mean, std) in enumerate(zip(later.mean, later.std, strict=True), 1):
             pairs = zip(np.ravel(mean).tolist(), np.ravel(std).tolist(), strict=True)
             cells = [cell for a, b in pairs for cell in (float("nan"), a, b)]
-            rows.append([len(found.starts), float(found.times[-1]) + k * step, *cells])
+            rows.append([labels[-1], float(found.times[-1]) + k * step, *cells])
     try:
         with open(path, "w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import warnings
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -16,7 +17,7 @@ from fwdgrad.cli.models import chosen
 from fwdgrad.cli.timing import UNEVEN, Clock, Timing
 from fwdgrad.data import Columns, read_columns, read_labels
 from fwdgrad.declare import EquationSystem
-from fwdgrad.errors import DataError, DeclarationError
+from fwdgrad.errors import DataError, DeclarationError, FirstSampleWarning
 from fwdgrad.losses import CrossEntropy
 from fwdgrad.system import System
 from fwdgrad.systems import CATALOGUE
@@ -42,6 +43,7 @@ class Job:
         unit: of the loss.
         truth: the parameters that the samples come from, by name, where they are known.
         groups: the rows of each trajectory, one after the other in time.
+        labels: what the table calls each; none without a column of subjects.
     """
 
     built_in = False
@@ -55,6 +57,7 @@ class Job:
     xs: Any
     ys: Any
     groups: list[np.ndarray]
+    labels: list[str]
 
     def __len__(self) -> int:
         return len(flatten(self.ys)[0])
@@ -139,7 +142,7 @@ class DataJob(Job):
         self.columns: Columns = columns
         self.source, self.identity = str(path), columns.digest()
         self.xs, self.ys = columns.streams(self.system)
-        self.groups = _groups(path, settings.get("subject"), len(self))
+        self.groups, self.labels = _groups(path, settings.get("subject"), len(self))
 
     @property
     def names(self) -> list[str]:
@@ -177,7 +180,7 @@ class ModelJob(DataJob):
         self.columns = read_columns(path, [*dict.fromkeys(wanted)], [*dict.fromkeys(observed.values())])
         self.source, self.identity = str(path), self.columns.digest()
         times = None if time is None else _times(self.columns, time)
-        self.groups = _groups(path, settings.get("subject"), len(self.columns))
+        self.groups, self.labels = _groups(path, settings.get("subject"), len(self.columns))
         timings = _timings(model.clock, times, self.groups, self.source)
         self.system = model.system(timings[0])
         self.xs = self._given(times, [timing.lead for timing in timings])
@@ -226,14 +229,14 @@ def _outputs(system: EquationSystem) -> dict[str, slice]:
     return made
 
 
-def _groups(path: Any, subject: str | None, length: int) -> list[np.ndarray]:
-    """The rows of each subject, in the order in which they first appear; all of them without a column of subjects."""
+def _groups(path: Any, subject: str | None, length: int) -> tuple[list[np.ndarray], list[str]]:
+    """The rows and the name of each subject, as they first appear; all rows without a column of subjects."""
     if subject is None:
-        return [np.arange(length)]
+        return [np.arange(length)], []
     made: dict[str, list[int]] = {}
     for row, label in enumerate(read_labels(path, subject)):
         made.setdefault(label, []).append(row)
-    return [np.array(rows) for rows in made.values()]
+    return [np.array(rows) for rows in made.values()], list(made)
 
 
 def _timings(clock: Clock, times: np.ndarray | None, groups: list[np.ndarray], source: str) -> list[Timing]:
@@ -241,6 +244,8 @@ def _timings(clock: Clock, times: np.ndarray | None, groups: list[np.ndarray], s
     if times is None:
         return [clock.timing(None, source) for _ in groups]
     made = [clock.timing(times[rows], source) for rows in groups]
+    if doubt := next((said for rows in groups if (said := clock.doubt(times[rows]))), ""):
+        warnings.warn(f"{source}: {doubt}", FirstSampleWarning, stacklevel=2)
     alike = all(t.first == made[0].first and _same_step(t.dt, made[0].dt) for t in made)
     return made if alike else [clock.timing(times[rows], source, even=False) for rows in groups]
 

@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from fwdgrad._version import __version__
 from fwdgrad.cli import fit, refine
+from fwdgrad.cli.outputs import plot_option, quiet_option
 from fwdgrad.engines.names import ENGINES, current_name
 from fwdgrad.errors import nearly
 from fwdgrad.estimators import NAMED as ESTIMATORS
@@ -115,13 +116,7 @@ def parser() -> argparse.ArgumentParser:
         type=float,
         help="exact gradients may cost R times one-step truncation (default: 4)",
     )
-    analyze.add_argument(
-        "--plot",
-        metavar="FILE",
-        nargs="?",
-        const="structure.png",
-        help="draw the influence graph and the patterns; png, pdf or svg (default: structure.png)",
-    )
+    plot_option(analyze, "the influence graph and the patterns", "structure.png")
     _explain(
         commands.add_parser(
             "explain",
@@ -203,14 +198,8 @@ def _compare(command: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--jobs", metavar="N", type=int, default=1, help="processes; -1 for one on every core (default: 1)"
     )
-    how.add_argument(
-        "--plot",
-        metavar="FILE",
-        nargs="?",
-        const="comparison.png",
-        help="draw projections, noise over time, and errors; png, pdf or svg (default: comparison.png)",
-    )
-    how.add_argument("--quiet", action="store_true", help="no progress bar")
+    plot_option(how, "projections, noise over time, and errors", "comparison.png")
+    quiet_option(how)
 
 
 def _data(group: argparse._ArgumentGroup) -> None:
@@ -279,7 +268,7 @@ def _results(group: argparse._ArgumentGroup) -> None:
         "--sample", metavar="N", type=_natural, default=None, help="characters of text to generate (default: 300)"
     )
     group.add_argument("--predictions", metavar="FILE", help="write the predictions made in this run as CSV")
-    group.add_argument("--quiet", action="store_true", help="no progress bar")
+    quiet_option(group)
 
 
 def _names(text: str) -> list[str]:

@@ -1,13 +1,25 @@
-"""Whether results can be written where they are asked for: found out before the work begins."""
+"""Options that say where results go, and whether they can be written there: found out before the work begins."""
 
 from __future__ import annotations
 
+import argparse
 import os
 from pathlib import Path
 
 from fwdgrad.errors import DataError
 
-__all__ = ["check_writable"]
+__all__ = ["check_writable", "plot_option", "quiet_option"]
+
+
+def plot_option(group: argparse._ActionsContainer, what: str, default: str) -> None:
+    """The option ``--plot``: draws something, to a file of that name unless another is given."""
+    described = f"draw {what}; png, pdf or svg (default: {default})"
+    group.add_argument("--plot", metavar="FILE", nargs="?", const=default, help=described)
+
+
+def quiet_option(group: argparse._ActionsContainer) -> None:
+    """The option ``--quiet``."""
+    group.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 def check_writable(option: str, path: str | None) -> None:

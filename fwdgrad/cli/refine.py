@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.cli.builders import Builder
+from fwdgrad.cli.outputs import plot_option, quiet_option
 from fwdgrad.engines.names import current_name
 from fwdgrad.errors import DataError, DeclarationError, NonFiniteError
 from fwdgrad.estimators import RTRL
@@ -93,14 +94,8 @@ def add(commands: Any, debug: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--jobs", metavar="N", type=int, default=-1, help="threads; -1 for one on every core (default)"
     )
-    command.add_argument(
-        "--plot",
-        metavar="FILE",
-        nargs="?",
-        const="refinement.png",
-        help="draw all of it; png, pdf or svg (default: refinement.png)",
-    )
-    command.add_argument("--quiet", action="store_true", help="no progress bar")
+    plot_option(command, "all of it", "refinement.png")
+    quiet_option(command)
 
 
 def run(options: argparse.Namespace) -> None:

@@ -50,7 +50,7 @@ class SimulatedJob(DataJob):
             f"a simulation by {builder.name} itself (no --data): parameters moved by about {moved:.2g} of their size, "
             f"noise of {NOISE:.0%}"
         )
-        self.groups = [np.arange(len(self.ys))]
+        self.groups, self.labels = [np.arange(len(self.ys))], []
         arrays = [*flatten(self.xs), self.ys]
         self.identity = hashlib.sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in arrays)).hexdigest()
 

@@ -15,6 +15,10 @@ UNEVEN = 1e-6
 """Times that differ by less than this part of a step are one time."""
 
 
+FEW = 10.0
+"""Steps after 0 up to which a first row may well be meant to be so long after the initial values."""
+
+
 class Timing(NamedTuple):
     """How a model is to go through the rows of a table."""
 
@@ -84,6 +88,22 @@ class Clock:
         if self.first == ("next" if gap == 0 else "initial") and self.start is not None:
             raise self._contradiction(times, gap, source)
         return Timing(start=float(times[0]), lead=gap)
+
+    def doubt(self, times: np.ndarray) -> str:
+        """What is said of a first row a few steps after 0, where nothing says what time the initial values are of.
+
+        Nothing for rows that begin at 0, or far from it, as years do.
+        """
+        steps = np.diff(times)
+        if not self.continuous or self.start is not None or self.first is not None or not np.any(steps > 0):
+            return ""
+        begins, step = float(times[0]), float(np.median(steps[steps > 0]))
+        if not 0.0 < begins <= FEW * step:
+            return ""
+        return (
+            f"the first row is at {begins:g}, and the initial values are taken for those at {begins:g}.\n"
+            f"If they are those at 0, say so in the model: t(0) = 0; if not, t(0) = {begins:g}."
+        )
 
     def _steps(self, times: np.ndarray, step: float, source: str) -> Timing:
         """Rows a step apart, of which the first is at the start or a step later."""

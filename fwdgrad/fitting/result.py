@@ -14,6 +14,7 @@ from fwdgrad.confidence import Verdict
 from fwdgrad.errors import DataError, DeclarationError
 from fwdgrad.identifiability import Group, groups_of
 from fwdgrad.learner import Learner
+from fwdgrad.losses import SquaredError
 from fwdgrad.report import NORMAL, entries_of, intervals_of, output_names, parameter_table
 from fwdgrad.system import System
 from fwdgrad.trees import parted
@@ -25,7 +26,13 @@ ALIKE = 0.98
 UNKNOWN = 0.5
 """Part of the deviation of the prior from which nothing was learned of a parameter."""
 MOST_TOLD = 5
-"""Pairs of parameters that a report names."""
+"""Pairs of parameters, and groups, that a report names."""
+FAR, NORMAL_MEDIAN = 5.0, 1.4826
+"""Deviations from which a residual is far off; one of them in units of the median size, for normal residuals."""
+SOME, MUCH = 0.2, 0.1
+"""Part of the residuals that may be far off, and part of the sum of squares that these make up, at least."""
+ENOUGH = 16
+"""Residuals of an output, at least."""
 
 
 class Forecast(NamedTuple):
@@ -259,11 +266,13 @@ class Fit:
         path: str | os.PathLike[str] | None = None,
         xlabel: str | None = None,
         names: Sequence[str] | None = None,
+        trajectories: Sequence[str] | None = None,
+        forecast: Forecast | None = None,
     ) -> Any:
         """Data, fit and 95 % bands, a panel for each output of each trajectory; see `fwdgrad.plots.plot_fit`."""
         from fwdgrad.plots import plot_fit
 
-        return plot_fit(self, path, xlabel, names)
+        return plot_fit(self, path, xlabel, names, trajectories, forecast)
 
     # ---- in words
 
@@ -284,9 +293,12 @@ class Fit:
             made.append(f"the data do not tell {', '.join(self.unidentified)}")
         if self.at_bound:
             made.append(f"at its bound, without a deviation: {', '.join(self.at_bound)}")
-        made += [
-            f"{a} and {b} can hardly be told apart (correlation {rho:.3f})" for a, b, rho in self.alike[:MOST_TOLD]
-        ]
+        groups = self.groups
+        made += [str(group) for group in groups[:MOST_TOLD]]
+        apart = [(a, b, rho) for a, b, rho in self.alike if not any({a, b} <= set(g.names) for g in groups)]
+        made += [f"{a} and {b} can hardly be told apart (correlation {rho:.3f})" for a, b, rho in apart[:MOST_TOLD]]
+        if told := self._far_off():
+            made.append(told)
         unseen = [n for n, e in zip(output_names(self.system), self.rmse, strict=True) if np.isnan(e)]
         if unseen and self.noise is not None:
             made.append(f"never observed: {', '.join(unseen)}")
@@ -294,6 +306,22 @@ class Fit:
         if poor:
             made.append(f"the fit explains less of {', '.join(poor)} than its mean does")
         return [*made, *self.notes]
+
+    def _far_off(self) -> str:
+        """What is said of a few residuals that make up much of the sum of squares; nothing if there are none."""
+        if type(self.system.loss) is not SquaredError:
+            return ""
+        count = 0
+        for column in self.residuals.T:
+            seen = column[np.isfinite(column)]
+            if len(seen) < ENOUGH:
+                continue
+            far = np.abs(seen) > FAR * NORMAL_MEDIAN * np.median(np.abs(seen))
+            if 0 < np.mean(far) < SOME and np.sum(seen[far] ** 2) > MUCH * np.sum(seen**2):
+                count += int(np.sum(far))
+        if not count:
+            return ""
+        return f"{count} residuals are far off and weigh much: losses.StudentT() lets such data count less"
 
     def __str__(self) -> str:
         numbers = np.isfinite(self.targets).any()

@@ -293,7 +293,8 @@ class Loop(ABC):
             return None
         carry = self.execution.unpack(tuple(self.view))
         before = programs.arguments(carry.h, x, carry.params)
-        (after,) = programs.transition(*before)
+        with np.errstate(all="ignore"):
+            (after,) = programs.transition(*before)
         wrt = [0, *(programs.number[k] for k in self.execution.system.trainable)]
         after = programs.arguments(after, x, carry.params)
         return steepness([(programs.transition, before, wrt), (programs.output, after, wrt)], quantity)
