@@ -132,13 +132,19 @@ class Learner:
 
     @classmethod
     def resumed(
-        cls, system: System, optimizer: Optimizer, carry: tuple[Any, ...], steps: int, row: Sequence[Any]
+        cls,
+        system: System,
+        optimizer: Optimizer,
+        carry: tuple[Any, ...],
+        steps: int,
+        row: Sequence[Any],
+        estimator: Estimator | str = "auto",
     ) -> Learner:
         """A learner that goes on with a carry of its own kind, after so many samples: for what fits a record itself.
 
         `row` is what the next sample is to be given besides the user's input, see `fwdgrad.loops.feed`.
         """
-        learner = cls(system, optimizer=optimizer)
+        learner = cls(system, estimator, optimizer)
         learner._loop.carry, learner._loop.steps = carry, steps
         learner._loop.feed.row = [np.array(v) for v in row]
         return learner

@@ -90,8 +90,9 @@ def entries_of(system: System) -> list[tuple[str, str, tuple[int, ...]]]:
 
 
 def output_names(system: System) -> list[str]:
-    """A name for each number of a prediction."""
-    count = int(np.prod(np.shape(system.prediction), dtype=int))
+    """A name for each number that is observed, or predicted where targets are of another kind."""
+    numbers = isinstance(system.y, np.ndarray) and np.issubdtype(system.y.dtype, np.floating)
+    count = int(np.prod(np.shape(system.y if numbers else system.prediction), dtype=int))
     return list(getattr(system, "output_names", [f"output {k}" for k in range(count)] if count > 1 else ["output"]))
 
 

@@ -59,14 +59,15 @@ class Fit:
 
     Attributes:
         system: the declared system.
-        method: "simulation" or "filter".
+        method: "simulation", "filter", or "likelihood" of a filtered system.
         point: the p coordinates that were found: θ, or log θ and the like of one with bounds; leaf after leaf, (p,).
         covariance: of these, shape (p, p); enlarged where residuals remember.
         prior: deviations that they had before, (p,).
         withheld: whether no deviation is shown, since residuals remember nearly as long as the record is, or there are
             no more observations than parameters.
         noise: standard deviation of the observation noise of each output, (m,); None for a loss without a scale.
-        process_noise: that of each state variable in a sample, as a part of its largest value, (n,); 0 in a simulation.
+        process_noise: that of each state variable in a sample, as a part of its largest value, (n,); 0 in a simulation,
+            NaN of a filtered system, among whose parameters it is.
         loss: −log of the likelihood, up to what is the same for all parameters.
         outputs: ŷ for each sample, (T, m): of the simulation, or of the filter one sample ahead.
         targets: what was observed, (T, m), NaN where nothing was; NaN throughout if targets are not like predictions.
@@ -329,7 +330,7 @@ class Fit:
         what = f"{seen} observations" if numbers else f"{len(self.outputs)} samples"
         many = f" in {len(self.starts)} trajectories" if len(self.starts) > 1 else ""
         parts = ", ".join(f"{v:.2g}" for v in np.unique(self.process_noise))
-        how = self.method if self.method == "simulation" else f"filter, noise in the state {parts} of its size"
+        how = f"filter, noise in the state {parts} of its size" if self.method == "filter" else self.method
         table = parameter_table(self.system, self.params, self.std, self.interval)
         lines = [f"{self.system.name} fitted to {what}{many} ({how})", *table]
         if not numbers:

@@ -16,6 +16,7 @@ from fwdgrad.estimators import RTRL
 from fwdgrad.execution import Execution, Flat, execution_for
 from fwdgrad.filtering import FilteredSystem
 from fwdgrad.fitting.filtering import disturbed, followed, louder
+from fwdgrad.fitting.likelihood import likeliest
 from fwdgrad.fitting.result import Fit
 from fwdgrad.fitting.simulation import simulated
 from fwdgrad.fitting.trajectory import recorded
@@ -100,6 +101,9 @@ def fit(
     Where a simulation of the first samples explains little and the model is small, a filter on state and parameters
     (`JointFilter`) leads the way, so that a start that is far off does no harm.
 
+    A filtered system (`fwdgrad.filtered`) is fitted by the likelihood of its innovations, noise and all: Fisher's
+    scoring with exact influence through the filter.
+
     By "filter": the model's state is disturbed too, and followed by the filter; parameters are those at which its
     predictions one sample ahead are likeliest. "auto" simulates, and filters if a simulation explains less than half of
     the variance of an output and the filter is likelier.
@@ -143,11 +147,6 @@ def fit(
             f"fit(method={method!r}): expected one of {', '.join(METHODS)}.{nearly(method, METHODS)}"
         )
     system.confirm()
-    if isinstance(system, FilteredSystem):
-        raise DeclarationError(
-            f"fit: expected a system that is not filtered yet, got {system.name}.\n"
-            'fg.fit(system.wrapped, method="filter") finds noise too; fg.Learner(system) learns by the likelihood.'
-        )
     system = system if params is None else system.starting_at(params)
     if not system.trainable:
         raise DeclarationError(
@@ -207,6 +206,11 @@ class _Search:
         if best is not None:
             others = alternatives(record, newton, best, self.declared, self.prior, self.units)
             best, others = preferred(best, others, self.prior)
+            if isinstance(self.system, FilteredSystem):
+                made = likeliest(self.system, record, newton, best, self.prior, self._passes(record))
+                if not made.white:
+                    warnings.warn(f"fit: {'; '.join(made.remarks)}.", CalibrationWarning, stacklevel=3)
+                return self._beside(made, others)
             going = None if lead is None else lambda: lead.fitting
             made = simulated(record, newton, best, self.prior, going, self._passes(record))
             made = self._checked(record, self._beside(made, others))

@@ -16,7 +16,7 @@ from fwdgrad.learner import Learner
 from fwdgrad.loops import Fitting, GaussNewton, Normal, Record, lacking, noiseless, quiet, remembered, robust
 from fwdgrad.optimizers.information.watch import Watch
 
-__all__ = ["simulated"]
+__all__ = ["simulated", "verdict_of"]
 
 STILL = (0.0, 0.0)
 """No noise in the state, and an initial state that is known: as it is simulated."""
@@ -57,7 +57,7 @@ def simulated(
     if getattr(loss, "predicts_mean", False):
         targets = record.targets(outputs.shape[1])
     if z is not None:
-        verdict = _verdict(z, starts)
+        verdict = verdict_of(z, starts)
         memory = float(np.max(verdict.memory))
         spare = max(np.sum(np.isfinite(z)) - p, 1.0)
         scattered = not newton.scaled and verdict.level.max() > 1.0  # counts, more than their law says
@@ -119,7 +119,7 @@ def _normalized(loss: Any, record: Record, outputs: np.ndarray, noise: np.ndarra
     return np.where(np.isfinite(targets), made, np.nan)
 
 
-def _verdict(z: np.ndarray, starts: tuple[int, ...]) -> Verdict:
+def verdict_of(z: np.ndarray, starts: tuple[int, ...]) -> Verdict:
     """What normalised residuals say, shape (T, m): as those of a filter, and by a test on the whole record."""
     watch = Watch(z.shape[1], 0)
     state, seen = watch.init({}, {}), np.isfinite(z)

@@ -114,8 +114,13 @@ class BoundNormalEquations:
             slope = np.reshape(loss.gradient(prediction, target), (m,))
             counted = np.ones(m, rows.dtype) if there is None else there.astype(rows.dtype)
             kept = rows * np.expand_dims(counted, 1)
+            if hasattr(loss, "information"):  # of a prediction that is more than the mean of the target
+                kept = np.dot(loss.information(prediction, target), rows)
+                information = np.dot(np.transpose(kept), kept)
+            else:
+                information = np.dot(np.transpose(kept), np.dot(loss.fisher(prediction), kept))
             return {}, state._replace(
-                matrix=state.matrix + np.dot(np.transpose(kept), np.dot(loss.fisher(prediction), kept)),
+                matrix=state.matrix + information,
                 vector=state.vector - np.dot(slope, rows),
                 counts=state.counts + counted,
                 cost=state.cost + loss.value(prediction, target),
