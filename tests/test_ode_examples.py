@@ -221,6 +221,37 @@ def test_the_catchment_is_fitted_as_by_least_squares():
         assert params[k] == pytest.approx(reference[k], rel=0.01)
 
 
+# ---------------------------------------------------------------- hares and lynxes, disturbed
+
+
+def test_the_filter_of_the_disturbed_lynxes_is_the_one_written_out():
+    """Its likelihood at the declared parameters, sample by sample as it is learned, and that of the plain loop."""
+    module = loaded("hare_lynx_noise")
+    _, ys = module.read()
+    learner = fg.Learner(module.declared(), fg.TBPTT(1), fg.SGD(1e-300), engine="numpy")
+    total = float(np.sum(learner.run(ys=ys).loss))
+    point = np.log([0.5, 0.025, 0.8, 0.025, 0.01, 0.04])
+    assert total == pytest.approx(module.surprise(point, ys), rel=1e-9)
+    assert total != pytest.approx(module.surprise(point + 0.01, ys), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_disturbed_lynxes_are_fitted_as_by_maximum_likelihood():
+    fit, (point, deviation, least) = loaded("hare_lynx_noise").main([])
+    found = np.array([float(fit.params[k]) for k in fit.system.trainable])
+    assert np.max(np.abs(np.log(found) - point) / deviation) < 0.1
+    np.testing.assert_allclose(np.sqrt(np.diag(fit.covariance))[:4], deviation[:4], rtol=0.05)
+    assert fit.loss - least < 0.01
+
+
+@pytest.mark.slow
+def test_the_robot_is_learned_online_as_well_as_by_expectation_maximisation():
+    pytest.importorskip("pykalman")
+    found = loaded("robot").main([])
+    assert found["online, pass 1"] > 1.01 * found["EM, 50 passes"]  # logarithms below 0
+    assert found["online, pass 3"] > found["EM, 50 passes"] > found["start"] + 300
+
+
 # ---------------------------------------------------------------- pictures
 
 
