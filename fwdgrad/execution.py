@@ -6,7 +6,7 @@ import copy
 import threading
 import warnings
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -73,6 +73,8 @@ class Execution:
             for when in ("start", "step")
         )
         self.template = self.steps.init(start)
+        before, own = (len(flatten(part)) for part in (self.template[:2], self.template.influence))
+        self._influence = slice(before, before + own)
         self._constants = self.template.constants
         self._noise = noise
         self._functions: dict[Any, Callable[..., Flat]] = {}
@@ -101,12 +103,12 @@ class Execution:
     @property
     def has_influence(self) -> bool:
         """Whether anything is kept of the time before a window."""
-        return bool(flatten(self.template.influence))
+        return self._influence.start < self._influence.stop
 
     def with_influence(self, carry: Flat, influence: Sequence[Any]) -> Flat:
         """A carry with another influence, given as its flat arrays."""
-        held = self.unpack(carry)
-        return self.pack(held._replace(influence=unflatten(held.influence, influence)))
+        place = self._influence
+        return *carry[: place.start], *influence, *carry[place.stop :]
 
     def pack(self, carry: Carry) -> Flat:
         """A carry as a flat tuple."""
@@ -142,9 +144,13 @@ class Execution:
         """Back through a segment, given as its flat arrays: (cotangent, *sums) before it from those behind it."""
         return self.function(("backward", len(segment[0])))(*carry, *segment, *derivatives)
 
+    @cached_property
     def no_derivatives(self) -> Flat:
         """(cotangent, *sums) behind the last step."""
-        return tuple(np.zeros_like(leaf) for leaf in flatten(self._derivatives))
+        made = tuple(np.zeros_like(leaf) for leaf in flatten(self._derivatives))
+        for leaf in made:
+            leaf.flags.writeable = False
+        return made
 
     def apply(self, carry: Flat, derivatives: Flat, samples: int) -> Flat:
         """(*carry, health): the update at the end of a window, from the losses of so many samples."""

@@ -249,7 +249,7 @@ class Runner:
         ones = np.ones(len(rows), self.dtype)
         carry, run = (h, *carry[1:]), self.execution
         states = np.stack(states)
-        behind = run.backward(carry, (states, *columns[0], *columns[1], observed, ones, ones), run.no_derivatives())
+        behind = run.backward(carry, (states, *columns[0], *columns[1], observed, ones, ones), run.no_derivatives)
         made = run.apply(carry, behind, int(observed.sum()))[:-1] if observed.any() else carry
         after = run.advance(carry, states, columns[0], h, noise)[:-1]
         return run.with_influence(made, after)

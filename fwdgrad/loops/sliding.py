@@ -68,7 +68,7 @@ class Windowed(Loop):
         observed[: len(tape) - new] = False
         if observed.any():
             segment = tape.segment(0, len(tape), self._length, states=tape.states, counted=observed)
-            derivatives = execution.backward(carry, segment, execution.no_derivatives())
+            derivatives = execution.backward(carry, segment, execution.no_derivatives)
             *applied, health = execution.apply(carry, derivatives, int(observed.sum()))
             self.check(health, applied, loss, bool(tape.observed[-1]))
             made = tuple(applied)

@@ -81,7 +81,7 @@ class Unbounded(Loop):
             return carry
         # what survived an end that might have been is divided by the chance that it survived
         factor = 1.0 / (1.0 - self._probability)
-        derivatives = self.execution.no_derivatives()
+        derivatives = self.execution.no_derivatives
         for start, stop, length, states in self._segments(carry):
             segment = tape.segment(start, stop, length, states, tape.observed[start:stop], factor)
             derivatives = self.execution.backward(carry, segment, derivatives)
