@@ -74,7 +74,7 @@ def _for_filtered(system: FilteredSystem) -> Method:
     if count <= MOST_LIKELY and system.size + count <= MOST_CARRIED:
         return Method(
             RTRL(),
-            InformationFilter("full", "exact"),
+            InformationFilter("full", "exact", longest=1.0),
             f"few parameters ({count}) and state variables ({system.size}, with the covariance): recursive maximum "
             "likelihood, by exact gradients through the filter and the Fisher matrix of the innovations",
         )

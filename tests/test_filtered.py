@@ -607,6 +607,35 @@ def test_noise_that_is_driven_to_zero_is_named_and_nothing_is_lost():
     assert np.all(np.isfinite([learner.state, learner.state_std()]))
 
 
+def oscillator(process, observation):
+    plain = fg.System(
+        lambda h, x, p: np.stack([h[1], p["mu"] * (1 - h[0] ** 2) * h[1] - h[0]]), lambda h, x, p: h[:1],
+        np.array([1.0, 0.5]), {"mu": 0.8}, dt=0.2, method="rk4", first="initial",
+    )  # fmt: skip
+    return fg.filtered(plain, process, observation, initial_covariance=0.3)
+
+
+@pytest.mark.parametrize(("observation", "off"), [(0.09, False), (0.01, True), (1e-3, True)])
+def test_a_filter_that_claims_too_much_is_named(observation, off):
+    """Noise of variance 0.09; a ninetieth of it throws no parameter out of the world: steps are bounded."""
+    system = oscillator(1e-6, observation)
+    ys = system.simulate(steps=200).outputs + 0.3 * np.random.default_rng(0).normal(size=(200, 1))
+    learner = fg.Learner(system, engine="numpy")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        learner.run(ys=ys)
+    assert any("claims do not hold" in str(w.message) for w in caught) == off
+    assert abs(learner.params["mu"] - 0.8) < (3 * learner.parameter_std()["mu"] if not off else 0.5)
+
+
+def test_the_default_says_what_it_is():
+    text = fg.Learner(oscillator(fg.positive(0.1), 0.1)).explain()
+    assert "recursive maximum likelihood" in text
+    assert "InformationFilter" in text
+    plain = fg.System(lambda h, x, p: np.tanh(p["W"] @ h), None, np.ones(12), {"W": np.eye(12)})
+    assert "Adam" in fg.Learner(fg.filtered(plain, 0.1, 0.1)).explain()
+
+
 # ---- the loss
 
 

@@ -739,3 +739,21 @@ def test_memory_does_not_grow():
     grown = tracemalloc.get_traced_memory()[0] - first
     tracemalloc.stop()
     assert grown < 20_000
+
+
+def test_a_step_may_be_bounded_as_a_whole():
+    """By the size of each parameter as declared, in the direction that it has."""
+
+    def moved(longest):
+        system = fg.System(lambda h, x, p: p["a"] * x + p["b"], None, np.zeros(1), {"a": 2.0, "b": 0.5}, np.zeros(1))
+        learner = fg.Learner(system, fg.RTRL(), fg.InformationFilter("full", "exact", longest=longest), engine="numpy")
+        learner.step([1.0], [1000.0])
+        return np.array([learner.params["a"] - 2.0, learner.params["b"] - 0.5])
+
+    free, bounded = moved(None), moved(1.0)
+    np.testing.assert_allclose(bounded / np.linalg.norm(bounded), free / np.linalg.norm(free), rtol=1e-12)
+    assert np.max(np.abs(bounded) / [2.0, 0.5]) == pytest.approx(1.0)
+    assert np.max(np.abs(free) / [2.0, 0.5]) > 10
+    np.testing.assert_array_equal(moved(1e9), free)
+    with pytest.raises(DeclarationError, match=r"InformationFilter\(longest\)"):
+        fg.InformationFilter(longest=0.0)

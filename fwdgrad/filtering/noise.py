@@ -10,7 +10,7 @@ import numpy as np
 
 from fwdgrad.errors import DeclarationError, FwdgradError, ShapeError, UnknownNameError, did_you_mean
 from fwdgrad.losses.innovations import unpacked
-from fwdgrad.parameters import Above, Parameter, positive
+from fwdgrad.parameters import Parameter, positive
 from fwdgrad.program import operations as ops
 from fwdgrad.program.elimination import root
 
@@ -170,8 +170,7 @@ class _Declared:
 
     def _check_parameter(self, parameter: Any, name: str) -> None:
         """Refuse a parameter that is no variance."""
-        bounds = getattr(parameter, "coordinate", None)
-        if not isinstance(bounds, Above) or bounds.low < 0:
+        if not getattr(getattr(parameter, "coordinate", None), "low", -1.0) >= 0:
             raise DeclarationError(
                 f"{self.who}: the parameter {name!r} is to be a variance and may become negative.\n"
                 f"Declare it with fg.positive(…); a matrix with fg.cholesky(…)."

@@ -100,6 +100,8 @@ class InformationFilter:
             double precision and 8.4e4 in single, beyond which θ would be lost to rounding.
         inflation: α ≥ 0: before each sample the whole covariance (J + Λ)⁻¹ is multiplied by 1 + α. Decay forgets data
             only, inflation the prior as well (down to 1e-12 of it), so that steps grow where nothing is seen.
+        longest: how far one sample moves a parameter at most, in units of its size as declared (of 1 in the coordinate
+            of a bounded one): a longer step is shortened as a whole. None, the default, is what the equations say.
 
     Cost and memory: those of the matrix. "exact" adds a backward product per output.
 
@@ -128,6 +130,7 @@ class InformationFilter:
     decay: Any = 0.0
     prior: Any = "relative"
     inflation: float = 0.0
+    longest: float | None = None
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -138,6 +141,9 @@ class InformationFilter:
         object.__setattr__(self, "prior", _checked_prior(who, self.prior))
         mend = "give 0, the default, or e.g. 1e-3"
         object.__setattr__(self, "inflation", positive(f"{who}(inflation)", self.inflation, mend, or_zero=True))
+        if self.longest is not None:
+            mend = "give 1.0, or None for no bound, the default"
+            object.__setattr__(self, "longest", positive(f"{who}(longest)", self.longest, mend))
 
     def bind(self, setting: Setting) -> BoundInformationFilter:
         """The filter for a system."""
@@ -172,6 +178,8 @@ class BoundInformationFilter:
             sum(int(np.prod(shape, dtype=int)) for shape in setting.shapes.values()),
         )
         self.advice = ""
+        if hasattr(setting.loss, "innovations"):
+            self.moves = "noise of the filter that is far too small (begin with more of process, observation)"
         if callable(declared.fisher):
             self.advice += "\nOr the Fisher matrix is not positive definite at this prediction."
         if callable(declared.decay):
@@ -211,12 +219,23 @@ class BoundInformationFilter:
         t = state.t + 1.0
         discount, weight = self._discount(t, state.weight)
         matrix = self.form.update(state.matrix, discount, rows, evidence.noise if evidence is not None else ())
-        updates = {k: -q for k, q in self.form.solve(matrix, g).items()}
+        updates = self._shortened({k: -q for k, q in self.form.solve(matrix, g).items()})
         watched = state.watch
         if watched is not None and evidence is not None and evidence.prediction is not None:
             values = {k: v + updates[k] for k, v in params.items()}
             watched = self._watched(state, matrix, rows, evidence, values, 1.0 if discount is None else discount[0])
         return updates, InformationState(t, weight, matrix, watched)
+
+    def _shortened(self, updates: Arrays) -> Arrays:
+        """A step no longer than it may be, in the same direction."""
+        longest = self.declared.longest
+        if longest is None:
+            return updates
+        scales = self._setting.scales
+        largest: Any = longest
+        for k, v in updates.items():
+            largest = np.maximum(largest, np.max(np.abs(v)) / scales.get(k, 1.0))
+        return {k: (v * (longest / largest)).astype(v.dtype) for k, v in updates.items()}
 
     def _watched(
         self, state: InformationState, matrix: Any, rows: Arrays, evidence: Evidence, values: Arrays, keep: Any
