@@ -46,6 +46,10 @@ NEAR = 50.0
 """How many times as far from a bound as one that is at it a parameter may be, to be held by it where residuals
 contradict the model, or nothing is learned of it any more."""
 
+AWAY = 5.0
+"""Deviations of the prior from which a parameter was learned against it: early samples were then taken for sure at a
+point that was wrong, unless they were fitted again."""
+
 SHOWN = 6
 """Names that are listed."""
 
@@ -173,7 +177,8 @@ class Confidence:
             has no normalised residuals. Then nothing was checked.
         unlearned: by leaf, where the standard deviation is still the prior's: nothing was learned.
         at_bound: by leaf, where a bounded parameter is at its bound, and a Gaussian deviation would mean nothing.
-        factor: by leaf, what the filter's deviations are multiplied by, at least 1; NaN where they are withheld.
+        factor: by leaf, what the filter's deviations are multiplied by, at least 1; NaN where they are withheld, as no
+            factor mends them, or as the claims do not hold and they are the prior's, or were learned against it.
         groups: parameters that the data do not tell apart.
         swaps: pairs of parameters that explained the first samples as well with the value of one another.
         left_out: what is strange about the samples, a line for each output or input; strange targets are left out.
@@ -370,7 +375,15 @@ def confidence_of(
         known["astray"] = max(float(np.max(v)) for v in astray.values())
     if verdict.findings:
         at_bound = {k: at_bound[k] | where for k, where in bounds(NEAR).items()}
+        # with residuals that contradict the claims, what is only the prior's, or learned against it, is worth nothing
+        against = {k: _away(system, params, k) > AWAY * np.sqrt(prior[k]) for k in factor if fitted is None}
+        factor = {k: np.where(unlearned[k] | against.get(k, False), np.nan, v) for k, v in factor.items()}
     return Confidence(verdict, unlearned, at_bound, factor, **known)
+
+
+def _away(system: Any, params: Mapping[str, Any], leaf: str) -> np.ndarray:
+    """How far the coordinates of a leaf are from the declared ones."""
+    return np.abs(np.asarray(params[leaf], float) - np.asarray(system.coordinates[leaf], float))
 
 
 def _covariance(informed: Any, state: Any, prior: Mapping[str, Any]) -> np.ndarray | None:

@@ -398,6 +398,26 @@ def test_the_prior_goes_with_the_unit(filter_):
     np.testing.assert_allclose(found[1:], [found[0]] * 2, rtol=1e-6)
 
 
+@pytest.mark.parametrize("start", [1e-6, 1e-3, 0.05, 1e6])
+@pytest.mark.parametrize("prior", ["relative", 1.0])
+def test_a_start_that_is_far_off_is_not_shown_as_if_it_were_known(start, prior):
+    """Where the prior keeps out what the data want, or was overcome late, no deviation says anything: withheld."""
+    system = fg.System(
+        lambda h, x, p: p["a"] * h + p["b"] * x, None, np.zeros(1), {"a": 0.5, "b": start}, np.zeros(1),
+        fg.losses.SquaredError(0.1),
+    )  # fmt: skip
+    rng = np.random.default_rng(0)
+    u = rng.normal(size=(300, 1))
+    truth = {"a": 0.8, "b": 0.3}
+    ys = system.simulate(u, params=truth).outputs + 0.1 * rng.normal(size=(300, 1))
+    learner = fg.Learner(system, fg.RTRL(), fg.InformationFilter("full", "exact", prior=prior), engine="numpy")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        learner.run(u, ys)
+        std = learner.parameter_std()
+    assert all(not abs(float(learner.params[k]) - v) > 4 * std[k] for k, v in truth.items())
+
+
 def test_a_prior_in_raw_units_is_found_out():
     """Negative control: prior=1 holds 3e4 to ± 1, and the residuals say so."""
     rng = np.random.default_rng(0)
