@@ -99,11 +99,13 @@ class SampleReader:
         """Samples chunk by chunk, from arrays with time along axis 0 or from any iterable.
 
         Args:
-            xs: inputs; or, if `ys` is None, an iterable of pairs (x, y); None for an autonomous system.
+            xs: inputs; or, if `ys` is None, an iterable of pairs (x, y); None for an autonomous system. A table with
+                names of columns, as of pandas, goes by these where the system has names: of inputs, or of outputs.
             ys: targets.
             steps: at most this many; None for all.
             start: number of the first step, for messages.
         """
+        xs, ys = _by_name(xs, self._like, (), "xs"), _by_name(ys, self._system.y, _known(self._system), "ys")
         if xs is None and self._like is not None:
             raise DataError("run: expected inputs xs, got None. Only an autonomous system (x=None) runs without.")
         if xs is None and ys is None and steps is None:
@@ -223,6 +225,39 @@ class SampleReader:
                     )
             made.append(np.ascontiguousarray(array, dtype=like.dtype))
         return made, ~missing
+
+
+def _known(system: Any) -> tuple[str, ...]:
+    """The names of the numbers of a prediction; none if they have no names."""
+    names = getattr(system, "output_names", None)
+    if names is None and system.Y is None and isinstance(system.state, dict):
+        names = leaf_names(system.state, "") if all(np.ndim(v) == 0 for v in system.state.values()) else ()
+        names = [name.removeprefix("_") for name in names]
+    return tuple(names or ())
+
+
+def _by_name(stream: Any, like: Any, names: tuple[str, ...], what: str) -> Any:
+    """A table with named columns, by these names where they are known; anything else as it is.
+
+    Raises:
+        DataError: some columns have known names, and others have not, or are not there.
+    """
+    if getattr(stream, "columns", None) is None or not hasattr(stream, "to_numpy"):
+        return stream
+    there = [str(column) for column in stream.columns]
+    wanted = tuple(like) if isinstance(like, dict) else names
+    if not wanted or (not isinstance(like, dict) and not set(there) & set(wanted)):
+        return stream  # names of the user's own, in the order of the numbers
+    if sorted(there) != sorted(wanted):
+        raise DataError(
+            f"{what}: expected a table with the columns {', '.join(wanted)}; got {', '.join(there)}.\n"
+            f"Choose and rename them: table[[…]].rename(columns={{…}}); or give an array, {what}=table.to_numpy(),\n"
+            "whose columns go by their order."
+        )
+    columns = dict(zip(there, stream.columns, strict=True))
+    if isinstance(like, dict):
+        return {k: stream[columns[k]].to_numpy() for k in wanted}
+    return stream[[columns[k] for k in wanted]]
 
 
 def _plain(value: Any, rows: np.ndarray, bound: int | None, k: int) -> bool:

@@ -1,0 +1,80 @@
+"""Tables with names of columns: by these where a system has names, by their order where it has none, else refused."""
+
+import numpy as np
+import pytest
+
+import fwdgrad as fg
+from fwdgrad.errors import DataError
+from fwdgrad.linear import TracedModel
+from fwdgrad.samples import SampleReader
+
+pd = pytest.importorskip("pandas")
+
+MODEL = """
+d prey/dt = a*prey - b*prey*pred + u
+d pred/dt = prey*pred - pred
+prey(0) = 1
+pred(0) = 2
+param a = 0.6
+param b = 1.0
+input u = 0
+input v = 0
+output hare = prey + 0*v
+output lynx = pred
+dt = 0.1
+"""
+PLAIN = fg.System(
+    lambda h, x, p: {"a": p["k"] * h["a"], "b": h["b"]}, None, {"a": 1.0, "b": 2.0}, {"k": 0.5}, x=np.zeros(2)
+)
+
+
+def read(system, xs, ys):
+    (chunk,) = SampleReader(TracedModel(system)).chunks(xs, ys, None, 0)
+    return chunk
+
+
+def test_columns_go_by_their_names():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(5, 4))
+    table = pd.DataFrame(values, columns=["lynx", "v", "hare", "u"])
+    chunk = read(fg.from_text(MODEL), table[["v", "u"]], table[["lynx", "hare"]])
+    np.testing.assert_array_equal(np.stack(chunk.x, axis=1), values[:, [3, 1]])
+    np.testing.assert_array_equal(chunk.y[0], values[:, [2, 0]])
+    plain = read(PLAIN, values[:, :2], pd.DataFrame(values[:, :2], columns=["b", "a"]))
+    np.testing.assert_array_equal(plain.y[0], values[:, [1, 0]])
+
+
+def test_names_that_nobody_knows_go_by_their_order():
+    values = np.arange(8.0).reshape(4, 2)
+    for columns in (["y0", "y1"], [0, 1]):
+        chunk = read(PLAIN, pd.DataFrame(values, columns=columns), pd.DataFrame(values, columns=columns))
+        np.testing.assert_array_equal(chunk.x[0], values)
+        np.testing.assert_array_equal(chunk.y[0], values)
+
+
+@pytest.mark.parametrize("columns", [["a", "c"], ["a", "a"]])
+def test_some_names_are_refused(columns):
+    values = np.arange(8.0).reshape(4, 2)
+    with pytest.raises(DataError, match=r"columns a, b; got a, .(?s:.*)to_numpy"):
+        read(PLAIN, values, pd.DataFrame(values, columns=columns))
+
+
+def test_inputs_that_are_not_there_are_refused():
+    table = pd.DataFrame(np.zeros((4, 2)), columns=["u", "w"])
+    with pytest.raises(DataError, match=r"xs: expected a table with the columns u, v; got u, w"):
+        read(fg.from_text(MODEL), table, np.zeros((4, 2)))
+
+
+def test_fits_and_learners_read_them_alike():
+    system = fg.System(
+        lambda h, x, p: {"a": p["k"] * h["a"], "b": 0.9 * h["b"]}, None, {"a": 1.0, "b": 2.0}, {"k": 0.5}
+    )
+    ys = system.simulate(steps=40, params={"k": 0.8}).outputs + 0.01 * np.random.default_rng(0).normal(size=(40, 2))
+    table = pd.DataFrame(ys[:, ::-1], columns=["b", "a"])
+    assert fg.fit(system, ys=table, engine="numpy").params["k"] == fg.fit(system, ys=ys, engine="numpy").params["k"]
+    made = []
+    for given in (table, ys):
+        learner = fg.Learner(system, fg.RTRL(), fg.SGD(1e-3), engine="numpy")
+        learner.run(ys=given)
+        made.append(learner.params["k"])
+    assert made[0] == made[1]
