@@ -65,7 +65,8 @@ class Learner:
         estimator: how gradients are estimated; "auto" takes what `fwdgrad.analyze` chooses (UORO for a system that
             cannot be traced). Names such as "uoro" or "tbptt:16" work too.
         optimizer: how they change the parameters. If neither is given: `JointFilter()` for a model with at most 50
-            parameters and a squared error, whose noise is learned; else `SGD(1e-2)`. `explain` says which and why.
+            parameters and a squared error, whose noise is learned; for one that `fg.filtered` returned an
+            `InformationFilter`, with `RTRL`; else `SGD(1e-2)`. `explain` says which and why.
         seed: an integer or a `numpy.random.Generator`; every engine sees the same random numbers.
         engine: "numpy"; "compiled", which compiles the step; "eager", for functions that cannot be traced;
             or "auto": NumPy, and compiled as soon as that pays or the step is compiled already, see `prepare`.

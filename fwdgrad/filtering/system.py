@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.errors import DeclarationError, TracingError, nearly
-from fwdgrad.filtering.noise import Covariance, covariance_of, least
+from fwdgrad.filtering.noise import Cholesky, Covariance, cholesky, covariance_of, least
 from fwdgrad.filtering.steps import FilterSteps, joined, parts
 from fwdgrad.losses import Innovations, SquaredError
 from fwdgrad.parameters import Parameter, Tied
@@ -339,17 +339,25 @@ class FilteredSystem(System):
 
     def starting_at(self, params: Mapping[str, Any]) -> FilteredSystem:
         """The same with other initial values of some parameters, those of the noise included."""
-        coordinates = self.learned(params)
-        values = self.natural(coordinates)
+        values = self.natural(self.learned(params))
         own = {k: values[k] for k in params if k in self.wrapped.params}
-        made = FilteredSystem(self.wrapped.starting_at(own), *self._declaration)
-        made.coordinates = {k: np.asarray(v) for k, v in coordinates.items()}
-        return made
+        process, observation, initial, method, name = self._declaration
+        noise = {"process": process, "observation": observation, "initial_covariance": initial}
+        noise = {who: self._noise_at(who, given, values) for who, given in noise.items()}
+        return FilteredSystem(self.wrapped.starting_at(own), **noise, method=method, name=name)
+
+    def _noise_at(self, who: str, given: Any, values: Mapping[str, Any]) -> Any:
+        """What declares a covariance with other values of the parameters that it brings."""
+        if isinstance(given, Parameter):
+            return Parameter(values[who], given.coordinate, given.learn)
+        if isinstance(given, Cholesky):
+            free = len(given.matrix)
+            return cholesky(self._noises[who].matrix(values)[:free, :free])
+        return given
 
     def astype(self, dtype: Any) -> FilteredSystem:
         """The same in another precision, float32 or float64."""
-        made = FilteredSystem(self.wrapped.astype(dtype), *self._declaration)
-        return made
+        return FilteredSystem(self.wrapped.astype(dtype), *self._declaration)
 
 
 def _values(declared: Mapping[str, Parameter | Tied], system: System) -> dict[str, Any]:
