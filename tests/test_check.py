@@ -429,3 +429,11 @@ def test_what_differences_cannot_tell_is_unclear():
     tally.compare([1.0], [1.6], "there", slack=0.5)
     assert tally.row().verdict == "FAILED"
     assert tally.row().note == "Largest there."
+
+
+def test_a_derivative_that_is_zero_but_for_rounding_is_zero_both_ways():
+    """That of a/‖a‖, of one number."""
+    report = check(
+        fg.System(lambda h, x, p: p["a"] / np.linalg.norm(p["a"]) * h, None, np.ones(1), {"a": np.array([0.5])})
+    )
+    assert report.ok, str(report)

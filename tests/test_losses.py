@@ -200,3 +200,16 @@ def test_a_filter_with_heavy_tails_is_not_pulled_away(spoiled):
 def test_it_is_the_default_for_heavy_tails_too():
     assert isinstance(fg.Learner(lag(StudentT()), engine="numpy").optimizer, fg.JointFilter)
     assert not isinstance(fg.Learner(growth(Poisson()), engine="numpy").optimizer, fg.JointFilter)
+
+
+@pytest.mark.parametrize("given", ["squared_error", "SquaredEror", fg.losses.SquaredError])
+def test_a_loss_by_a_name_says_what_was_meant(given):
+    with pytest.raises(DeclarationError, match=r"Did you mean fg\.losses\.SquaredError\(\)\?"):
+        fg.System(lambda h, x, p: p["a"] * h, None, np.ones(1), {"a": 1.0}, loss=given)
+
+
+def test_a_misspelt_loss_says_what_was_meant():
+    with pytest.raises(AttributeError, match="Did you mean 'SquaredError'"):
+        _ = fg.losses.SquaredEror
+    with pytest.raises(AttributeError, match=r"no attribute 'Zebra'\.$"):
+        _ = fg.losses.Zebra

@@ -375,3 +375,6 @@ if not hasattr(ArrayBox, "__array_function__"):
     ArrayBox.__array_function__ = _dispatch
     ArrayBox.__array_ufunc__ = _ufunc
     ArrayBox.astype = _astype
+    ArrayBox.__floordiv__ = lambda self, other: np.floor_divide(self, other)
+    ArrayBox.__rfloordiv__ = lambda self, other: np.floor_divide(other, self)
+    ArrayBox.__divmod__ = lambda self, other: (self // other, self % other)

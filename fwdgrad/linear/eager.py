@@ -39,7 +39,9 @@ class EagerModel:
     def __init__(self, system: System) -> None:
         self.system = system
         # without a trace, any learned parameter may influence the state
-        self.leaves = system.trainable if self.patterns is None else self.patterns.influential
+        programs = self._programs
+        live = set() if programs is None else programs.transition.live_inputs()
+        self.leaves = tuple(k for k in system.trainable if programs is None or programs.number[k] in live)
         self.x_bounds: list[int | None] = [None] * len(flatten(system.given))
         symbols = system.prediction.shape[0] if isinstance(system.loss, CrossEntropy) else None
         self.y_bounds: list[int | None] = [symbols] * len(flatten(system.y))

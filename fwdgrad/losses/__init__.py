@@ -35,3 +35,10 @@ __all__ = [
     "StudentT",
     "as_loss",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Say what was probably meant."""
+    from fwdgrad.errors import nearly
+
+    raise AttributeError(f"module 'fwdgrad.losses' has no attribute {name!r}.{nearly(name, __all__)}")

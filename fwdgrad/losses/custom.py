@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -49,6 +50,10 @@ class Custom:
         return None
 
 
+NAMES = ("SquaredError", "StudentT", "Poisson", "NegativeBinomial", "Bernoulli", "Innovations", "CrossEntropy")
+"""The losses that there are."""
+
+
 def as_loss(loss: Any, y: Any = None) -> Loss:
     """A loss from a loss, a function of (ŷ, y), or None (squared error).
 
@@ -61,7 +66,10 @@ def as_loss(loss: Any, y: Any = None) -> Loss:
         return loss
     if callable(loss) and not isinstance(loss, type):
         return Custom(loss, y)
+    name = loss.__name__ if isinstance(loss, type) else loss if isinstance(loss, str) else ""
+    near = difflib.get_close_matches(name.replace("_", "").lower(), [k.lower() for k in NAMES], 1)
+    meant = next((f" Did you mean fg.losses.{k}()?" for k in NAMES if near == [k.lower()]), "")
     raise DeclarationError(
-        f"loss: expected a loss or a function of (prediction, target), got {loss!r}.\n"
+        f"loss: expected a loss or a function of (prediction, target), got {loss!r}.{meant}\n"
         "Use fg.losses.SquaredError(), fg.losses.CrossEntropy(), or a function that returns a scalar."
     )

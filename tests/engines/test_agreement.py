@@ -135,3 +135,25 @@ def test_other_samples_are_seen():
     found = disagreements("linear", ["eager"], {"UORO": fg.UORO()}, [fg.SGD], steps=200, spoil=1e-6)
     assert found
     assert all("off by" in line for line in found)
+
+
+@pytest.mark.parametrize(
+    "F",
+    [
+        lambda h, x, p: p["a"] ** 0 * h,
+        lambda h, x, p: p["a"] * h + (h + 2.5) // (p["a"] + 1.0),
+        lambda h, x, p: p["a"] * h + 7.0 // (h + 2.2),
+        lambda h, x, p: p["a"] * h + sum(divmod(h, 0.3)),
+    ],
+    ids=["a ** 0", "//", "number //", "divmod"],
+)
+@pytest.mark.filterwarnings("ignore::fwdgrad.errors.DeadParameterWarning")
+def test_operators_on_the_eager_engine(F):
+    """Floor division of traced arrays, and a parameter that enters without a derivative."""
+    made = []
+    for engine in ("numpy", "eager"):
+        system = fg.System(F, None, np.ones(2), {"a": 0.5})
+        learner = fg.Learner(system, fg.RTRL(), fg.SGD(1e-3), engine=engine)
+        learner.step(y=np.zeros(2))
+        made.append(np.concatenate([learner.influence_matrix().ravel(), learner.state]))
+    np.testing.assert_allclose(made[0], made[1], rtol=1e-12)
