@@ -984,6 +984,7 @@ def test_resuming_a_model_changes_no_bit(culture, capsys):
         assert same(learned("whole"), learned("part"))
 
 
+@pytest.mark.filterwarnings("ignore::fwdgrad.errors.FirstSampleWarning")
 def test_uneven_times_are_steps_and_the_start_is_at_the_first_of_them(culture, capsys):
     job = ["learn", "decay.txt", "uneven.npz", "--time", "time", "--quiet", "--steps", "60", "--save", "s"]
     assert main(job) == 0
@@ -1053,6 +1054,7 @@ def test_estimators_are_compared_on_a_model(culture, capsys):
         (["tanh-rnn", "--text", "text.txt", "--observe", "a=b"], ["--observe"]),
     ],
 )
+@pytest.mark.filterwarnings("ignore::fwdgrad.errors.FirstSampleWarning")
 def test_wrong_words_about_a_model_are_refused(culture, argv, fragments, capsys):
     folder, _, _ = culture
     (folder / "broken.txt").write_text("# a slip\nd x/dt = y\nx(0) = 1\ndt = 1\n")
