@@ -427,3 +427,49 @@ def test_deviations_of_few_samples_are_said_to_be_rough():
     learner.run(ys=ys[30:])
     learner.parameter_std()
     assert not any("rough" in remark for remark in learner.report().remarks)
+
+
+def battery():
+    """Charge, and two capacitors that fill through resistors: a current of 10 s steps, of which 200 rows."""
+
+    def F(h, x, p):
+        fast, slow = x / p["C1"] - h[1] / (p["R1"] * p["C1"]), x / p["C2"] - h[2] / (p["R2"] * p["C2"])
+        return h + 10.0 * np.stack([-x / 7200.0, fast, slow])
+
+    params = {"R0": 0.02, "R1": 0.015, "C1": 2e3, "R2": 0.03, "C2": 2e4, "slope": 0.8, "rest": 3.3}
+    system = fg.System(
+        F,
+        lambda h, x, p: p["rest"] + p["slope"] * h[:1] - h[1:2] - h[2:] - p["R0"] * x,
+        np.array([0.9, 0.0, 0.0]),
+        {k: v if k == "rest" else fg.positive(v) for k, v in params.items()},
+        0.0,
+        first="next",
+    )
+    rng = np.random.default_rng(110)
+    current = np.repeat(rng.uniform(-1.0, 1.5, size=10), 25)[:240]
+    ys = system.simulate(current).outputs
+    ys = ys + 0.02 * ys.std() * rng.normal(size=ys.shape)
+    starts = {k: v * np.exp(rng.uniform(-0.4, 0.4)) for k, v in params.items()}
+    return system, current, ys, params, starts
+
+
+def off(learner, truth):
+    """The largest error in claimed deviations of the logarithms."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        std = learner.parameter_std()
+    return max(abs(np.log(learner.params[k] / v)) / (std[k] / learner.params[k]) for k, v in truth.items())
+
+
+@pytest.mark.parametrize("looks", [True, False])
+def test_what_is_learned_between_two_fits_is_fitted_again(looks, monkeypatch):
+    """Else, the negative control, it is linearised sample by sample, and deviations are far too small."""
+    if not looks:
+        monkeypatch.setattr("fwdgrad.loops.refitting.Refitting._wanted", lambda self, count, fitting: count in (16, 64))
+    system, current, ys, truth, start = battery()
+    learner = fg.Learner(system, engine="numpy")
+    learner.params = start
+    with warnings.catch_warnings():
+        warnings.simplefilter("default" if looks else "ignore")
+        learner.run(current, ys)
+    assert (off(learner, truth) < 4.0) == looks

@@ -25,14 +25,18 @@ __all__ = ["Refitting"]
 EARLIEST = 16
 """Samples with a target after which they are fitted for the first time."""
 GROWTH = 4
-"""How many times more there are at each fit than at the one before."""
+"""How many times more there are at each fit that begins anew than at the one before; one between them goes on."""
+LOOKS = 3
+"""How often, in each doubling, it is looked whether they are fitted before."""
+LEARNED = 0.5
+"""Part of a deviation that is left since the last fit of what has been learned since, linearised sample by sample."""
 KEPT = 16
 """How many samples are kept at most, those without a target too, for each that has to have one."""
 SIMULATED = 64
 """Samples with a target from which on the model is also simulated without corrections."""
 DECLARED = 256
 """Up to how many the simulation is fitted from the declared parameters too."""
-REPEATED = 15
+REPEATED = 40
 """Passes over all that is kept that the fits are worth, about."""
 ALIKE = 5.0
 """Nats by which a simulation may be less likely than what is gone on with, to be held against the record."""
@@ -42,7 +46,8 @@ class Refitting(Loop):
     """A loop around another one, for a `JointFilter`, as long as the first samples are kept.
 
     A filter that begins far from the truth wastes what the first samples say: it takes them linearised at the wrong
-    point. So they are kept, and when 16, 64, 256, … of them have a target they are fitted anew, from the initial state:
+    point. So they are kept, and when 16, 64, 128, 256, … of them have a target they are fitted anew, from the initial
+    state; in between too, where some deviation has become half of what it was:
 
     - by the filter, from the parameters it has found before, until these no longer move: it follows the data from far;
     - by `GaussNewton` on the model simulated without corrections, from these parameters and from the declared ones:
@@ -170,7 +175,7 @@ class Refitting(Loop):
         due = self._due(record.seen)
         ran = self._sifted(chunk)
         record.extend(chunk.part(0, len(ran.losses)))
-        if ran.error is None and record.seen >= due:
+        if ran.error is None and record.seen >= due and self._wanted(record.seen, self._fitting):
             self._fit(record, self._fitting)
         if record.seen >= self._declared.first or len(record) >= KEPT * self._declared.first:
             self._record = self._fitting = None
@@ -203,11 +208,26 @@ class Refitting(Loop):
         return start + min(length, left)
 
     def _due(self, count: int) -> int:
-        """The number of targets at which they are fitted next, when there are `count`."""
+        """The number of targets at which it is next looked whether they are fitted, when there are `count`."""
+        due = float(EARLIEST)
+        while round(due) <= count:
+            due *= GROWTH if due < SIMULATED else 2 ** (1 / LOOKS)
+        return min(round(due), self._declared.first)
+
+    def _wanted(self, count: int, fitting: Fitting) -> bool:
+        """Whether so many targets are fitted."""
+        doubled = count % EARLIEST == 0 and (count // EARLIEST).bit_count() == 1
+        if doubled or count >= self._declared.first or self._fitted is None:
+            return True
+        now = np.diag(fitting.filter.covariance(self.execution.unpack(self.inner.view).optimizer))
+        return bool(np.any(now < LEARNED**2 * np.diag(self._fitted.covariance)))
+
+    def _anew(self, count: int) -> bool:
+        """Whether a fit of so many also begins where others have not been."""
         due = EARLIEST
-        while due <= count:
+        while due < count:
             due *= GROWTH
-        return min(due, self._declared.first)
+        return due == count
 
     def _fit(self, record: Record, fitting: Fitting) -> None:
         """Go on from what explains the record best."""
@@ -227,17 +247,21 @@ class Refitting(Loop):
         covariance = fitting.filter.covariance(self.execution.unpack(after).optimizer)
         point = fitting.flat(after).astype(float)
         pairs = (exchanged(self.execution.system, point, other) for other in self._others)
-        self._fitted = Fitted(point, covariance, tuple(pair for pair in pairs if pair is not None))
-        if self._simulation is not None:
-            self._fitted = self._doubted(record, self._fitted, fitting, fitting.passed(present, self._simulation))
-        if count >= SIMULATED:
+        before, swaps = self._fitted, tuple(pair for pair in pairs if pair is not None)
+        self._fitted = Fitted(point, covariance, swaps)
+        if not (self._anew(count) or count >= self._declared.first):
+            if before is not None:  # what the model lacks is asked at each fit that begins anew: it is dear
+                self._fitted = self._fitted._replace(bias=before.bias, lacks=before.lacks)
+        elif count >= SIMULATED:
+            if self._simulation is not None:
+                self._fitted = self._doubted(record, self._fitted, fitting, fitting.passed(present, self._simulation))
             self._coarse = self._steps_told(record, after)
         self.inner.carry, self.steps, self.feed.row = after, steps, row
 
     def _simulated(self, record: Record, present: Flat, fitting: Fitting, best: Pass | None) -> Pass | None:
         """The filter's best pass, or the best simulation, if that is likelier."""
         starts = [fitting.flat(present), *([] if best is None else [fitting.flat(best.carry)])]
-        if record.seen <= DECLARED:
+        if record.seen <= DECLARED and self._anew(record.seen):
             starts.append(fitting.declared)
         gain = GAIN if record.seen == self._declared.first else ENOUGH
         found = fitting.simulated(record, present, [*starts, *self._minima], gain)
@@ -247,7 +271,7 @@ class Refitting(Loop):
         if not found or (best is not None and found[0].objective >= best.surprise):
             return best
         least, minima = found[0], found[1:]
-        if record.seen <= TARGETS:
+        if record.seen <= TARGETS and self._anew(record.seen):
             minima = fitting.others(record, present, least)
         least, others = fitting.preferred(present, least, minima)
         self._simulation = least
