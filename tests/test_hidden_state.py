@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import itertools
 import random
 import subprocess
@@ -583,3 +584,19 @@ def test_two_variables_of_one_name():
     middle = captured.snapshot()
     other()[0] = 5.0
     assert before != middle != captured.snapshot()
+
+
+def hidden_counter():
+    """Counts its calls where nothing can look: in the frame of a generator, behind a built-in method."""
+    return (k for k in itertools.count(1)).__next__
+
+
+@pytest.mark.parametrize(("late", "found"), [(100, True), (10**8, False)])
+def test_a_memory_that_shows_after_many_calls_is_found_in_a_run(late, found):
+    """On the eager engine, which calls the function at every step: where it is asked again."""
+    turn = hidden_counter()
+    system = fg.System(lambda h, x, p: p["a"] * h + (0.5 if turn() > late else 0.0), None, np.ones(1), {"a": 0.5})
+    learner = fg.Learner(system, fg.RTRL(), fg.SGD(1e-3), engine="eager")
+    with pytest.raises(HiddenStateError, match="something else comes out") if found else contextlib.nullcontext():
+        for _ in range(300):
+            learner.step(y=np.zeros(1))

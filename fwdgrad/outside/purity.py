@@ -36,6 +36,7 @@ class Outside:
         self._scratch: set[str] = set()
         self._functions = dict(functions)
         self._confirmed = False
+        self._known: dict[str, tuple[Callable[[], Any], np.ndarray]] = {}
 
     def confirm(self, points: Callable[[float], Sequence[Calls]]) -> None:
         """Once: whether the functions are functions of their arguments; and then, whether nothing has changed.
@@ -52,10 +53,13 @@ class Outside:
         self.unchanged()
 
     def unchanged(self) -> None:
-        """Whether what the functions use is what it was when they were declared.
+        """Whether what the functions use is what it was when they were declared, and they return what they did.
+
+        Each is called once more, at a point where it was called before: what only shows after many calls, in a place
+        that nothing can look into, shows then.
 
         Raises:
-            HiddenStateError: it is not.
+            HiddenStateError: it is not, or they do not.
         """
         now = self._captured.snapshot()
         changed = _different(self._declared, now) - self._scratch
@@ -67,6 +71,10 @@ class Outside:
                 "What was traced and learned belongs to the old value: put it back to go on, or declare the system "
                 f"again.\n{MEND}"
             )
+        with np.errstate(all="ignore"):
+            other = [name for name, (call, value) in self._known.items() if not _same(call(), value)]
+        if other:
+            _refuse(other, True, self._scratch)
 
     def _call(self, points: Callable[[float], Sequence[Calls]]) -> None:
         for spread in (0.3, 0.03, 0.0):
@@ -96,6 +104,7 @@ class Outside:
         for name in reversed(list(a)):  # after the others were called at another point
             if not _same(a[name](), results[0][name]):
                 _refuse([name], True, self._scratch)
+        self._known = {name: (a[name], value) for name, value in results[0].items()}
 
     def _using(self, places: Iterable[str]) -> str:
         """The functions that use some of these places."""
