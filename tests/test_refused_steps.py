@@ -66,6 +66,7 @@ COMPUTED = {
 }
 
 
+@pytest.mark.filterwarnings("ignore::fwdgrad.errors.DeadParameterWarning")
 @pytest.mark.parametrize("what", COMPUTED)
 @pytest.mark.parametrize("engine", ["eager", "numpy"])
 def test_an_index_that_is_computed_counts_from_the_end_or_is_refused(what, engine):
