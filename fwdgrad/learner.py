@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -55,6 +55,15 @@ DOUBT, DOUBTS = 64, 4096
 
 SAID, TOGETHER = 32, 64
 """Targets after which it is told what they say nothing of, and what they do not tell apart."""
+
+
+class _Doubt(NamedTuple):
+    """Something that speaks against what has been learned."""
+
+    message: str
+    category: type[Warning]
+    of_deviations: bool
+    """Whether it is told wherever these are asked for."""
 
 
 class Learner:
@@ -262,14 +271,9 @@ class Learner:
         slopes = {k: np.abs(self.system.coordinate[k].slope(np.asarray(carry.params[k]))) for k in variances}
         untold = {*self._dead, *self._watch.still_silent(carry.params)}
         known = self.confidence()
-        for category, message in (
-            (CalibrationWarning, known.contradiction()),
-            (CalibrationWarning, known.too_large()),
-            (CalibrationWarning, self._loop.few),
-            (BoundWarning, known.bounds()),
-        ):
-            if message:
-                warnings.warn(f"parameter_std: {message}", category, stacklevel=2)
+        for doubt in self._doubts(known):
+            if doubt.of_deviations:
+                warnings.warn(f"parameter_std: {doubt.message}", doubt.category, stacklevel=2)
         stds = {k: known.factor.get(k, 1.0) * slopes[k] * np.sqrt(np.array(v)) for k, v in variances.items()}
         nothing: dict[str, Any] = {**known.at_bound, **dict.fromkeys(untold, True)}
         nothing |= {k: nothing.get(k, False) | v for k, v in self._dead_entries.items()}
@@ -314,8 +318,8 @@ class Learner:
             >>> print(learner.report())
             <lambda> after 200 samples (JointFilter)
             parameter  start   value     std              95 %
-            a            0.5  0.7997  0.0011  0.7976 to 0.8017
-            output: noise 0.0924
+            a            0.5  0.7997  0.0011  0.7975 to 0.8019
+            output: noise 0.0927
         """
         known = self.confidence()
         std: dict[str, np.ndarray] = {}
@@ -329,18 +333,29 @@ class Learner:
             getattr(self._unpacked.optimizer, "noise", None) if isinstance(self.optimizer, JointFilter) else None
         )
         outputs = [] if noise is None else zip(output_names(self.system), np.sqrt(noise), strict=True)
-        remarks = [
-            known.contradiction(), known.bounds(), known.untold(), known.together(), known.strange(), self._loop.coarse,
-            self._loop.few, self._loop.otherwise,
-        ]  # fmt: skip
-        if self._dead or self._dead_entries:
-            remarks.append(told_dead(self.system, self._dead, self._dead_entries))
         return Report(
             f"{self.system.name} after {self.steps} samples ({type(self.optimizer).__name__})",
             tuple(table),
             tuple(f"{name}: noise {value:.3g}" for name, value in outputs),
-            tuple(remark for remark in remarks if remark),
+            tuple(doubt.message for doubt in self._doubts(known)),
         )
+
+    def _doubts(self, known: Confidence) -> list[_Doubt]:
+        """All that speaks against what has been learned."""
+        dead = told_dead(self.system, self._dead, self._dead_entries) if self._dead or self._dead_entries else ""
+        made = [
+            _Doubt(known.contradiction(), CalibrationWarning, True),
+            _Doubt(known.too_large(), CalibrationWarning, True),
+            _Doubt(known.bounds(), BoundWarning, True),
+            _Doubt(known.untold(), UnlearnedWarning, False),
+            _Doubt(known.together(), IdentifiabilityWarning, False),
+            _Doubt(known.strange(), OutlierWarning, False),
+            _Doubt(self._loop.coarse, CalibrationWarning, False),
+            _Doubt(self._loop.few, CalibrationWarning, True),
+            _Doubt(self._loop.otherwise, IdentifiabilityWarning, False),
+            _Doubt(dead, DeadParameterWarning, False),
+        ]
+        return [doubt for doubt in made if doubt.message]
 
     def _tell_doubts(self) -> None:
         """Warn, once for each learner and kind, of what cannot be believed, and of what the data say nothing of."""
