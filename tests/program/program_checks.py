@@ -8,6 +8,7 @@ import autograd.numpy
 import numpy as np
 from program_scenarios import AUTOGRAD, PLAIN, Scenario, flat
 
+import fwdgrad.linear.autodiff  # noqa: F401  what it teaches autograd's boxes is there whatever was loaded before
 from fwdgrad.engines.numpy_engine import compile_program
 from fwdgrad.program import Abstract, Linearized, Program, trace
 
