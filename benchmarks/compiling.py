@@ -23,10 +23,10 @@ from typing import Any
 import fwdgrad as fg
 from fwdgrad import systems
 from fwdgrad.engines import compiled_engine
-from fwdgrad.execution import execution_for
+from fwdgrad.learning.execution import execution_for
 from fwdgrad.program import Program
 from fwdgrad.structure.costs import length
-from fwdgrad.trees import flatten
+from fwdgrad.support.trees import flatten
 
 WINDOW = 16
 

@@ -21,7 +21,7 @@ import numpy as np
 
 import fwdgrad as fg
 from fwdgrad import systems
-from fwdgrad.trees import flatten
+from fwdgrad.support.trees import flatten
 
 SYMBOLS = 32
 TARGETS = {"diagonal": 1.5, "quasi-diagonal": 2.0}

@@ -19,7 +19,7 @@ from autograd.core import make_jvp, make_vjp
 
 import fwdgrad as fg
 from fwdgrad import systems
-from fwdgrad.execution import Execution
+from fwdgrad.learning.execution import Execution
 
 SYMBOLS = 32
 

@@ -18,7 +18,7 @@ import numpy as np
 
 import fwdgrad as fg
 from fwdgrad import systems
-from fwdgrad.execution import Execution
+from fwdgrad.learning.execution import Execution
 
 SCALES = {
     "one common scale (UORO)": fg.UORO(),

@@ -29,7 +29,7 @@ import numpy as np
 
 import fwdgrad as fg
 from fwdgrad import systems
-from fwdgrad.tracing import TracedSystem
+from fwdgrad.system.tracing import TracedSystem
 
 ALPHA = 0.02
 

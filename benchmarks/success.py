@@ -20,7 +20,7 @@ from scipy.optimize import least_squares
 import fwdgrad as fg
 from fwdgrad import systems
 from fwdgrad.errors import FwdgradError
-from fwdgrad.trees import map_leaves
+from fwdgrad.support.trees import map_leaves
 
 SYSTEMS = [
     "lotka_volterra",

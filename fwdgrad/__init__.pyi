@@ -1,13 +1,15 @@
 # The public names, and where they are from: each is loaded when it is asked for.
 
-from . import choices, errors, losses, plots, streams, systems, testing
+from . import errors, losses, plots, streams, systems, testing
 from ._version import __version__
 from .analysis import Budget, Structure, analyze
+from .beyond import choices
+from .beyond.choices import choosing_system
+from .beyond.hidden_markov import OnlineEM
+from .beyond.second_order import OnlineHessian
 from .checks import check
-from .choices import choosing_system
 from .comparison import Comparison, Estimate, compare
 from .declare import EquationSystem, from_control, from_scipy, from_sympy, from_text, from_toml
-from .ensemble import Ensemble
 from .errors import FwdgradError
 from .estimators import (
     ARTBP,
@@ -28,10 +30,10 @@ from .estimators import (
 )
 from .filtering import FilteredSystem, cholesky, filtered
 from .fitting import Fit, Forecast, Trajectory, fit
-from .hidden_markov import OnlineEM
-from .history import History
 from .influence import reduction
-from .learner import Learner
+from .learning.ensemble import Ensemble
+from .learning.history import History
+from .learning.learner import Learner
 from .limits import refine
 from .optimizers import (
     SGD,
@@ -46,9 +48,8 @@ from .optimizers import (
     RMSprop,
     schedules,
 )
-from .parameters import bounded, fixed, positive, tied
-from .second_order import OnlineHessian
 from .system import Simulation, System
+from .system.parameters import bounded, fixed, positive, tied
 
 __all__ = [
     "ARTBP",

@@ -415,7 +415,7 @@ def new_figure(width: float, height: float) -> Any:
         DeclarationError: matplotlib is not installed.
     """
     _matplotlib("figure")
-    from fwdgrad.inline import InlineFigure
+    from fwdgrad.support.inline import InlineFigure
 
     return InlineFigure(figsize=(width, height), dpi=150, layout="constrained")
 

@@ -17,10 +17,10 @@ import autograd.numpy as anp
 import numpy as np
 
 from fwdgrad import Estimator, System
-from fwdgrad.execution import Execution
+from fwdgrad.learning.execution import Execution
+from fwdgrad.learning.samples import SampleReader
 from fwdgrad.losses import CrossEntropy
-from fwdgrad.samples import SampleReader
-from fwdgrad.trees import unflatten
+from fwdgrad.support.trees import unflatten
 
 Leaves = dict[str, Any]
 

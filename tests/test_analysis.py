@@ -16,12 +16,12 @@ from oracles import Case, Runner, assert_close, gap
 import fwdgrad as fg
 from fwdgrad import systems
 from fwdgrad.errors import DeclarationError
-from fwdgrad.execution import Execution
+from fwdgrad.estimators.windows import RandomEnd, Sliding, segment_of
 from fwdgrad.influence import Masked
+from fwdgrad.learning.execution import Execution
 from fwdgrad.structure.closure import closed_pattern, reached_pattern
 from fwdgrad.structure.costs import multiply_adds
-from fwdgrad.trees import unflatten
-from fwdgrad.windows import RandomEnd, Sliding, segment_of
+from fwdgrad.support.trees import unflatten
 
 
 def lotka_volterra() -> fg.System:

@@ -370,7 +370,7 @@ def test_the_bar_says_what_is_going_on(capsys, monkeypatch):
 
 def test_without_a_bar_there_are_lines_for_what_takes_long(monkeypatch):
     said: list[str] = []
-    monkeypatch.setattr("fwdgrad.notice.slow", lambda what: said.append(what) or contextlib.nullcontext())
+    monkeypatch.setattr("fwdgrad.support.notice.slow", lambda what: said.append(what) or contextlib.nullcontext())
     check(oracles.linear().system)
     assert said[0] == "checking that it can be traced"
     assert f"checking {TRACED}" in said

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 import fwdgrad as fg
-from fwdgrad import checkpoint, scratch
 from fwdgrad.errors import CheckpointError
+from fwdgrad.learning import checkpoint
+from fwdgrad.support import scratch
 
 JUNK = [None, [], {}, "x", -1, True, 1.5, float("nan"), 10**30, [[1], {"a": []}], {"class": []}, {"class": "RTRL"},
         {"class": "Adam", "a": 1}, {"tuple": 3}, {"repr": "x"}, {"ndarray": "x", "dtype": []}]  # fmt: skip

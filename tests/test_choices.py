@@ -12,9 +12,9 @@ import pytest
 from oracles import Observer, assert_close
 
 import fwdgrad as fg
-from fwdgrad.choices import ScoreFunction, choosing_system, drawn
+from fwdgrad.beyond.choices import ScoreFunction, choosing_system, drawn
 from fwdgrad.errors import DataError, DeclarationError, NonFiniteError, UnknownNameError
-from fwdgrad.execution import Execution
+from fwdgrad.learning.execution import Execution
 from fwdgrad.losses import Custom, SquaredError
 from fwdgrad.testing.noise import every
 

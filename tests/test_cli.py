@@ -14,14 +14,14 @@ import pytest
 
 import fwdgrad as fg
 from fwdgrad import systems
-from fwdgrad.checkpoint import read
 from fwdgrad.cli import main
 from fwdgrad.cli.builders import Builder
 from fwdgrad.cli.curve import MOST, Curve
+from fwdgrad.cli.data import read_columns
 from fwdgrad.cli.loop import run as loop
 from fwdgrad.cli.report import generate
 from fwdgrad.cli.simulated import SimulatedJob
-from fwdgrad.data import read_columns
+from fwdgrad.learning.checkpoint import read
 
 # short tables are learned here by the filter, whose deviations are said to be rough
 pytestmark = pytest.mark.filterwarnings("ignore:parameter_std. after .* targets deviations are rough")

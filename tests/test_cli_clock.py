@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import fwdgrad as fg
-from fwdgrad import checkpoint
 from fwdgrad.cli import main
 from fwdgrad.cli.curve import MOST, Curve
+from fwdgrad.learning import checkpoint
 
 MODEL = "d x/dt = u - k*x\nx(0) = 1\nparam k = 0.5\ninput u = 0\ndt = 0.1\n"
 SYSTEM = """

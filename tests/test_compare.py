@@ -22,7 +22,7 @@ from fwdgrad.comparison.replicas import replicate
 from fwdgrad.comparison.report import number
 from fwdgrad.comparison.statistics import _trace_of_square, mean_interval, squared_norm_interval
 from fwdgrad.influence import Exact, NoiseSpec, RankOne
-from fwdgrad.notice import Progress
+from fwdgrad.support.notice import Progress
 
 STEPS = 12
 

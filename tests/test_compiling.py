@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import fwdgrad as fg
-from fwdgrad import compiling, execution
-from fwdgrad.compiling import compile_seconds, predicted_seconds
 from fwdgrad.engines.known import is_known
-from fwdgrad.execution import execution_for
+from fwdgrad.learning import compiling, execution
+from fwdgrad.learning.compiling import compile_seconds, predicted_seconds
+from fwdgrad.learning.execution import execution_for
 
 pytest.importorskip("llvmlite")
 

@@ -9,11 +9,11 @@ import pytest
 
 import fwdgrad as fg
 from fwdgrad import systems
-from fwdgrad.confidence import judged
 from fwdgrad.errors import BoundWarning, CalibrationWarning
+from fwdgrad.learning.confidence import judged
+from fwdgrad.learning.step import Steps
 from fwdgrad.optimizers.information.watch import Watch, Watched
-from fwdgrad.step import Steps
-from fwdgrad.trees import flatten
+from fwdgrad.support.trees import flatten
 
 # ---------------------------------------------------------------- the sums and their verdict, without any filter
 

@@ -18,6 +18,7 @@ import fwdgrad as fg
 from fwdgrad import estimators, influence, optimizers, systems
 from fwdgrad.engines.names import ENGINES
 from fwdgrad.errors import DeclarationError
+from fwdgrad.estimators.windows import Sliding
 from fwdgrad.influence import (
     Averaged,
     Debiased,
@@ -33,7 +34,6 @@ from fwdgrad.influence import (
 )
 from fwdgrad.optimizers import InformationFilter, ParameterFilter, schedules
 from fwdgrad.testing import check_engine, check_estimator, check_influence, check_optimizer, check_system
-from fwdgrad.windows import Sliding
 
 # name → influence, and what it claims
 INFLUENCES: dict[str, tuple[Any, str]] = {

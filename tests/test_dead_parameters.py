@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import fwdgrad as fg
 from fwdgrad import systems
 from fwdgrad.errors import DeadParameterWarning
-from fwdgrad.tracing import traced
+from fwdgrad.system.tracing import traced
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*claimed noise is too large")  # most data here have none
 

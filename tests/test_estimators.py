@@ -17,10 +17,10 @@ import fwdgrad as fg
 from fwdgrad import systems
 from fwdgrad.errors import DeclarationError
 from fwdgrad.estimators import NAMED, estimator_named
+from fwdgrad.estimators.windows import WholeSequence
 from fwdgrad.influence import Coordinates, Exact, Layout, NoInfluence, NoiseSpec, RankOne
 from fwdgrad.influence.base import drop_zero, squared_norm
-from fwdgrad.noise import BLOCK, NoiseStream
-from fwdgrad.windows import WholeSequence
+from fwdgrad.learning.noise import BLOCK, NoiseStream
 
 CASES = {case.name: case for case in oracles.every_case()}
 ALL = pytest.mark.parametrize("name", list(CASES))

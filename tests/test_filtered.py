@@ -15,10 +15,10 @@ from fwdgrad import systems
 from fwdgrad.engines.numpy_engine import compile_program
 from fwdgrad.errors import DeclarationError, ShapeError, TracingError, UnknownNameError
 from fwdgrad.losses import Innovations
-from fwdgrad.parameters import Parameter
 from fwdgrad.program import Abstract, Linearized, trace, whole
+from fwdgrad.support.trees import flatten
+from fwdgrad.system.parameters import Parameter
 from fwdgrad.testing import check_estimator, check_system
-from fwdgrad.trees import flatten
 
 NOTHING = fg.SGD(1e-300)
 """Learns nothing."""

@@ -15,7 +15,7 @@ from fwdgrad.errors import (
     IdentifiabilityWarning,
     NonFiniteError,
 )
-from fwdgrad.loops.deviations import long_run, remembered, robust
+from fwdgrad.learning.loops.deviations import long_run, remembered, robust
 
 # two rates of the compartment below may be exchanged, which is tested once, at the end
 pytestmark = pytest.mark.filterwarnings("ignore:fit. another solution:fwdgrad.errors.IdentifiabilityWarning")

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import fwdgrad as fg
+from fwdgrad.beyond.hidden_markov import OnlineEM
 from fwdgrad.errors import DataError, DeclarationError, ShapeError
-from fwdgrad.hidden_markov import OnlineEM
 
 Q = np.array([[0.95, 0.05], [0.1, 0.9]])
 G = np.array([[0.5, 0.4, 0.05, 0.05], [0.05, 0.05, 0.3, 0.6]])
@@ -151,7 +151,7 @@ def test_signs_that_are_not_random_are_biased():
 
 
 def test_scales_that_look_at_the_signs_are_biased(monkeypatch):
-    import fwdgrad.hidden_markov as module
+    import fwdgrad.beyond.hidden_markov as module
 
     right = module._RandomDeviations.reduced
 

@@ -7,7 +7,7 @@ import pytest
 
 import fwdgrad as fg
 from fwdgrad.errors import DeadParameterWarning, IdentifiabilityWarning, UnlearnedWarning
-from fwdgrad.identifiability import groups_of
+from fwdgrad.learning.identifiability import groups_of
 
 # ---------------------------------------------------------------- covariances
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fwdgrad as fg
-from fwdgrad.step import Steps
+from fwdgrad.learning.step import Steps
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 

@@ -11,17 +11,18 @@ import pytest
 from oracles import Runner
 
 import fwdgrad as fg
-from fwdgrad import checkpoint, systems
+from fwdgrad import systems
 from fwdgrad.engines.numpy_engine import compile_program
 from fwdgrad.errors import DeclarationError, NonFiniteError, ShapeError, UnknownNameError
-from fwdgrad.execution import Execution
+from fwdgrad.learning import checkpoint
+from fwdgrad.learning.execution import Execution
 from fwdgrad.optimizers import Block, Full, InformationFilter, LowRank, ParameterFilter, QuasiDiagonal
 from fwdgrad.optimizers.information.fisher import root
 from fwdgrad.optimizers.informed import Evidence, Setting
 from fwdgrad.program import Abstract, trace
 from fwdgrad.structure.costs import multiply_adds
+from fwdgrad.support.trees import flatten, unflatten
 from fwdgrad.testing import check_optimizer
-from fwdgrad.trees import flatten, unflatten
 
 CASES = {case.name: case for case in oracles.every_case()}
 MATRICES = ["full", "diagonal", "block", "quasi-diagonal", "low-rank"]

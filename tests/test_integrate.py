@@ -10,7 +10,7 @@ import fwdgrad as fg
 from fwdgrad.errors import DeclarationError, NonFiniteError
 from fwdgrad.integrate import METHODS, heun, rk4, sdirk2, step_map
 from fwdgrad.program import root
-from fwdgrad.tracing import traced
+from fwdgrad.system.tracing import traced
 
 ORDERS = {"euler": 1, "heun": 2, "rk4": 4, "sdirk2": 2}
 
@@ -472,11 +472,11 @@ def written(form, n):
 )
 def test_jacobians_of_newtons_method(form, n, in_a_loop):
     """However they are recorded, column by column or in a loop, they are the forward products of unit vectors."""
-    from fwdgrad.program import Abstract, Linearized, roots, trace
+    from fwdgrad.program import Abstract, Linearized, jacobian, trace
 
     vector = Abstract((n,), np.dtype(float))
     residual = trace(lambda z, a: [written(form, n)(z, a)], [vector, vector])
-    program = trace(lambda z, a: [roots._jacobian(Linearized(residual, [z, a]), z)], [vector, vector])
+    program = trace(lambda z, a: [jacobian(Linearized(residual, [z, a]))], [vector, vector])
     z, a = np.random.default_rng(1).uniform(0.5, 2.0, (2, n))
     point = Linearized(residual, [z, a])
     expected = np.stack([point.jvp({0: e})[0] for e in np.eye(n)], axis=1)

@@ -465,7 +465,8 @@ def off(learner, truth):
 def test_what_is_learned_between_two_fits_is_fitted_again(looks, monkeypatch):
     """Else, the negative control, it is linearised sample by sample, and deviations are far too small."""
     if not looks:
-        monkeypatch.setattr("fwdgrad.loops.refitting.Refitting._wanted", lambda self, count, fitting: count in (16, 64))
+        wanted = "fwdgrad.learning.loops.refitting.Refitting._wanted"
+        monkeypatch.setattr(wanted, lambda self, count, fitting: count in (16, 64))
     system, current, ys, truth, start = battery()
     learner = fg.Learner(system, engine="numpy")
     learner.params = start

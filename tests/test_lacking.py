@@ -7,7 +7,7 @@ import pytest
 
 import fwdgrad as fg
 from fwdgrad.errors import CalibrationWarning
-from fwdgrad.loops.lacking import _asked, products
+from fwdgrad.learning.loops.lacking import _asked, products
 
 # ---------------------------------------------------------------- the test, on linear regressions
 
@@ -127,7 +127,7 @@ def test_a_right_one_is_not(kind, by):
 def test_without_the_test_a_friction_is_missed(by, monkeypatch):
     """Negative control: the deviation that is shown is less than a tenth of the error."""
     monkeypatch.setattr("fwdgrad.fitting.simulation.lacking", lambda *_: ([], 1.0))
-    monkeypatch.setattr("fwdgrad.loops.refitting.lacking", lambda *_: ([], 1.0))
+    monkeypatch.setattr("fwdgrad.learning.loops.refitting.lacking", lambda *_: ([], 1.0))
     _, error, _ = learned("a friction", False, by)
     assert error > 10
 

@@ -997,7 +997,7 @@ def expected(monkeypatch, study):
         seen.append(seconds)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fwdgrad.notice.Progress.expect", stopped)
+    monkeypatch.setattr("fwdgrad.support.notice.Progress.expect", stopped)
     with pytest.raises(KeyboardInterrupt):
         study()
     return seen[0]
@@ -1034,7 +1034,7 @@ def test_nothing_is_announced_of_steps_that_are_compiled(monkeypatch):
 
 
 def test_an_estimate_is_said_beside_the_bar_or_in_a_line(capsys):
-    from fwdgrad.notice import LONG, Progress
+    from fwdgrad.support.notice import LONG, Progress
 
     for progress in (True, False, lambda *_: None):
         with Progress("refine", progress, 3) as shown:
@@ -1051,6 +1051,6 @@ def test_an_estimate_is_said_beside_the_bar_or_in_a_line(capsys):
     ("seconds", "said"), [(7, "7 s"), (89, "89 s"), (91, "1.5 min"), (3600, "60 min"), (9000, "2.5 h"), (1e6, "278 h")]
 )
 def test_times_in_words(seconds, said):
-    from fwdgrad.notice import _duration
+    from fwdgrad.support.notice import _duration
 
     assert _duration(seconds) == said

@@ -12,8 +12,8 @@ import pytest
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 import fwdgrad as fg
-from fwdgrad.checkpoint import describe, rebuild
 from fwdgrad.errors import DeclarationError, ShapeError, UnknownNameError
+from fwdgrad.learning.checkpoint import describe, rebuild
 from fwdgrad.optimizers import (
     SGD,
     AdaGrad,

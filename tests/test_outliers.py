@@ -8,7 +8,7 @@ import pytest
 import fwdgrad as fg
 from fwdgrad import systems
 from fwdgrad.errors import CalibrationWarning, NonFiniteError, OutlierWarning
-from fwdgrad.outliers import FAR, Sieve, strange
+from fwdgrad.learning.outliers import FAR, Sieve, strange
 
 SIZES = (16, 64, 512)
 
@@ -170,7 +170,7 @@ def test_nothing_is_told_of_honest_data():
 def test_without_the_sieve_nothing_is_learned(monkeypatch):
     """Negative control: one cell among a few hundred."""
     monkeypatch.setattr(Sieve, "look", lambda self, rows, first: np.zeros(rows.shape, bool))
-    monkeypatch.setattr("fwdgrad.loops.sifting.strange", lambda column, far: np.zeros(len(column), bool))
+    monkeypatch.setattr("fwdgrad.learning.loops.sifting.strange", lambda column, far: np.zeros(len(column), bool))
     _, error, told, caught = predators(290)
     assert error > 0.1
     assert not told
@@ -236,7 +236,8 @@ def test_a_cell_among_the_first_samples_leaves_what_a_missing_one_does(monkeypat
     params, std = decayed(1, np.nan)
     spoilt, _ = decayed(1, -999.0)
     assert all(abs(float(params[k] - spoilt[k])) < std[k] for k in std)
-    monkeypatch.setattr("fwdgrad.loops.refitting.Refitting._unspoilt", lambda self, *_: self.execution.initial())
+    fresh = "fwdgrad.learning.loops.refitting.Refitting._unspoilt"
+    monkeypatch.setattr(fresh, lambda self, *_: self.execution.initial())
     spoilt, _ = decayed(1, -999.0)
     assert not all(abs(float(params[k] - spoilt[k])) < std[k] for k in std)
 

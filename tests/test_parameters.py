@@ -5,7 +5,7 @@ import pytest
 
 import fwdgrad as fg
 from fwdgrad.errors import CheckpointError, DeclarationError, ShapeError, UnknownNameError
-from fwdgrad.parameters import Above, Below, Between, Free
+from fwdgrad.system.parameters import Above, Below, Between, Free
 
 COORDINATES = [Free(), Above(0.0), Above(-2.0), Below(3.0), Between(-1.0, 4.0)]
 VALUES = np.array([0.1, 0.7, 2.5])

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import fwdgrad as fg
-from fwdgrad.execution import execution_for
+from fwdgrad.learning.execution import execution_for
+from fwdgrad.learning.step import gradient as step
 from fwdgrad.optimizers import filled, schedules, split
-from fwdgrad.step import gradient as step
 
 OPTIMIZERS: list[tuple[Any, Any]] = [
     (fg.SGD(0.05), fg.SGD(0.3)),
@@ -51,7 +51,7 @@ def test_results_are_those_with_constants_bit_for_bit(one, other, dtype, monkeyp
     made = [learned(s, one), learned(s, other), learned(s, one, estimator=fg.TBPTT(4))]
     monkeypatch.setattr(step, "split", lambda optimizer: (optimizer, ()))
     monkeypatch.setattr(step, "filled", lambda optimizer, _: optimizer)
-    monkeypatch.setattr("fwdgrad.execution.split", lambda optimizer: (optimizer, ()))
+    monkeypatch.setattr("fwdgrad.learning.execution.split", lambda optimizer: (optimizer, ()))
     again = system(dtype)
     expected = [learned(again, one), learned(again, other), learned(again, one, estimator=fg.TBPTT(4))]
     assert made == expected

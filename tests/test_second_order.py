@@ -12,10 +12,10 @@ import oracles
 import pytest
 
 import fwdgrad as fg
+from fwdgrad.beyond.second_order import OnlineHessian, _Noise, _Random, _RandomState
 from fwdgrad.errors import DataError, DeclarationError, NonFiniteError, ShapeError, TracingError
 from fwdgrad.influence.reduction import Complex
 from fwdgrad.influence.reduction import dense as product_of
-from fwdgrad.second_order import OnlineHessian, _Noise, _Random, _RandomState
 
 CASES = {
     "tanh-rnn": lambda: oracles.tanh_rnn(2, 4),

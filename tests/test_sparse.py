@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 
 import fwdgrad as fg
-from fwdgrad.tracing import traced
+from fwdgrad.system.tracing import traced
 
 n = 12
 M = sp.random(n, n, 0.2, random_state=np.random.default_rng(0)) + sp.eye(n)

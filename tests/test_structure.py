@@ -33,7 +33,7 @@ from fwdgrad.structure.colouring import _first_fit, colour_rows, families
 from fwdgrad.structure.columns import distinct_columns
 from fwdgrad.structure.dependence import Dependence
 from fwdgrad.structure.patterns import JacobianPatterns, patterns_of
-from fwdgrad.tracing import TracedSystem
+from fwdgrad.system.tracing import TracedSystem
 
 # ---------------------------------------------------------------- what patterns are compared with
 

@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 
 import fwdgrad as fg
-import fwdgrad.system
-from fwdgrad.execution import Execution
+from fwdgrad.learning.execution import Execution
 from fwdgrad.program import repeat
 from fwdgrad.structure.costs import length
-from fwdgrad.tracing import traced
+from fwdgrad.system import declaration
+from fwdgrad.system.tracing import traced
+
+pytestmark = pytest.mark.filterwarnings("ignore::fwdgrad.errors.DeadParameterWarning")
+"""Two entries of `kinetics` have no derivative, as is said when a learner is made."""
 
 
 def kinetics(h: Any, x: Any, p: Any) -> Any:
@@ -64,7 +67,7 @@ def written_out(monkeypatch):
                 start = body(start)
             return start
 
-        monkeypatch.setattr(fwdgrad.system, "repeat", steps if on else repeat)
+        monkeypatch.setattr(declaration, "repeat", steps if on else repeat)
 
     return apply
 
@@ -178,7 +181,7 @@ def test_the_comparison_sees_a_substep_too_few(written_out, monkeypatch):
     written_out(True)
     expected = learned(system("rk4"), "rtrl")
     written_out(False)
-    right = fwdgrad.system.repeat
-    monkeypatch.setattr(fwdgrad.system, "repeat", lambda body, start, count: right(body, start, count - 1))
+    right = declaration.repeat
+    monkeypatch.setattr(declaration, "repeat", lambda body, start, count: right(body, start, count - 1))
     with pytest.raises(AssertionError):
         close(learned(system("rk4"), "rtrl"), expected)

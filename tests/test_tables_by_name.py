@@ -5,8 +5,8 @@ import pytest
 
 import fwdgrad as fg
 from fwdgrad.errors import DataError
+from fwdgrad.learning.samples import SampleReader
 from fwdgrad.linear import TracedModel
-from fwdgrad.samples import SampleReader
 
 pd = pytest.importorskip("pandas")
 

@@ -18,8 +18,8 @@ from fwdgrad.errors import DeclarationError
 from fwdgrad.influence import Exact, NoiseSpec, RankOne, Split, TensorProduct
 from fwdgrad.influence.reduction import Complex, roots_of_unity, times
 from fwdgrad.influence.tensor import TensorProductState
+from fwdgrad.learning.noise import NoiseStream
 from fwdgrad.linear import EagerModel, TracedModel
-from fwdgrad.noise import NoiseStream
 from fwdgrad.testing.noise import count, draw, every
 
 

@@ -12,16 +12,16 @@ import oracles
 import pytest
 
 import fwdgrad as fg
-from fwdgrad import checkpoint, execution, learner
 from fwdgrad.engines import numpy_engine
 from fwdgrad.errors import DeclarationError, NonFiniteError
 from fwdgrad.influence import Averaged, Coordinates, Exact, NoInfluence, NoiseSpec, RankOne
 from fwdgrad.influence.base import squared_norm
 from fwdgrad.influence.exact import ExactState
+from fwdgrad.learning import checkpoint, execution, learner
+from fwdgrad.learning.loops.base import Loop
+from fwdgrad.learning.step import Steps
 from fwdgrad.linear import TracedModel, Window
 from fwdgrad.linear.eager import EagerLinearization
-from fwdgrad.loops.base import Loop
-from fwdgrad.step import Steps
 from fwdgrad.testing import check_engine, check_estimator, check_influence, check_optimizer, check_system, systems
 from fwdgrad.testing.failures import Subject
 from fwdgrad.testing.oracles import exact, forgotten
@@ -612,7 +612,7 @@ def test_a_window_with_wrong_products_is_refused(estimator, monkeypatch):
 
 
 def test_compensation_that_is_too_small_is_refused(monkeypatch):
-    from fwdgrad.loops.unbounded import Unbounded
+    from fwdgrad.learning.loops.unbounded import Unbounded
 
     init = Unbounded.__init__
 

@@ -14,8 +14,8 @@ from oracles import Case, Leaves, assert_close, gap
 
 import fwdgrad as fg
 from fwdgrad.errors import DeclarationError, NonFiniteError
+from fwdgrad.estimators.windows import RandomEnd, Sliding
 from fwdgrad.influence import Exact, NoInfluence, RankOne
-from fwdgrad.windows import RandomEnd, Sliding
 
 CASES = {case.name: case for case in oracles.every_case()}
 ALL = pytest.mark.parametrize("name", list(CASES))

@@ -9,7 +9,7 @@ import numpy as np
 
 import fwdgrad as fg
 from benchmarks.rivals.problem import RATE, SEED, Prepared, Problem, Rival
-from fwdgrad.execution import Execution
+from fwdgrad.learning.execution import Execution
 
 
 def stream(estimator: Any, name: str, most: int = 1 << 30, easy: int = 256) -> Rival:

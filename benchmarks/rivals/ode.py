@@ -15,8 +15,8 @@ from benchmarks.rivals.fwdgrad_steps import results
 from benchmarks.rivals.measure import Effort, Found, absent, rounds, say
 from benchmarks.rivals.problem import Rival
 from benchmarks.rivals.report import paces, ratios, target
-from fwdgrad.execution import Execution
 from fwdgrad.integrate import step_map
+from fwdgrad.learning.execution import Execution
 
 START = np.array([10.0, 10.0])
 RATES = np.array([1.1, 0.1, 0.1, 0.4])

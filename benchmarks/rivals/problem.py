@@ -12,7 +12,7 @@ import numpy as np
 import fwdgrad as fg
 from fwdgrad import systems
 from fwdgrad.influence import NoiseSpec
-from fwdgrad.noise import NoiseStream
+from fwdgrad.learning.noise import NoiseStream
 
 SYMBOLS = 32
 RATE = 1e-3

@@ -17,7 +17,7 @@ from fwdgrad.structure import Patterns
 from fwdgrad.structure.closure import delay_length, strong_components
 from fwdgrad.structure.units import Units, product_leaves, units_of
 from fwdgrad.system import System
-from fwdgrad.tracing import traced
+from fwdgrad.system.tracing import traced
 
 if TYPE_CHECKING:
     import networkx

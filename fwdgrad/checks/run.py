@@ -15,14 +15,14 @@ from fwdgrad.checks.compare import Tally, largest, line_slope, sign_table, skipp
 from fwdgrad.checks.report import CheckReport, CheckRow
 from fwdgrad.errors import DeclarationError, FwdgradError, HiddenStateError, TracingError
 from fwdgrad.estimators import RTRL, UORO, Estimator, NoBackTrack
-from fwdgrad.execution import Execution
+from fwdgrad.learning.execution import Execution
+from fwdgrad.learning.loops import ENTRIES, listed_entries
 from fwdgrad.linear import Coordinates, EagerModel, Model, TracedModel
-from fwdgrad.loops import ENTRIES, listed_entries
-from fwdgrad.notice import Progress
 from fwdgrad.program import Linearized, Program, at_points
+from fwdgrad.support.notice import Progress
+from fwdgrad.support.trees import flatten, unflatten
 from fwdgrad.system import System
-from fwdgrad.tracing import check_against_plain
-from fwdgrad.trees import flatten, unflatten
+from fwdgrad.system.tracing import check_against_plain
 
 __all__ = ["check"]
 

@@ -13,7 +13,7 @@ from fwdgrad.cli.builders import Builder
 from fwdgrad.cli.jobs import TextJob, job_for
 from fwdgrad.comparison import compare
 from fwdgrad.errors import DeclarationError
-from fwdgrad.learner import Learner
+from fwdgrad.learning.learner import Learner
 from fwdgrad.plots import check_target
 
 __all__ = ["run"]

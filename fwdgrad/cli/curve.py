@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.history import History
+from fwdgrad.learning.history import History
 
 __all__ = ["Curve"]
 

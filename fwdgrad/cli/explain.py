@@ -9,11 +9,11 @@ from fwdgrad.analysis import analyze
 from fwdgrad.cli.builders import Builder
 from fwdgrad.errors import DeclarationError, TracingError
 from fwdgrad.estimators import UORO, Estimator, estimator_named
-from fwdgrad.execution import Execution
+from fwdgrad.estimators.windows import Sliding
+from fwdgrad.learning.execution import Execution
 from fwdgrad.optimizers import NAMED
+from fwdgrad.support.trees import flatten
 from fwdgrad.system import System
-from fwdgrad.trees import flatten
-from fwdgrad.windows import Sliding
 
 __all__ = ["run"]
 

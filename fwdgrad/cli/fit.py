@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.cli.builders import Builder
+from fwdgrad.cli.data import read_columns
 from fwdgrad.cli.jobs import DataJob, TextJob, job_for
 from fwdgrad.cli.models import chosen
 from fwdgrad.cli.outputs import check_writable, plot_option, quiet_option
-from fwdgrad.data import read_columns
 from fwdgrad.engines.names import current_name
 from fwdgrad.errors import DataError, DeclarationError
 from fwdgrad.fitting import Fit, Trajectory, fit
 from fwdgrad.fitting.search import METHODS
 from fwdgrad.plots import check_target
+from fwdgrad.support.trees import flatten, unflatten
 from fwdgrad.system import System
-from fwdgrad.trees import flatten, unflatten
 
 __all__ = ["add", "run"]
 

@@ -13,15 +13,15 @@ import numpy as np
 
 from fwdgrad import streams
 from fwdgrad.cli.builders import Builder
+from fwdgrad.cli.data import Columns, read_columns, read_labels
 from fwdgrad.cli.models import chosen
 from fwdgrad.cli.timing import UNEVEN, Clock, Timing
-from fwdgrad.data import Columns, read_columns, read_labels
 from fwdgrad.declare import EquationSystem
 from fwdgrad.errors import DataError, DeclarationError, FirstSampleWarning
 from fwdgrad.losses import CrossEntropy
+from fwdgrad.support.trees import flatten, unflatten
 from fwdgrad.system import System
 from fwdgrad.systems import CATALOGUE
-from fwdgrad.trees import flatten, unflatten
 
 __all__ = ["DataJob", "Job", "ModelJob", "TextJob", "job_for"]
 

@@ -13,17 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad import checkpoint, optimizers, plots, streams
+from fwdgrad import optimizers, plots, streams
 from fwdgrad.cli import loop, report
 from fwdgrad.cli.builders import Builder
 from fwdgrad.cli.curve import Curve
 from fwdgrad.cli.jobs import DataJob, Job, TextJob, job_for
 from fwdgrad.cli.outputs import check_writable
-from fwdgrad.defaults import why_not_joint
 from fwdgrad.errors import CheckpointError, DataError, DeclarationError, UnlearnedWarning
 from fwdgrad.estimators import Estimator, estimator_named
-from fwdgrad.history import History
-from fwdgrad.learner import Learner
+from fwdgrad.learning import checkpoint
+from fwdgrad.learning.defaults import why_not_joint
+from fwdgrad.learning.history import History
+from fwdgrad.learning.learner import Learner
 from fwdgrad.optimizers import JointFilter, Optimizer, schedules
 
 __all__ = ["Interrupted", "learn"]

@@ -10,8 +10,8 @@ from typing import Any
 
 from fwdgrad.cli.curve import Curve
 from fwdgrad.cli.jobs import Job
-from fwdgrad.history import History
-from fwdgrad.learner import Learner
+from fwdgrad.learning.history import History
+from fwdgrad.learning.learner import Learner
 
 __all__ = ["run"]
 

@@ -19,8 +19,8 @@ from fwdgrad.limits.learners import Learners
 from fwdgrad.limits.report import digits
 from fwdgrad.limits.timed import OfTime, Timed
 from fwdgrad.plots import check_target
+from fwdgrad.support.trees import flatten, map_leaves, unflatten
 from fwdgrad.system import System
-from fwdgrad.trees import flatten, map_leaves, unflatten
 
 __all__ = ["add", "run"]
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from fwdgrad.cli.curve import Curve
 from fwdgrad.cli.jobs import Job, ModelJob, TextJob
-from fwdgrad.learner import Learner
+from fwdgrad.estimators.windows import Sliding
+from fwdgrad.learning.learner import Learner
 from fwdgrad.optimizers import JointFilter
-from fwdgrad.windows import Sliding
 
 __all__ = ["generate", "heading", "losses", "parameters", "sample", "table"]
 

@@ -10,8 +10,8 @@ import numpy as np
 from fwdgrad.cli.builders import Builder
 from fwdgrad.cli.jobs import DataJob
 from fwdgrad.errors import DataError, NonFiniteError
+from fwdgrad.support.trees import flatten, unflatten
 from fwdgrad.system import System
-from fwdgrad.trees import flatten, unflatten
 
 __all__ = ["SimulatedJob"]
 

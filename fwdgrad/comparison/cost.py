@@ -13,11 +13,11 @@ import numpy as np
 from fwdgrad.comparison.accumulate import Nothing
 from fwdgrad.comparison.study import GRAIN, Study, run, started
 from fwdgrad.estimators import Estimator
-from fwdgrad.execution import Execution
+from fwdgrad.estimators.windows import RandomEnd, Sliding
 from fwdgrad.influence import NoInfluence
-from fwdgrad.samples import Chunk
-from fwdgrad.trees import flatten
-from fwdgrad.windows import RandomEnd, Sliding
+from fwdgrad.learning.execution import Execution
+from fwdgrad.learning.samples import Chunk
+from fwdgrad.support.trees import flatten
 
 __all__ = ["Cost", "Costs", "measure"]
 

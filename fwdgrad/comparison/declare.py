@@ -13,13 +13,13 @@ from fwdgrad.comparison.accumulate import Nothing
 from fwdgrad.comparison.study import Study, name_of
 from fwdgrad.errors import DataError, DeclarationError, TracingError, UnknownNameError, did_you_mean
 from fwdgrad.estimators import UORO, Estimator, estimator_named
-from fwdgrad.execution import Execution
+from fwdgrad.estimators.windows import Sliding
 from fwdgrad.influence import NoInfluence
+from fwdgrad.learning.execution import Execution
+from fwdgrad.learning.samples import SampleReader
 from fwdgrad.linear import Model
-from fwdgrad.samples import SampleReader
+from fwdgrad.support.trees import flatten
 from fwdgrad.system import System
-from fwdgrad.trees import flatten
-from fwdgrad.windows import Sliding
 
 __all__ = ["integer", "named", "study_of"]
 

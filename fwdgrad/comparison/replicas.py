@@ -13,7 +13,7 @@ import numpy as np
 from fwdgrad.comparison.study import Study
 from fwdgrad.errors import NonFiniteError
 from fwdgrad.estimators import Estimator
-from fwdgrad.notice import Progress
+from fwdgrad.support.notice import Progress
 
 __all__ = ["Batch", "replicate"]
 

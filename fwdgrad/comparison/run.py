@@ -15,7 +15,7 @@ from fwdgrad.comparison.report import Comparison
 from fwdgrad.comparison.statistics import summarise
 from fwdgrad.errors import DeclarationError
 from fwdgrad.estimators import Estimator
-from fwdgrad.notice import Progress
+from fwdgrad.support.notice import Progress
 from fwdgrad.system import System
 
 __all__ = ["compare"]

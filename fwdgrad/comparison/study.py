@@ -11,10 +11,10 @@ import numpy as np
 
 from fwdgrad.comparison.accumulate import Accumulate
 from fwdgrad.estimators import Estimator
-from fwdgrad.execution import Execution
-from fwdgrad.loops import Loop, loop_for, noise_for
-from fwdgrad.noise import NoiseStream
-from fwdgrad.samples import Chunk
+from fwdgrad.learning.execution import Execution
+from fwdgrad.learning.loops import Loop, loop_for, noise_for
+from fwdgrad.learning.noise import NoiseStream
+from fwdgrad.learning.samples import Chunk
 from fwdgrad.system import System
 
 __all__ = ["Study", "name_of", "run", "started"]

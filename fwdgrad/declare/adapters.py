@@ -13,8 +13,8 @@ import numpy as np
 
 from fwdgrad.errors import DeclarationError, TracingError, UnknownNameError, did_you_mean
 from fwdgrad.program import Abstract, trace
+from fwdgrad.support.trees import flatten, unflatten
 from fwdgrad.system import System
-from fwdgrad.trees import flatten, unflatten
 
 __all__ = ["from_control", "from_scipy"]
 

@@ -14,8 +14,8 @@ from fwdgrad.declare.model import TIME, Equation, Model
 from fwdgrad.declare.parse import constant
 from fwdgrad.errors import DeclarationError
 from fwdgrad.losses import SquaredError
-from fwdgrad.parameters import Parameter, Tied
 from fwdgrad.system import System
+from fwdgrad.system.parameters import Parameter, Tied
 
 if TYPE_CHECKING:
     from fwdgrad.declare.symbolic import Sparsity

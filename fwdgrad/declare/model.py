@@ -15,7 +15,7 @@ from fwdgrad.declare.expressions import Expression, Name, evaluate, names_in
 from fwdgrad.declare.functions import CONSTANTS
 from fwdgrad.declare.places import Place, suggestion
 from fwdgrad.errors import DeclarationError
-from fwdgrad.parameters import Parameter, Tied, bounded, fixed, tied
+from fwdgrad.system.parameters import Parameter, Tied, bounded, fixed, tied
 
 __all__ = [
     "TIME",

@@ -15,7 +15,7 @@ from fwdgrad.declare.expressions import Expression, evaluate
 from fwdgrad.declare.functions import COMPUTE
 from fwdgrad.declare.model import TIME, Follows, Model
 from fwdgrad.errors import DeclarationError
-from fwdgrad.parameters import Parameter, Tied
+from fwdgrad.system.parameters import Parameter, Tied
 
 __all__ = ["Sparsity", "expressions", "sparsity"]
 

@@ -26,7 +26,7 @@ from fwdgrad.declare.model import (
 )
 from fwdgrad.declare.places import Argument
 from fwdgrad.errors import DeclarationError
-from fwdgrad.parameters import Parameter, Tied
+from fwdgrad.system.parameters import Parameter, Tied
 
 if TYPE_CHECKING:
     import sympy

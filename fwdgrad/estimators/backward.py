@@ -8,8 +8,8 @@ from fwdgrad.errors import DeclarationError
 from fwdgrad.estimators.base import Estimator
 from fwdgrad.estimators.costs import Candidate, Costs
 from fwdgrad.estimators.named import Named
+from fwdgrad.estimators.windows import RandomEnd, Sliding, WholeSequence
 from fwdgrad.influence import Exact, NoInfluence
-from fwdgrad.windows import RandomEnd, Sliding, WholeSequence
 
 __all__ = ["ARTBP", "BPTT", "NAMES", "TBPTT", "Hybrid"]
 

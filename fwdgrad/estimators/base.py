@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.errors import DeclarationError
+from fwdgrad.estimators.windows import Sliding, window_of
 from fwdgrad.influence import Averaged, Influence, RankOne, is_random, keeps_nothing, refuses_window
-from fwdgrad.windows import Sliding, window_of
 
 __all__ = ["Estimator"]
 
@@ -21,9 +21,9 @@ class Estimator:
     Args:
         influence: how the influence matrix is kept between windows; see `fwdgrad.influence`.
         window: T, the number of consecutive steps that are treated as one map, or one of the classes in
-            `fwdgrad.windows`. Within a window gradients are exact; the update is made at its end, from the sum of its
-            losses. T states, inputs and targets are stored. Rate schedules count updates, so they see one for every T
-            steps.
+            `fwdgrad.estimators.windows`. Within a window gradients are exact; the update is made at its end, from the
+            sum of its losses. T states, inputs and targets are stored. Rate schedules count updates, so they see one
+            for every T steps.
         rank: number of independent copies of a random influence that are averaged.
         name: what to call it in reports.
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from fwdgrad.errors import DeclarationError, FwdgradError, ShapeError, UnknownNameError, did_you_mean
 from fwdgrad.losses.innovations import unpacked
-from fwdgrad.parameters import Parameter, positive
 from fwdgrad.program import operations as ops
 from fwdgrad.program.elimination import root
+from fwdgrad.system.parameters import Parameter, positive
 
 __all__ = ["Cholesky", "Covariance", "cholesky", "covariance_of", "deviations", "least"]
 

@@ -22,8 +22,8 @@ from fwdgrad.filtering.noise import Covariance, deviations
 from fwdgrad.losses.innovations import packed, unpacked
 from fwdgrad.program import Abstract, Linearized, Program, jacobian, trace, trace_pure
 from fwdgrad.program import operations as ops
+from fwdgrad.support.trees import flatten, leaf_names, unflatten
 from fwdgrad.system import System
-from fwdgrad.trees import flatten, leaf_names, unflatten
 
 __all__ = ["FilterSteps", "joined", "parts"]
 

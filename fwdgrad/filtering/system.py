@@ -12,11 +12,11 @@ from fwdgrad.errors import DeclarationError, TracingError, nearly
 from fwdgrad.filtering.noise import Cholesky, Covariance, cholesky, covariance_of, least
 from fwdgrad.filtering.steps import FilterSteps, joined, parts
 from fwdgrad.losses import Innovations, SquaredError
-from fwdgrad.parameters import Parameter, Tied
 from fwdgrad.program import operations as ops
 from fwdgrad.program import whole
+from fwdgrad.support.trees import flatten, unflatten
 from fwdgrad.system import OWN, Simulation, System
-from fwdgrad.trees import flatten, unflatten
+from fwdgrad.system.parameters import Parameter, Tied
 
 __all__ = ["FilteredSystem", "filtered"]
 
@@ -252,7 +252,7 @@ class FilteredSystem(System):
 
         Args:
             h: the state of the filter, which is what was known before the last one.
-            row: what the next transition is given besides the input, see `fwdgrad.loops.feed`.
+            row: what the next transition is given besides the input, see `fwdgrad.learning.loops.feed`.
             coordinates: what is learned of the parameters.
         """
         seen = unflatten({"x": self.x, "y": self.y}, row[1:] if self.marked else row)

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.confidence import judged
-from fwdgrad.execution import Flat
 from fwdgrad.fitting.going_on import resumed, spreads
 from fwdgrad.fitting.result import Fit, Going
-from fwdgrad.loops import Fitting, Normal, Pass, Record
+from fwdgrad.learning.confidence import judged
+from fwdgrad.learning.execution import Flat
+from fwdgrad.learning.loops import Fitting, Normal, Pass, Record
 
 __all__ = ["disturbed", "followed", "louder"]
 

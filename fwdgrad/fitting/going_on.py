@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.execution import Flat
-from fwdgrad.learner import Learner
-from fwdgrad.loops import Fitting, Record
+from fwdgrad.learning.execution import Flat
+from fwdgrad.learning.learner import Learner
+from fwdgrad.learning.loops import Fitting, Record
 
 __all__ = ["resumed", "spreads"]
 
@@ -47,7 +47,7 @@ def spreads(fitting: Fitting, record: Record, carry: Flat, learns: bool) -> tupl
 def resumed(fitting: Fitting, carry: Flat, steps: int, row: Sequence[Any], **known: Any) -> Callable[[], Learner]:
     """Makes a learner that goes on with a carry, after so many samples, and with known fields of the filter.
 
-    `row` is what the next sample is to be given, see `fwdgrad.loops.feed`: what the loop has after the last one.
+    `row` is what the next sample is to be given (`fwdgrad.learning.loops.feed`): what the loop has after the last one.
     """
     last = [np.array(v) for v in row]
 

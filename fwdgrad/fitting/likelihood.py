@@ -6,16 +6,16 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fwdgrad.confidence import FEW
 from fwdgrad.estimators import RTRL
-from fwdgrad.execution import execution_for
 from fwdgrad.filtering import FilteredSystem
 from fwdgrad.fitting.result import Fit, Going
 from fwdgrad.fitting.simulation import verdict_of
-from fwdgrad.learner import Learner
-from fwdgrad.loops import GaussNewton, Normal, Record, robust
+from fwdgrad.learning.confidence import FEW
+from fwdgrad.learning.execution import execution_for
+from fwdgrad.learning.learner import Learner
+from fwdgrad.learning.loops import GaussNewton, Normal, Record, robust
 from fwdgrad.optimizers import Full, InformationFilter
-from fwdgrad.trees import parted
+from fwdgrad.support.trees import parted
 
 __all__ = ["likeliest"]
 

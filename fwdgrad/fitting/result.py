@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fwdgrad.confidence import Verdict
 from fwdgrad.errors import DataError, DeclarationError
-from fwdgrad.identifiability import Group, groups_of
-from fwdgrad.learner import Learner
+from fwdgrad.learning.confidence import Verdict
+from fwdgrad.learning.identifiability import Group, groups_of
+from fwdgrad.learning.learner import Learner
+from fwdgrad.learning.report import NORMAL, entries_of, intervals_of, output_names, parameter_table
 from fwdgrad.losses import SquaredError
-from fwdgrad.report import NORMAL, entries_of, intervals_of, output_names, parameter_table
+from fwdgrad.support.trees import parted
 from fwdgrad.system import System
-from fwdgrad.trees import parted
 
 __all__ = ["Fit", "Forecast", "Going"]
 
@@ -74,7 +74,7 @@ class Fit:
         starts: the first sample of each trajectory.
         times: of the samples, since the start of their trajectory, (T,): in the unit of `dt`; without, their number.
         passes: how often samples were gone through, as a multiple of the record.
-        verdict: what the residuals say, see `fwdgrad.confidence.Verdict`; None for a loss without a scale.
+        verdict: what the residuals say, see `fwdgrad.learning.confidence.Verdict`; None for a loss without a scale.
         lacks: terms that the model has not and the residuals, though white, ask for, the surest first, a sentence each.
         notes: what else speaks against it, a sentence each.
     """

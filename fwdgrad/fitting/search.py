@@ -9,19 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.compiling import has_compiler, predicted_seconds, price
-from fwdgrad.defaults import why_not_joint
 from fwdgrad.errors import CalibrationWarning, DeclarationError, IdentifiabilityWarning, nearly
 from fwdgrad.estimators import RTRL
-from fwdgrad.execution import Execution, Flat, execution_for
 from fwdgrad.filtering import FilteredSystem
 from fwdgrad.fitting.filtering import disturbed, followed, louder
 from fwdgrad.fitting.likelihood import likeliest
 from fwdgrad.fitting.result import Fit
 from fwdgrad.fitting.simulation import simulated
 from fwdgrad.fitting.trajectory import recorded
-from fwdgrad.history import Progress
-from fwdgrad.loops import (
+from fwdgrad.learning.compiling import has_compiler, predicted_seconds, price
+from fwdgrad.learning.defaults import why_not_joint
+from fwdgrad.learning.execution import Execution, Flat, execution_for
+from fwdgrad.learning.history import Progress
+from fwdgrad.learning.loops import (
     ENOUGH,
     GAIN,
     Fitting,
@@ -35,10 +35,10 @@ from fwdgrad.loops import (
     noiseless,
     preferred,
 )
+from fwdgrad.learning.samples import SampleReader
+from fwdgrad.learning.step import JOINT
 from fwdgrad.optimizers import JointFilter, NormalEquations
 from fwdgrad.optimizers.information.joint import unit
-from fwdgrad.samples import SampleReader
-from fwdgrad.step import JOINT
 from fwdgrad.system import System
 
 __all__ = ["METHODS", "fit"]

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.confidence import FEW, Verdict, judged
-from fwdgrad.execution import Flat
 from fwdgrad.fitting.going_on import resumed, spreads
 from fwdgrad.fitting.result import Fit, Going
-from fwdgrad.learner import Learner
-from fwdgrad.loops import Fitting, GaussNewton, Normal, Record, lacking, noiseless, quiet, remembered, robust
+from fwdgrad.learning.confidence import FEW, Verdict, judged
+from fwdgrad.learning.execution import Flat
+from fwdgrad.learning.learner import Learner
+from fwdgrad.learning.loops import Fitting, GaussNewton, Normal, Record, lacking, noiseless, quiet, remembered, robust
 from fwdgrad.optimizers.information.watch import Watch
 
 __all__ = ["simulated", "verdict_of"]

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fwdgrad.errors import DataError, DeclarationError, FirstSampleWarning, OutlierWarning, ShapeError
-from fwdgrad.loops import Record, told_first
-from fwdgrad.loops.sifting import Sifting
-from fwdgrad.samples import SampleReader
+from fwdgrad.learning.loops import Record, told_first
+from fwdgrad.learning.loops.sifting import Sifting
+from fwdgrad.learning.samples import SampleReader
+from fwdgrad.support.trees import flatten
 from fwdgrad.system import System
-from fwdgrad.trees import flatten
 
 __all__ = ["Trajectory", "recorded"]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from fwdgrad.influence.base import Coordinates, Influence, Layout, Leaves, NoiseSpec, Row
 from fwdgrad.program import scan
-from fwdgrad.trees import flatten, unflatten
+from fwdgrad.support.trees import flatten, unflatten
 
 __all__ = ["Averaged"]
 

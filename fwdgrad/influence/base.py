@@ -142,7 +142,7 @@ class Influence(Protocol):
     # Optional, with what is taken for it otherwise:
     #
     # push(self, state, leaves, layout) -> Any: Σ_k G_k v_k, (n,), for an influence that is not random. With it the
-    #     state follows what a filter does to θ; see `fwdgrad.step`.
+    #     state follows what a filter does to θ; see `fwdgrad.learning.step`.
     # dropped(self, state, after, lin) -> Dropped | None: what an approximation that is not random dropped when `state`
     #     became `after`, term by term, for `Debiased`; None where that is not known.
     # random: bool = True: whether G̃ is random, so that the mean of several copies is better than one.

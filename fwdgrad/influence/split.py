@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 from fwdgrad.errors import DeclarationError
 from fwdgrad.influence.base import Influence, Layout, Leaves, NoiseSpec, Row
 from fwdgrad.influence.none import NoInfluence
-from fwdgrad.trees import flatten
+from fwdgrad.support.trees import flatten
 
 __all__ = ["Selective", "Split", "SplitState"]
 

@@ -10,7 +10,7 @@ import numpy as np
 from fwdgrad.influence.base import Layout, Leaves, NoiseSpec, Row
 from fwdgrad.influence.products import SINGLE_STEP, factor_sizes, known_products, outer
 from fwdgrad.influence.reduction import Complex, roots_of_unity, scales, times
-from fwdgrad.trees import flatten
+from fwdgrad.support.trees import flatten
 
 __all__ = ["TensorProduct", "TensorProductState"]
 

@@ -22,7 +22,7 @@ from fwdgrad.errors import DataError, DeclarationError, ShapeError, nearly
 from fwdgrad.limits.options import integer
 from fwdgrad.limits.reference import tangent, variational
 from fwdgrad.limits.timed import OfTime, Timed, grid
-from fwdgrad.notice import Progress
+from fwdgrad.support.notice import Progress
 from fwdgrad.system import System
 
 __all__ = ["SCALES", "Limit", "diffusion", "increments", "same_law"]

@@ -18,7 +18,7 @@ from fwdgrad.limits.replicas import Replicas
 from fwdgrad.limits.report import FLOOR, Refined, Refinement
 from fwdgrad.limits.timed import OfTime, Timed, grid
 from fwdgrad.limits.unscaled import Unscaled
-from fwdgrad.notice import Progress
+from fwdgrad.support.notice import Progress
 from fwdgrad.system import System
 
 __all__ = ["refine"]

@@ -12,15 +12,15 @@ import numpy as np
 
 from fwdgrad.errors import NonFiniteError
 from fwdgrad.estimators import Estimator
+from fwdgrad.learning.noise import NoiseStream
+from fwdgrad.learning.step import Carry, Steps
 from fwdgrad.limits.lockstep import Lockstep
 from fwdgrad.limits.timed import Timed
 from fwdgrad.linear import TracedModel
-from fwdgrad.noise import NoiseStream
 from fwdgrad.optimizers.base import declaration_error, positive
 from fwdgrad.optimizers.rates import Rate, rate_at
 from fwdgrad.program import scan
-from fwdgrad.step import Carry, Steps
-from fwdgrad.trees import flatten, map_leaves, unflatten
+from fwdgrad.support.trees import flatten, map_leaves, unflatten
 
 __all__ = ["Learners", "rate_of_time"]
 

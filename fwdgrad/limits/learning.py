@@ -17,8 +17,8 @@ from fwdgrad.limits.reference import gradient_flow
 from fwdgrad.limits.report import digits
 from fwdgrad.limits.slopes import slope
 from fwdgrad.limits.timed import OfTime, Timed, grid
-from fwdgrad.notice import Progress
 from fwdgrad.optimizers.rates import Rate, rate_at
+from fwdgrad.support.notice import Progress
 from fwdgrad.system import System
 
 __all__ = ["Law", "learning"]

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.compiling import seconds
 from fwdgrad.engines.names import engine_named
 from fwdgrad.engines.numpy_engine import compile_program
 from fwdgrad.errors import DeclarationError, NonFiniteError
-from fwdgrad.notice import slow
+from fwdgrad.learning.compiling import seconds
 from fwdgrad.program import Abstract, trace
+from fwdgrad.support.notice import slow
 
 __all__ = ["ENGINES", "Lockstep"]
 

@@ -24,9 +24,9 @@ from fwdgrad.limits.levels import Functional, Level, Samples, believed, next_cou
 from fwdgrad.limits.options import entropy_of, integer, one, prepared, threads
 from fwdgrad.limits.report import digits
 from fwdgrad.limits.timed import OfTime, Timed, grid
-from fwdgrad.notice import Progress
 from fwdgrad.optimizers.base import positive
 from fwdgrad.optimizers.rates import Rate
+from fwdgrad.support.notice import Progress
 from fwdgrad.system import System
 
 __all__ = ["Multilevel", "multilevel"]

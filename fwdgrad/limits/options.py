@@ -12,9 +12,9 @@ import numpy as np
 from fwdgrad.comparison.study import name_of
 from fwdgrad.errors import DeclarationError, nearly
 from fwdgrad.estimators import Estimator, estimator_named
+from fwdgrad.estimators.windows import Sliding
 from fwdgrad.influence import RankOne, is_random
 from fwdgrad.limits.unscaled import Unscaled
-from fwdgrad.windows import Sliding
 
 __all__ = ["NOISES", "ON_NUMPY", "entropy_of", "generator", "integer", "named", "one", "prepared", "threads"]
 

@@ -12,7 +12,7 @@ from fwdgrad.errors import DataError, NonFiniteError
 from fwdgrad.limits.timed import Timed
 from fwdgrad.linear import TracedModel
 from fwdgrad.program import Abstract, trace
-from fwdgrad.trees import flatten, unflatten
+from fwdgrad.support.trees import flatten, unflatten
 
 __all__ = ["Flow", "Solution", "gradient_flow", "tangent", "variational"]
 

@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fwdgrad.estimators import Estimator
+from fwdgrad.learning.noise import NoiseStream
+from fwdgrad.learning.step import Steps
 from fwdgrad.limits.injected import InjectedModel
 from fwdgrad.limits.lockstep import Lockstep
 from fwdgrad.limits.timed import Timed
 from fwdgrad.linear import TracedModel
-from fwdgrad.noise import NoiseStream
 from fwdgrad.program import scan
-from fwdgrad.step import Steps
-from fwdgrad.trees import flatten, unflatten
+from fwdgrad.support.trees import flatten, unflatten
 
 __all__ = ["Arrived", "Replicas"]
 

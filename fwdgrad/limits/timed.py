@@ -11,8 +11,8 @@ import numpy as np
 from fwdgrad.errors import DeclarationError, ShapeError
 from fwdgrad.integrate import step_map
 from fwdgrad.linear import TracedModel
+from fwdgrad.support.trees import flatten, map_leaves, unflatten
 from fwdgrad.system import System
-from fwdgrad.trees import flatten, map_leaves, unflatten
 
 __all__ = ["Timed", "grid"]
 

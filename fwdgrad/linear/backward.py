@@ -8,7 +8,7 @@ import numpy as np
 
 from fwdgrad.linear.base import Leaves, Model
 from fwdgrad.program import scan
-from fwdgrad.trees import flatten, unflatten
+from fwdgrad.support.trees import flatten, unflatten
 
 __all__ = ["Segment", "backpropagate", "replay"]
 

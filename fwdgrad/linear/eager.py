@@ -23,9 +23,9 @@ from fwdgrad.program import Linearized
 from fwdgrad.program.refusals import named
 from fwdgrad.program.sources import frames_of, mend_of, scipy_call, source_among
 from fwdgrad.structure import Paths, Patterns
+from fwdgrad.support.trees import flatten
 from fwdgrad.system import System
-from fwdgrad.tracing import TracedSystem, traced
-from fwdgrad.trees import flatten
+from fwdgrad.system.tracing import TracedSystem, traced
 
 __all__ = ["NOT_TRACED", "EagerModel"]
 

@@ -20,9 +20,9 @@ from fwdgrad.linear.product import TracedProduct
 from fwdgrad.program import Linearized, scan
 from fwdgrad.program import operations as ops
 from fwdgrad.structure import MOST, Owners, Paths, Patterns
+from fwdgrad.support.trees import flatten
 from fwdgrad.system import System
-from fwdgrad.tracing import traced
-from fwdgrad.trees import flatten
+from fwdgrad.system.tracing import traced
 
 __all__ = ["ColouredRows", "TracedLinearization", "TracedModel", "TracedObservation"]
 

@@ -10,7 +10,7 @@ from fwdgrad.errors import DeclarationError
 from fwdgrad.linear.base import Leaves, Linearization, MaterialisedJacobians, Model, ProductTerm, restricted
 from fwdgrad.program import scan
 from fwdgrad.structure import Patterns
-from fwdgrad.trees import flatten, unflatten
+from fwdgrad.support.trees import flatten, unflatten
 
 __all__ = ["Window"]
 

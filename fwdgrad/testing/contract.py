@@ -10,10 +10,10 @@ import numpy as np
 
 from fwdgrad.influence import Coordinates, Influence, Layout, NoiseSpec
 from fwdgrad.linear import Model
+from fwdgrad.support.trees import flatten, leaf_names, unflatten
 from fwdgrad.testing.failures import Subject, copied, structure
 from fwdgrad.testing.noise import draw
 from fwdgrad.testing.problems import Problem, model_of
-from fwdgrad.trees import flatten, leaf_names, unflatten
 
 __all__ = ["Contract"]
 

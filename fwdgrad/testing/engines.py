@@ -14,7 +14,7 @@ import numpy as np
 
 from fwdgrad.errors import DeclarationError, NonFiniteError
 from fwdgrad.estimators import BPTT, RTRL, TBPTT, UORO, Estimator, NoBackTrack, SparseRTRL
-from fwdgrad.learner import Learner
+from fwdgrad.learning.learner import Learner
 from fwdgrad.optimizers import SGD, Adam, Optimizer
 from fwdgrad.system import System
 from fwdgrad.testing.failures import Subject

@@ -11,11 +11,13 @@ import numpy as np
 
 from fwdgrad.errors import DeclarationError
 from fwdgrad.estimators import Estimator
-from fwdgrad.execution import Execution
+from fwdgrad.estimators.windows import RandomEnd, Sliding
 from fwdgrad.influence import NoiseSpec, keeps_nothing
-from fwdgrad.loops import loop_for, noise_for
-from fwdgrad.noise import NoiseStream
+from fwdgrad.learning.execution import Execution
+from fwdgrad.learning.loops import loop_for, noise_for
+from fwdgrad.learning.noise import NoiseStream
 from fwdgrad.optimizers import SGD
+from fwdgrad.support.trees import flatten
 from fwdgrad.system import System
 from fwdgrad.testing.claims import Claim, accepted, checked, claim_of, fitting
 from fwdgrad.testing.engines import check_engine
@@ -25,8 +27,6 @@ from fwdgrad.testing.means import average
 from fwdgrad.testing.noise import DRAWS, draw, every
 from fwdgrad.testing.oracles import Observer, exact
 from fwdgrad.testing.problems import Problem
-from fwdgrad.trees import flatten
-from fwdgrad.windows import RandomEnd, Sliding
 
 __all__ = ["check_estimator"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.trees import flatten, leaf_names, map_leaves
+from fwdgrad.support.trees import flatten, leaf_names, map_leaves
 
 __all__ = ["Subject", "copied", "structure"]
 

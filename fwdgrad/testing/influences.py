@@ -8,9 +8,10 @@ import numpy as np
 
 from fwdgrad.errors import DeclarationError
 from fwdgrad.estimators import Estimator
-from fwdgrad.execution import Execution
 from fwdgrad.influence import Averaged, Influence
-from fwdgrad.samples import SampleReader
+from fwdgrad.learning.execution import Execution
+from fwdgrad.learning.samples import SampleReader
+from fwdgrad.support.trees import unflatten
 from fwdgrad.system import System
 from fwdgrad.testing.claims import Claim, accepted, checked, claim_of, fitting, refuses
 from fwdgrad.testing.contract import Contract
@@ -19,7 +20,6 @@ from fwdgrad.testing.means import means
 from fwdgrad.testing.noise import DRAWS, draw
 from fwdgrad.testing.oracles import Observer, exact
 from fwdgrad.testing.problems import FAMILIES, Problem, problem_for
-from fwdgrad.trees import unflatten
 
 __all__ = ["check_influence"]
 

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fwdgrad.execution import Execution
-from fwdgrad.samples import SampleReader
+from fwdgrad.learning.execution import Execution
+from fwdgrad.learning.samples import SampleReader
 from fwdgrad.testing.noise import draw, every
 from fwdgrad.testing.problems import Problem
 

@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.checkpoint import describe
 from fwdgrad.engines.numpy_engine import compile_program
 from fwdgrad.errors import CheckpointError
 from fwdgrad.estimators import RTRL
-from fwdgrad.learner import Learner
+from fwdgrad.learning.checkpoint import describe
+from fwdgrad.learning.learner import Learner
 from fwdgrad.optimizers import Optimizer
 from fwdgrad.program import Abstract, trace
+from fwdgrad.support.trees import flatten, leaf_names, unflatten
 from fwdgrad.testing.engines import check_engine
 from fwdgrad.testing.failures import Subject, copied, structure
 from fwdgrad.testing.problems import network, problem_for
-from fwdgrad.trees import flatten, leaf_names, unflatten
 
 __all__ = ["check_optimizer"]
 

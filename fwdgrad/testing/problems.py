@@ -14,8 +14,8 @@ import numpy as np
 from fwdgrad.errors import DeclarationError, TracingError
 from fwdgrad.linear import EagerModel, Model, TracedModel
 from fwdgrad.losses import CrossEntropy
+from fwdgrad.support.trees import flatten, unflatten
 from fwdgrad.system import System
-from fwdgrad.trees import flatten, unflatten
 
 __all__ = ["FAMILIES", "Problem", "families", "model_of", "problem_for"]
 

@@ -10,11 +10,11 @@ import numpy as np
 from fwdgrad.checks import check
 from fwdgrad.errors import NonFiniteError, TracingError
 from fwdgrad.estimators import RTRL, UORO, Estimator
-from fwdgrad.execution import Execution
-from fwdgrad.learner import Learner
+from fwdgrad.learning.execution import Execution
+from fwdgrad.learning.learner import Learner
+from fwdgrad.learning.samples import SampleReader
 from fwdgrad.linear import TracedModel
 from fwdgrad.optimizers import SGD
-from fwdgrad.samples import SampleReader
 from fwdgrad.system import System
 from fwdgrad.testing.engines import check_engine
 from fwdgrad.testing.failures import Subject

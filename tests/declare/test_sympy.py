@@ -7,7 +7,7 @@ from declare.test_four_ways import lotka_volterra, pendulum, sir
 
 import fwdgrad as fg
 from fwdgrad.errors import DeclarationError
-from fwdgrad.tracing import traced
+from fwdgrad.system.tracing import traced
 
 x, y, k, t = sp.symbols("x y k t")
 

@@ -9,7 +9,7 @@ import scipy.special
 import fwdgrad as fg
 from fwdgrad.declare.functions import FUNCTIONS, OPERATORS
 from fwdgrad.errors import DataError, DeclarationError, ModelTextError
-from fwdgrad.tracing import traced
+from fwdgrad.system.tracing import traced
 
 rng = np.random.default_rng(0)
 

@@ -10,8 +10,8 @@ import pytest
 import fwdgrad as fg
 from fwdgrad import systems
 from fwdgrad.errors import DeclarationError, NonFiniteError, TracingError
+from fwdgrad.estimators.windows import Sliding
 from fwdgrad.testing.problems import problem_for
-from fwdgrad.windows import Sliding
 
 STEPS = 1000
 SIZES = {"units": 6, "symbols": 3, "minus": 4}

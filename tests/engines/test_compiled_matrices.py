@@ -10,7 +10,7 @@ import fwdgrad as fg
 from fwdgrad import systems
 from fwdgrad.engines.compiled_engine import matrices, moves, source
 from fwdgrad.engines.compiled_engine.indices import Affine, Axis, flat, spread
-from fwdgrad.execution import Execution
+from fwdgrad.learning.execution import Execution
 from fwdgrad.program import Abstract, scan, trace
 
 N = 32

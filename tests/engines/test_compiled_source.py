@@ -13,7 +13,7 @@ import fwdgrad as fg
 from fwdgrad import systems
 from fwdgrad.engines.compiled_engine import UnsupportedOperation, compile_program, source, sums
 from fwdgrad.errors import TracingError
-from fwdgrad.execution import Execution
+from fwdgrad.learning.execution import Execution
 from fwdgrad.program import Abstract, Constant, Instruction, Program, Variable, trace
 from fwdgrad.program.operations import POINTWISE, Operation
 

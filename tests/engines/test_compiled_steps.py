@@ -6,7 +6,7 @@ from engine_checks import differences, plausible
 
 import fwdgrad as fg
 from fwdgrad import systems
-from fwdgrad.execution import Execution
+from fwdgrad.learning.execution import Execution
 
 SMALL = {
     "tanh-rnn": {"units": 5, "symbols": 3},

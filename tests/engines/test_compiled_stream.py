@@ -9,7 +9,7 @@ import fwdgrad as fg
 from fwdgrad import systems
 from fwdgrad.engines.compiled_engine import aligned, compile_stream
 from fwdgrad.engines.numpy_engine import compile_program as reference
-from fwdgrad.execution import Execution
+from fwdgrad.learning.execution import Execution
 from fwdgrad.program import Abstract, trace
 
 

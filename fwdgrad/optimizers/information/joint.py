@@ -96,7 +96,7 @@ class JointFilter:
         initial_std: deviation of what is not known of an initial state, likewise a part, ≥ 0; or "learned", likewise.
         memory: for learned noise, the weight of the past, in [0, 1).
         first: the first so many samples are kept, and fitted anew when there are 16, 64, 256, … of them, see
-            `fwdgrad.loops.refitting`; then they are dropped. 0: never.
+            `fwdgrad.learning.loops.refitting`; then they are dropped. 0: never.
 
     Memory (n + p)², time O((n + p)³) for a sample. Windows of one step.
 

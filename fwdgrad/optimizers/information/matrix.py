@@ -15,7 +15,7 @@ import numpy as np
 from fwdgrad.optimizers.base import Arrays, declaration_error
 from fwdgrad.optimizers.informed import Noise, Setting
 from fwdgrad.program import scan
-from fwdgrad.trees import flatten, unflatten
+from fwdgrad.support.trees import flatten, unflatten
 
 __all__ = [
     "MOST",

@@ -3,7 +3,7 @@
 If a model and its noise are right, the normalised innovations z = L (y − ŷ)/√(1 + v), with LᵀL the claimed precision of
 the noise and v the part of the variance that comes from θ, are white with variance 1 (Kailath, "An innovations approach
 to least-squares estimation", 1968; as a test of filters: Bar-Shalom, Li and Kirubarajan 2001, §5.4). Here they are
-only summed up, with the step and on every engine; `fwdgrad.confidence` judges the sums.
+only summed up, with the step and on every engine; `fwdgrad.learning.confidence` judges the sums.
 """
 
 from __future__ import annotations

@@ -1,0 +1,84 @@
+"""When it pays to compile a step: by counts of what has been done, is about to be done, and would have to be compiled.
+
+No clock is asked, so what is decided depends on the calls alone, and on what was compiled before. Whoever compiles as
+soon as as much work has been done, or is known to come, as compiling takes, never spends more than twice the least
+possible (the rule for renting or buying of Karlin et al., Algorithmica 3, 1988).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+
+from fwdgrad.engines.known import is_known
+from fwdgrad.estimators.windows import Sliding, segment_of
+from fwdgrad.learning.execution import Execution
+from fwdgrad.program import Program
+from fwdgrad.structure.costs import calls, length, multiply_adds
+from fwdgrad.support.trees import flatten
+
+__all__ = ["compile_seconds", "has_compiler", "predicted_seconds", "price", "seconds"]
+
+LOADING = 0.2
+"""Seconds that loading what is compiled on disk takes, about, the compiler's own modules included."""
+
+STARTING, EACH = 0.15, 6e-4
+"""Seconds that compiling the shortest program takes, and each operation of a longer one, about."""
+
+
+def has_compiler() -> bool:
+    """Whether LLVM is there."""
+    return importlib.util.find_spec("llvmlite") is not None
+
+
+def price(execution: Execution, missing: bool = False) -> tuple[float, str]:
+    """What it takes to have the steps compiled, in seconds, about; and why it is what it is.
+
+    Args:
+        execution: the steps.
+        missing: whether there are samples without a target, whose step is another one.
+    """
+    other = execution.on("compiled")
+    if other is not None and other.has_compiled:
+        return 0.0, "the step is compiled already"
+    first = _programs(execution)[0]
+    if is_known(first, len(flatten(execution.template)) if first.name == "learn" else None):
+        return LOADING, "the step was compiled before"
+    return compile_seconds(execution, missing), "the step is worth compiling"
+
+
+def predicted_seconds(execution: Execution) -> float:
+    """What a sample takes on the NumPy engine, roughly, by the calls and multiply-adds of all that is run for it.
+
+    In a window, that is a step forward, and a share of the way back, of the update and of carrying the influence on.
+    """
+    first, *others = _programs(execution)
+    window = execution.estimator.window
+    if window == Sliding(1):
+        return seconds(first)
+    if isinstance(window, Sliding):
+        stride = window.stride or window.length or execution.system.size
+        return seconds(first) + sum(map(seconds, others)) / stride
+    return 2 * seconds(first) + sum(map(seconds, others)) / segment_of(window)
+
+
+def seconds(program: Program) -> float:
+    """One execution on the NumPy engine, roughly: what surrounds it, each call of NumPy, and each multiply-add."""
+    return 3e-5 + 8e-7 * calls(program) + 5e-10 * multiply_adds(program)
+
+
+def compile_seconds(execution: Execution, missing: bool = False) -> float:
+    """What compiling all that is run takes, roughly."""
+    programs = _programs(execution) + ([execution.program("transit")] if missing else [])
+    return sum(STARTING + EACH * length(program) for program in programs)
+
+
+def _programs(execution: Execution) -> list[Program]:
+    """What is run for every sample, and then, in a longer window, what is run at its end."""
+    window = execution.estimator.window
+    if window == Sliding(1):
+        return [execution.program("learn")]
+    steps = (window.length or execution.system.size) if isinstance(window, Sliding) else segment_of(window)
+    ends = [execution.program("forward"), execution.program(("backward", steps)), execution.program("apply")]
+    if isinstance(window, Sliding) and execution.has_influence:
+        ends.append(execution.program(("advance", window.stride or steps)))
+    return ends

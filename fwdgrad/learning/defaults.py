@@ -1,0 +1,130 @@
+"""What a learner does if it is not told: the method that finds parameters, by the kind of system."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fwdgrad.analysis import analyze
+from fwdgrad.errors import DeclarationError, TracingError
+from fwdgrad.estimators import RTRL, UORO, Estimator, estimator_named
+from fwdgrad.filtering import FilteredSystem
+from fwdgrad.learning.step import JOINT
+from fwdgrad.optimizers import SGD, Adam, InformationFilter, JointFilter, Optimizer
+from fwdgrad.system import System
+from fwdgrad.system.tracing import traced
+
+__all__ = ["Method", "method_for", "why_not_joint"]
+
+MOST_PARAMETERS = 50
+"""p up to which state and parameters are filtered together by default."""
+MOST_TOGETHER = 100
+"""n + p likewise: a step of the filter costs (n + p)³."""
+
+MOST_LIKELY, MOST_CARRIED = 100, 200
+"""p, and n + p, up to which a filtered system is learned with the full Fisher matrix of its innovations."""
+
+
+class Method(NamedTuple):
+    """An estimator and an optimizer, and why."""
+
+    estimator: Estimator
+    optimizer: Optimizer
+    reason: str
+
+
+def method_for(system: System, estimator: Any, optimizer: Any) -> Method:
+    """What to learn with.
+
+    Where neither is given: `JointFilter` for a model with few parameters and a Gaussian likelihood; for a filtered
+    system exact influence with an `InformationFilter`, or `Adam` if it is large; else `SGD(1e-2)` with the estimator
+    that `analyze` chooses.
+
+    Args:
+        system: the system.
+        estimator: an `Estimator`, the name of one, or "auto".
+        optimizer: an optimizer, or None.
+
+    Raises:
+        DeclarationError: one of them is none.
+    """
+    if optimizer is None and isinstance(estimator, str) and estimator == "auto":
+        if isinstance(system, FilteredSystem):
+            return _for_filtered(system)
+        why_not = why_not_joint(system)
+        if why_not is None:
+            count = sum(system.coordinates[k].size for k in system.trainable)
+            return Method(
+                JOINT,
+                JointFilter(),
+                f"few parameters ({count}), few state variables ({system.size}) and Gaussian noise: state and "
+                "parameters are filtered together, and noise is learned",
+            )
+        return Method(_checked_estimator(estimator, system), SGD(1e-2), f"gradient descent, since {why_not}")
+    given = _checked_optimizer(optimizer)
+    if isinstance(given, JointFilter) and isinstance(estimator, str) and estimator == "auto":
+        return Method(JOINT, given, "asked for")
+    return Method(_checked_estimator(estimator, system), given, "asked for")
+
+
+def _for_filtered(system: FilteredSystem) -> Method:
+    """Recursive maximum likelihood: Newton's steps with the Fisher matrix of the innovations, where that is small."""
+    count = sum(system.coordinates[k].size for k in system.trainable)
+    if count <= MOST_LIKELY and system.size + count <= MOST_CARRIED:
+        return Method(
+            RTRL(),
+            InformationFilter("full", "exact", longest=1.0),
+            f"few parameters ({count}) and state variables ({system.size}, with the covariance): recursive maximum "
+            "likelihood, by exact gradients through the filter and the Fisher matrix of the innovations",
+        )
+    return Method(
+        _checked_estimator("auto", system),
+        Adam(1e-3),
+        f"gradient steps on the likelihood of the innovations, since a Fisher matrix of {count} parameters through "
+        f"{system.size} state variables would be slow",
+    )
+
+
+def why_not_joint(system: System) -> str | None:
+    """Why state and parameters are not filtered together; None if they can well be."""
+    count = sum(system.coordinates[k].size for k in system.trainable)
+    if count > MOST_PARAMETERS or system.size + count > MOST_TOGETHER:
+        return f"a filter on {system.size} state variables and {count} parameters would be slow"
+    if not hasattr(system.loss, "weight"):
+        return f"the loss {system.loss!r} is not one of residuals over a scale (SquaredError, StudentT)"
+    if np.shape(system.y) != np.shape(system.prediction):
+        return "targets do not look like predictions"
+    if system.corrects:
+        return "the system corrects its state by itself (injection)"
+    try:
+        traced(system)
+    except TracingError:
+        return "the functions cannot be traced"
+    return None
+
+
+def _checked_estimator(estimator: Any, system: System) -> Estimator:
+    if isinstance(estimator, str) and estimator == "auto":
+        try:
+            return analyze(system).choice
+        except TracingError:
+            return UORO()
+    if isinstance(estimator, str):
+        return estimator_named(estimator)
+    if not isinstance(estimator, Estimator):
+        raise DeclarationError(
+            f"Learner: expected an estimator such as fg.UORO() or fg.NoBackTrack(), got {estimator!r}.\n"
+            "Call it: fg.UORO(), not fg.UORO."
+        )
+    return estimator
+
+
+def _checked_optimizer(optimizer: Any) -> Optimizer:
+    if optimizer is None:
+        return SGD(1e-2)
+    if isinstance(optimizer, type) or not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+        raise DeclarationError(
+            f"Learner: expected an optimizer such as fg.SGD(0.01) or fg.Adam(1e-3), got {optimizer!r}."
+        )
+    return optimizer

@@ -1,0 +1,350 @@
+"""Running steps on an engine: containers in and out on the slow side, flat tuples of arrays on the fast one."""
+
+from __future__ import annotations
+
+import copy
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+
+from fwdgrad.engines.names import engine_named
+from fwdgrad.engines.numpy_engine import compile_program
+from fwdgrad.errors import DeclarationError
+from fwdgrad.estimators import Estimator
+from fwdgrad.learning.step import Carry, steps_for
+from fwdgrad.linear import EagerModel, Model, Segment, TracedModel
+from fwdgrad.optimizers import Optimizer, split
+from fwdgrad.program import Abstract, Program, trace
+from fwdgrad.structure.costs import length
+from fwdgrad.support.notice import slow
+from fwdgrad.support.trees import flatten, leaf_names, unflatten
+from fwdgrad.system import System
+
+__all__ = ["Execution", "execution_for"]
+
+_PREPARING = threading.RLock()
+"""Held while something is traced or compiled."""
+
+LONGEST = 5000
+"""Operations of a step that are compiled; more would take too long, or too many levels of recursion."""
+
+Flat = tuple[Any, ...]
+
+
+class Execution:
+    """The steps of one system, estimator and optimizer, on one engine.
+
+    A carry is a flat tuple of arrays here; `pack` and `unpack` translate. Each kind of step is prepared when it is
+    first needed. Every call returns new arrays and changes none, so a step that failed has changed nothing.
+
+    Args:
+        system: the declared system.
+        estimator: influence, window, rank.
+        optimizer: any object with `init` and `update`.
+        engine: "numpy" traces the step and runs it as plain NumPy calls; "compiled" compiles it; "eager" runs the
+            user's functions as they are and differentiates them with autograd each time; "auto" is "numpy" (and the
+            learner changes to "compiled" where that pays).
+        family: executions of the same on other engines, by what was asked for; see `execution_for`.
+
+    Attributes:
+        engine: the engine it runs on. A step that cannot be compiled runs on "numpy", with a warning.
+    """
+
+    def __init__(
+        self,
+        system: System,
+        estimator: Estimator,
+        optimizer: Optimizer,
+        engine: str,
+        family: dict[str, Execution] | None = None,
+    ) -> None:
+        engine = engine_named(engine)
+        self.engine = "numpy" if engine == "auto" else engine
+        self.system, self.estimator, self.optimizer = system, estimator, optimizer
+        self.model: Model = EagerModel(system) if self.engine == "eager" else TracedModel(system)
+        self.steps = steps_for(self.model, estimator, optimizer)
+        self.specs = self.steps.noise
+        start, noise = (
+            tuple(np.zeros(spec.shape, system.dtype) for spec in self.specs if spec.when == when)
+            for when in ("start", "step")
+        )
+        self.template = self.steps.init(start)
+        before, own = (len(flatten(part)) for part in (self.template[:2], self.template.influence))
+        self._influence = slice(before, before + own)
+        self._constants = self.template.constants
+        self._noise = noise
+        self._functions: dict[Any, Callable[..., Flat]] = {}
+        self._family = {} if family is None else family
+        others = [e for e in self._family.values() if isinstance(e.model, type(self.model))]
+        self._programs: dict[Any, Program] = others[0]._programs if others else {}
+        self._work = [0.0]
+        self._streams: dict[str, Any] = {}
+        if self.engine == "compiled":
+            self.engine = self._compilable()
+
+    def initial(self, start: tuple[Any, ...] = ()) -> Flat:
+        """The carry before the first step, with the random numbers that are drawn once."""
+        return tuple(np.array(leaf) for leaf in flatten(self.steps.init(start)._replace(constants=self._constants)))
+
+    def with_rates(self, numbers: Sequence[float]) -> Execution:
+        """The same, with other numbers in the optimizer's rates: all that is traced and compiled is in common."""
+        made = copy.copy(self)
+        made._constants = tuple(np.array(c) for c in numbers)
+        return made
+
+    def unpack(self, carry: Flat) -> Carry:
+        """A flat carry in its containers."""
+        return unflatten(self.template, carry)
+
+    @property
+    def has_influence(self) -> bool:
+        """Whether anything is kept of the time before a window."""
+        return self._influence.start < self._influence.stop
+
+    def with_influence(self, carry: Flat, influence: Sequence[Any]) -> Flat:
+        """A carry with another influence, given as its flat arrays."""
+        place = self._influence
+        return *carry[: place.start], *influence, *carry[place.stop :]
+
+    def pack(self, carry: Carry) -> Flat:
+        """A carry as a flat tuple."""
+        return tuple(flatten(carry))
+
+    # ---- the steps; x, y and noise are flat lists of arrays
+
+    def learn(self, carry: Flat, x: Sequence[Any], y: Sequence[Any], noise: Sequence[Any]) -> Flat:
+        """(*carry, loss, prediction, health)."""
+        return self.function("learn")(*carry, *x, *y, *noise)
+
+    def transit(self, carry: Flat, x: Sequence[Any], noise: Sequence[Any]) -> Flat:
+        """(*carry, loss, prediction, health), without a target."""
+        return self.function("transit")(*carry, *x, *noise)
+
+    def forward(self, carry: Flat, x: Sequence[Any], y: Sequence[Any]) -> Flat:
+        """(h', loss, prediction, health): inside a window."""
+        return self.function("forward")(*carry, *x, *y)
+
+    def predict(self, carry: Flat, x: Sequence[Any]) -> Flat:
+        """(h', prediction)."""
+        return self.function("predict")(*carry, *x)
+
+    def spread(self, carry: Flat, x: Sequence[Any]) -> Flat:
+        """(prediction, its variance over what is not known of θ)."""
+        return self.function("spread")(*carry, *x)
+
+    def replay(self, carry: Flat, h: Any, x: Sequence[Any], alive: Any) -> Any:
+        """The states of a segment, again, from the one before it."""
+        return self.function(("replay", len(alive)))(h, *carry[1:], *x, alive)[0]
+
+    def backward(self, carry: Flat, segment: Sequence[Any], derivatives: Flat) -> Flat:
+        """Back through a segment, given as its flat arrays: (cotangent, *sums) before it from those behind it."""
+        return self.function(("backward", len(segment[0])))(*carry, *segment, *derivatives)
+
+    @cached_property
+    def no_derivatives(self) -> Flat:
+        """(cotangent, *sums) behind the last step."""
+        made = tuple(np.zeros_like(leaf) for leaf in flatten(self._derivatives))
+        for leaf in made:
+            leaf.flags.writeable = False
+        return made
+
+    def apply(self, carry: Flat, derivatives: Flat, samples: int) -> Flat:
+        """(*carry, health): the update at the end of a window, from the losses of so many samples."""
+        return self.function("apply")(*carry, *derivatives, np.array(samples, float))
+
+    def advance(self, carry: Flat, states: Any, x: Sequence[Any], value: Any, noise: Sequence[Any]) -> Flat:
+        """(*influence, health) after consecutive steps."""
+        return self.function(("advance", len(states)))(*carry, states, *x, value, *noise)
+
+    # ---- preparing them
+
+    def function(self, key: Any) -> Callable[..., Flat]:
+        """The prepared function for a kind of step (with its window length, where it has one)."""
+        if key not in self._functions:
+            with _PREPARING:
+                if self.engine == "eager":
+                    self._functions[key] = self._plain(key)[0]
+                elif self.engine == "compiled" and key not in ("predict", "spread"):
+                    self._functions[key] = self._compiled(self.program(key))
+                else:
+                    self._functions[key] = compile_program(self.program(key))
+        return self._functions[key]
+
+    def reference(self, key: Any) -> Callable[..., Flat]:
+        """The same on the NumPy engine, whatever the engine is."""
+        if self.engine != "compiled":
+            return self.function(key)
+        if ("reference", key) not in self._functions:
+            self._functions["reference", key] = compile_program(self.program(key))
+        return self._functions["reference", key]
+
+    def _compiled(self, program: Program) -> Callable[..., Flat]:
+        """A program on the compiled engine, or on the NumPy engine if it cannot be compiled."""
+        from fwdgrad.engines import compiled_engine
+
+        try:
+            with slow(f"compiling {program.name} of {self.system.name} ({self.estimator.name})"):
+                return compiled_engine.compile_program(program)
+        except compiled_engine.UnsupportedOperation as error:
+            warnings.warn(f"engine='compiled': {program.name} runs on the NumPy engine. {error}", stacklevel=2)
+            return compile_program(program)
+
+    @property
+    def work(self) -> float:
+        """What all learners have done with it while they chose an engine, in seconds, as predicted."""
+        return self._work[0]
+
+    @work.setter
+    def work(self, seconds: float) -> None:
+        self._work[0] = seconds
+
+    def on(self, engine: str) -> Execution | None:
+        """The same on another engine, if it is there already."""
+        return self._family.get(engine)
+
+    @property
+    def has_compiled(self) -> bool:
+        """Whether a step has been compiled."""
+        return self.engine == "compiled" and bool(self._streams or self._functions)
+
+    @property
+    def streams(self) -> bool:
+        """Whether many steps can be made in one call."""
+        return self.engine == "compiled"
+
+    def stream(self, kind: str) -> Any:
+        """The compiled loop over "learn" or "transit" steps; see `fwdgrad.engines.compiled_engine.Stream`."""
+        if kind not in self._streams:
+            from fwdgrad.engines import compiled_engine
+
+            with _PREPARING, slow(f"compiling the step of {self.system.name} ({self.estimator.name}, {kind})"):
+                self._streams[kind] = compiled_engine.compile_stream(self.program(kind), len(flatten(self.template)))
+        return self._streams[kind]
+
+    def _compilable(self) -> str:
+        """The engine: compiled if every operation of a step can be compiled, else NumPy."""
+        try:
+            from fwdgrad.engines import compiled_engine
+        except ImportError as error:
+            raise DeclarationError(
+                f"engine='compiled' needs llvmlite ({error}). Install it: pip install llvmlite; or use engine='numpy'."
+            ) from error
+        count = length(self.program("learn"))
+        if count > LONGEST:
+            warnings.warn(
+                f"engine='compiled' does not compile this step of {count} operations, more than {LONGEST}: that takes "
+                "too long.\n"
+                "It runs on the NumPy engine. Arrays instead of single numbers make it shorter.",
+                stacklevel=4,
+            )
+            return "numpy"
+        try:
+            compiled_engine.source(self.program("learn"), len(flatten(self.template)))
+        except compiled_engine.UnsupportedOperation as error:
+            warnings.warn(
+                f"engine='compiled' cannot compile this step: {error}\nIt runs on the NumPy engine instead.",
+                stacklevel=4,
+            )
+            return "numpy"
+        return "compiled"
+
+    def program(self, key: Any) -> Program:
+        """The traced program of a kind of step."""
+        if key not in self._programs:
+            function, examples, names = self._plain(key)
+            name = key if isinstance(key, str) else key[0]
+            self._programs[key] = trace(function, [Abstract.of(e) for e in examples], names=names, name=name)
+        return self._programs[key]
+
+    @property
+    def _derivatives(self) -> tuple[Any, dict[str, Any]]:
+        """Examples of a cotangent and of sums of derivatives in θ."""
+        system = self.system
+        return np.zeros(system.size, system.dtype), {k: np.zeros_like(system.coordinates[k]) for k in system.trainable}
+
+    def _plain(self, key: Any) -> tuple[Callable[..., Flat], list[Any], list[str]]:
+        """A kind of step as a function of flat arrays, with example arguments and their names."""
+        steps, system = self.steps, self.system
+        kind, length = (key, 1) if isinstance(key, str) else key
+        marks = np.zeros(length, system.dtype)
+        states = np.zeros((length, system.size), system.dtype)
+        inputs, targets = (
+            unflatten(like, [np.zeros((length, *leaf.shape), leaf.dtype) for leaf in flatten(like)])
+            for like in (system.given, system.y)
+        )
+        parts: dict[str, tuple[Any, list[str]]] = {
+            "carry": (self.template, _carry_names(self.template)),
+            "x": (system.given, leaf_names(system.given, "x")),
+            "y": (system.y, leaf_names(system.y, "y")),
+            "noise": (self._noise, [f"noise{i}" for i in range(len(self._noise))]),
+            "states": (states, ["states"]),
+            "inputs": (inputs, leaf_names(system.given, "xs")),
+            "alive": (marks, ["alive"]),
+            "value": (system.initial, ["value"]),
+            "segment": (
+                Segment(states, inputs, targets, marks, marks, marks),
+                ["states", *leaf_names(system.given, "xs"), *leaf_names(system.y, "ys"), "counted", "factor", "alive"],
+            ),
+            "derivatives": (self._derivatives, ["cotangent", *(f"sum_{k}" for k in system.trainable)]),
+            "samples": (np.ones(()), ["samples"]),
+        }
+        kinds: dict[str, tuple[Callable[..., Any], str]] = {
+            "learn": (steps.learn, "carry x y noise"),
+            "transit": (steps.transit, "carry x noise"),
+            "forward": (lambda c, x, y: steps.forward(c.h, c.params, x, y), "carry x y"),
+            "spread": (steps.spread, "carry x"),
+            "predict": (lambda c, x: steps.predict(c.h, c.params, x), "carry x"),
+            "replay": (lambda c, xs, alive: steps.replay(c.h, c.params, xs, alive), "carry inputs alive"),
+            "backward": (lambda c, segment, d: steps.backward(c.params, segment, *d), "carry segment derivatives"),
+            "apply": (lambda c, d, samples: steps.apply(c, d[0], d[1], samples), "carry derivatives samples"),
+            "advance": (
+                lambda c, states, xs, value, noise: steps.advance(c, states, xs, value, noise),
+                "carry states inputs value noise",
+            ),
+        }
+        body, wanted = kinds[kind]
+        like = tuple(parts[label][0] for label in wanted.split())
+        names = [name for label in wanted.split() for name in parts[label][1]]
+
+        def function(*flat: Any) -> Flat:
+            return tuple(flatten(body(*unflatten(like, flat))))
+
+        return function, flatten(like), names
+
+
+def execution_for(system: System, estimator: Estimator, optimizer: Optimizer, engine: str) -> Execution:
+    """An execution, shared by all that ask for the same: what has been traced and compiled is not done again.
+
+    The numbers of learning rates are inputs of a step, so optimizers that differ in these alone are the same here.
+    Executions of equal system, estimator and optimizer on several engines are a family: they have their traced programs
+    in common, and know of each other (`on`).
+    """
+    key, numbers = split(optimizer)
+    try:
+        family = _family(system, estimator, key)
+    except TypeError:  # an estimator or optimizer of the user's own that cannot be looked up
+        family = {}
+    engine = engine_named(engine)
+    name = "numpy" if engine == "auto" else engine
+    if name not in family:
+        family[name] = Execution(system, estimator, optimizer, engine, family)
+    return family[name].with_rates(numbers)
+
+
+@lru_cache(maxsize=16)
+def _family(system: System, estimator: Estimator, optimizer: Any) -> dict[str, Execution]:
+    return {}
+
+
+def _carry_names(carry: Carry) -> list[str]:
+    return [
+        "h",
+        *carry.params,
+        *(name.removeprefix("influence_") for name in leaf_names(carry.influence, "influence")),
+        *leaf_names(carry.optimizer, "optimizer"),
+        *(f"rate{k}" for k in range(len(carry.constants))),
+    ]

@@ -1,0 +1,838 @@
+"""The online loop: predict, then learn, one sample after the other."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fwdgrad.engines.names import ENGINES, current_name
+from fwdgrad.errors import (
+    BoundWarning,
+    CalibrationWarning,
+    CheckpointError,
+    DeadParameterWarning,
+    DeclarationError,
+    FirstSampleWarning,
+    IdentifiabilityWarning,
+    OutlierWarning,
+    StepError,
+    UnlearnedWarning,
+    UnstableWarning,
+)
+from fwdgrad.estimators import Estimator
+from fwdgrad.estimators.windows import WholeSequence
+from fwdgrad.filtering import FilteredSystem
+from fwdgrad.learning import checkpoint
+from fwdgrad.learning.compiling import has_compiler, predicted_seconds, price
+from fwdgrad.learning.confidence import Confidence, confidence_of
+from fwdgrad.learning.defaults import method_for
+from fwdgrad.learning.execution import Execution, execution_for
+from fwdgrad.learning.history import History, Progress, Recorder
+from fwdgrad.learning.loops import SilentLeaves, loop_for, noise_for, told_dead, told_far, told_first, told_silent
+from fwdgrad.learning.noise import NoiseStream
+from fwdgrad.learning.report import Report, intervals_of, output_names, parameter_table
+from fwdgrad.learning.samples import Chunk
+from fwdgrad.learning.step import Carry
+from fwdgrad.learning.targets import Targets
+from fwdgrad.linear import NOT_TRACED
+from fwdgrad.optimizers import JointFilter, Optimizer
+from fwdgrad.support.trees import flatten, map_leaves
+from fwdgrad.system import System
+
+__all__ = ["Learner"]
+
+LOOK = 1024
+"""Steps between two looks at what the functions use from outside, at most."""
+
+DOUBT, DOUBTS = 64, 4096
+"""Steps between two looks at whether what is learned can be believed, where they are made singly, and in runs."""
+
+SAID, TOGETHER = 32, 64
+"""Targets after which it is told what they say nothing of, and what they do not tell apart."""
+
+
+class _Doubt(NamedTuple):
+    """Something that speaks against what has been learned."""
+
+    message: str
+    category: type[Warning]
+    of_deviations: bool
+    """Whether it is told wherever these are asked for."""
+
+
+class Learner:
+    """Learns a system's parameters online, forward in time.
+
+    Args:
+        system: the declared system. It is not changed.
+        estimator: how gradients are estimated; "auto" takes what `fwdgrad.analyze` chooses (UORO for a system that
+            cannot be traced). Names such as "uoro" or "tbptt:16" work too.
+        optimizer: how they change the parameters. If neither is given: `JointFilter()` for a model with at most 50
+            parameters and a squared error, whose noise is learned; for one that `fg.filtered` returned an
+            `InformationFilter`, with `RTRL`; else `SGD(1e-2)`. `explain` says which and why.
+        seed: an integer or a `numpy.random.Generator`; every engine sees the same random numbers.
+        engine: "numpy"; "compiled", which compiles the step; "eager", for functions that cannot be traced;
+            or "auto": NumPy, and compiled as soon as that pays or the step is compiled already, see `prepare`.
+            Engines agree to rounding; on one engine, the same seed gives the same result bit for bit. With "auto" the
+            last digits may depend on what was compiled before: name the engine where they matter.
+
+    Attributes:
+        engine: the engine in use, and `engine_reason` why.
+        note: a dict of your own, of what JSON can hold, saved and loaded with the learner.
+
+    Example:
+        >>> import numpy as np, fwdgrad as fg
+        >>> system = fg.System(lambda h, x, p: p["a"] * h + x, None, np.zeros(1), {"a": 0.0}, np.zeros(1))
+        >>> learner = fg.Learner(system, fg.RTRL(), fg.SGD(0.003))
+        >>> rng = np.random.default_rng(0)
+        >>> h, xs, ys = 0.0, rng.normal(size=(2000, 1)), []
+        >>> for x in xs:
+        ...     h = 0.8 * h + x
+        ...     ys.append(h)
+        >>> history = learner.run(xs, np.array(ys))
+        >>> round(float(learner.params["a"]), 3)
+        0.8
+    """
+
+    def __init__(
+        self,
+        system: System,
+        estimator: Estimator | str = "auto",
+        optimizer: Optimizer | None = None,
+        seed: int | np.random.Generator = 0,
+        engine: str = "auto",
+    ) -> None:
+        self._set_up(system, estimator, optimizer, seed, engine)
+        self._tell_dead()
+
+    def _set_up(
+        self,
+        system: System,
+        estimator: Estimator | str,
+        optimizer: Optimizer | None,
+        seed: int | np.random.Generator,
+        engine: str,
+    ) -> None:
+        if not isinstance(system, System):
+            raise DeclarationError(
+                f"Learner: expected a fwdgrad.System, got {system!r}. Declare one: fg.System(F, Y, …)."
+            )
+        system.confirm()
+        self.system = system
+        self.estimator, self.optimizer, self._reason = method_for(system, estimator, optimizer)
+        self._execution = execution_for(system, self.estimator, self.optimizer, engine)
+        self.engine = self._execution.engine
+        generator = seed if isinstance(seed, np.random.Generator) else np.random.default_rng(_checked_seed(seed))
+        noise = NoiseStream(generator, noise_for(self._execution), system.dtype)
+        self._loop = loop_for(self._execution, noise, self._execution.initial(noise.start()))
+        self._choose_engine, self._each, self._pays_from = engine == "auto", 0.0, 0.0
+        self.engine_reason = "asked for" if engine != "auto" else "a few steps are soonest done without compiling"
+        self.note: dict[str, Any] = {}
+        self._due = 0
+        self._dead, self._dead_entries = self._execution.model.paths.dead, self._execution.model.paths.entries
+        self._watch = SilentLeaves([k for k in system.trainable if k not in self._dead], system.coordinates)
+        self._told: list[str] = []
+        self._targets = Targets(system)
+
+    @classmethod
+    def resumed(
+        cls,
+        system: System,
+        optimizer: Optimizer,
+        carry: tuple[Any, ...],
+        steps: int,
+        row: Sequence[Any],
+        estimator: Estimator | str = "auto",
+    ) -> Learner:
+        """A learner that goes on with a carry of its own kind, after so many samples: for what fits a record itself.
+
+        `row` is what the next sample is to be given besides the user's input, see `fwdgrad.learning.loops.feed`.
+        """
+        learner = cls(system, estimator, optimizer)
+        learner._loop.carry, learner._loop.steps = carry, steps
+        learner._loop.feed.row = [np.array(v) for v in row]
+        return learner
+
+    def __repr__(self) -> str:
+        return (
+            f"Learner of {self.system.name} after {self.steps} steps: {self.estimator.name}, {self.optimizer!r}, "
+            f"engine {self.engine}"
+        )
+
+    def explain(self) -> str:
+        """What this learner does, why, and what else there is to set."""
+        lines = [
+            f"{self.system.name}: {self.estimator.name}, {self.optimizer!r}",
+            f"Why: {self._reason}.",
+            f"Engine {self.engine}: {self.engine_reason}.",
+        ]
+        if isinstance(self.optimizer, JointFilter):
+            lines.append(
+                f"The first {self.optimizer.first} samples are kept and fitted again from the start as they come in.\n"
+                "To set: optimizer=fg.JointFilter(first=…, prior=…, observation_noise=…, process_noise=…), or another\n"
+                "method, such as fg.Learner(system, fg.RTRL(), fg.Adam(1e-3))."
+            )
+        lines += [f"{line}." for line in self._loop.remarks()]
+        return "\n".join(lines)
+
+    # ---- what is known
+
+    @property
+    def params(self) -> Mapping[str, np.ndarray]:
+        """θ as F and Y see it, by name in declaration order: copies, read-only. Assign a dict to change some or all.
+
+        Raises (when assigned to):
+            UnknownNameError: there is no parameter of that name, or it follows from another one.
+            ShapeError: another shape than declared, or numbers that are not finite or outside the declared bounds.
+        """
+        natural = self.system.natural({k: np.asarray(v) for k, v in self._unpacked.params.items()})
+        return MappingProxyType({k: _frozen(v) for k, v in natural.items()})
+
+    @params.setter
+    def params(self, values: Mapping[str, Any]) -> None:
+        carry = self._unpacked
+        learned = self.system.learned(values, {k: np.asarray(v) for k, v in carry.params.items()})
+        self._loop.carry = self._execution.pack(carry._replace(params=learned))
+        self._watch = self._watch.restarted(learned)
+
+    @property
+    def state(self) -> Any:
+        """The current state h, in the containers it was declared with: copies, read-only. `reset_state` sets it.
+
+        Of a filtered system its mean, in the containers of the system that is filtered, given all samples so far.
+        """
+        if isinstance(self.system, FilteredSystem):
+            return map_leaves(_frozen, self.system.wrapped.unpack(self._estimated(self.system)[0]))
+        return map_leaves(_frozen, self.system.unpack(np.array(self._loop.carry[0])))
+
+    def _estimated(self, system: FilteredSystem) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and covariance of the state of a filtered system."""
+        carry = self._unpacked
+        return system.estimate(np.array(carry.h), self._loop.feed.row, carry.params)
+
+    @property
+    def steps(self) -> int:
+        """Number of samples seen."""
+        return self._loop.steps
+
+    @property
+    def _unpacked(self) -> Carry:
+        return self._execution.unpack(self._loop.carry)
+
+    def influence_matrix(self) -> np.ndarray:
+        """G̃ = ∂h/∂θ as the estimator has it, dense, shape (n, p): for small systems.
+
+        Columns are the parameters that the transition uses and that are learned, in declaration order, each leaf in C
+        order. With a window, G̃ is that at the start of the current window. For a `positive` or `bounded` parameter
+        it is the derivative in θ itself, by its present value; what is kept is that in the coordinate that is learned.
+        """
+        layout, influence = self._execution.steps.layout, self._execution.steps.influence
+        carry = self._unpacked
+        leaves = influence.dense(carry.influence, layout)
+        slopes = {k: self.system.coordinate[k].slope(np.asarray(carry.params[k])) for k in layout.leaves}
+        blocks = [np.reshape(np.asarray(leaves[k]) / slopes[k], (layout.size, -1)) for k in layout.leaves]
+        return np.concatenate(blocks or [np.zeros((layout.size, 0))], axis=1)
+
+    def influence_nbytes(self) -> int:
+        """Memory of the influence that is carried from step to step, in bytes."""
+        return sum(np.asarray(leaf).nbytes for leaf in flatten(self._unpacked.influence))
+
+    # ---- learning
+
+    def parameter_std(self) -> dict[str, np.ndarray]:
+        """Posterior standard deviation of each learned parameter, by leaf: the roots of the diagonal of (J + Λ)⁻¹.
+
+        What the optimizer, an `InformationFilter` or `ParameterFilter`, makes of the data so far, if the loss is that
+        of the data's noise. With a random influence J is too large, and these are too small: see `InformationFilter`.
+        Of a `positive` or `bounded` parameter it is that of θ to first order, |dθ/du| times that of the coordinate u.
+        Of a parameter that was named in a `DeadParameterWarning` and has not moved since, the data tell nothing: NaN.
+
+        Where the filter's own residuals contradict it, deviations are multiplied by what they say, or NaN if no factor
+        mends them, and there is a `CalibrationWarning`. A parameter at its bound has none: NaN, and a `BoundWarning`.
+        See `confidence`.
+
+        Raises:
+            DeclarationError: the optimizer keeps no covariance.
+        """
+        informed: Any = self._execution.steps.informed
+        if informed is None or not hasattr(informed, "variances"):
+            raise DeclarationError(
+                f"parameter_std: expected a filter as optimizer, got {self.optimizer!r}.\n"
+                "Learn with fg.InformationFilter(...) or fg.ParameterFilter(...)."
+            )
+        carry = self._unpacked
+        variances = informed.variances(carry.optimizer)
+        slopes = {k: np.abs(self.system.coordinate[k].slope(np.asarray(carry.params[k]))) for k in variances}
+        untold = {*self._dead, *self._watch.still_silent(carry.params)}
+        known = self.confidence()
+        for doubt in self._doubts(known):
+            if doubt.of_deviations:
+                warnings.warn(f"parameter_std: {doubt.message}", doubt.category, stacklevel=2)
+        stds = {k: known.factor.get(k, 1.0) * slopes[k] * np.sqrt(np.array(v)) for k, v in variances.items()}
+        nothing: dict[str, Any] = {**known.at_bound, **dict.fromkeys(untold, True)}
+        nothing |= {k: nothing.get(k, False) | v for k, v in self._dead_entries.items()}
+        return {k: np.where(nothing[k], np.nan, v)[()] if k in nothing else v for k, v in stds.items()}
+
+    def confidence(self) -> Confidence:
+        """What the learner's standard deviations are worth: a `fwdgrad.learning.confidence.Confidence`.
+
+        Whether the filter's residuals bear out what it claims, which parameters have not been learned from the data
+        (their deviation is still the prior's), and which are at a bound. Changes nothing; any optimizer will do.
+
+        Example:
+            >>> import numpy as np, fwdgrad as fg
+            >>> F = lambda h, x, p: 0.5 * h + p["used"] * x + 1e-9 * p["spare"]
+            >>> system = fg.System(F, None, np.zeros(1), {"used": 1.0, "spare": 1.0}, np.zeros(1))
+            >>> learner = fg.Learner(system, fg.RTRL(), fg.InformationFilter("full", "exact"))
+            >>> rng = np.random.default_rng(0)
+            >>> xs = rng.normal(size=(200, 1))
+            >>> ys = system.simulate(xs, params={"used": 2.0}).outputs + rng.normal(size=(200, 1))
+            >>> history = learner.run(xs, ys)
+            >>> learner.confidence().holds, bool(learner.confidence().unlearned["spare"])
+            (True, True)
+        """
+        carry = self._unpacked
+        known = confidence_of(
+            self.system, self._execution.steps.informed, carry.params, carry.optimizer, self._loop.fitted()
+        )
+        return replace(known, left_out=self._loop.remarks())
+
+    def report(self) -> Report:
+        """What has been learned: a table of parameters with deviations and intervals, and all that speaks against it.
+
+        Changes nothing, and warns of nothing; any optimizer will do.
+
+        Example:
+            >>> import numpy as np, fwdgrad as fg
+            >>> system = fg.System(lambda h, x, p: p["a"] * h + x, None, np.zeros(1), {"a": 0.5}, np.zeros(1))
+            >>> xs = np.random.default_rng(0).normal(size=(200, 1))
+            >>> noise = 0.1 * np.random.default_rng(1).normal(size=(200, 1))
+            >>> learner = fg.Learner(system, engine="numpy")
+            >>> history = learner.run(xs, system.simulate(xs, params={"a": 0.8}).outputs + noise)
+            >>> print(learner.report())
+            <lambda> after 200 samples (JointFilter)
+            parameter  start   value     std              95 %
+            a            0.5  0.7997  0.0011  0.7975 to 0.8019
+            output: noise 0.0927
+        """
+        known = self.confidence()
+        std: dict[str, np.ndarray] = {}
+        if hasattr(self._execution.steps.informed, "variances"):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                std = self.parameter_std()
+        params = self.params
+        table = parameter_table(self.system, params, std, intervals_of(self.system, params, std))
+        noise: Any = (
+            getattr(self._unpacked.optimizer, "noise", None) if isinstance(self.optimizer, JointFilter) else None
+        )
+        outputs = [] if noise is None else zip(output_names(self.system), np.sqrt(noise), strict=True)
+        return Report(
+            f"{self.system.name} after {self.steps} samples ({type(self.optimizer).__name__})",
+            tuple(table),
+            tuple(f"{name}: noise {value:.3g}" for name, value in outputs),
+            tuple(doubt.message for doubt in self._doubts(known)),
+        )
+
+    def _doubts(self, known: Confidence) -> list[_Doubt]:
+        """All that speaks against what has been learned."""
+        dead = told_dead(self.system, self._dead, self._dead_entries) if self._dead or self._dead_entries else ""
+        made = [
+            _Doubt(known.contradiction(), CalibrationWarning, True),
+            _Doubt(known.too_large(), CalibrationWarning, True),
+            _Doubt(known.bounds(), BoundWarning, True),
+            _Doubt(known.untold(), UnlearnedWarning, False),
+            _Doubt(known.together(), IdentifiabilityWarning, False),
+            _Doubt(known.strange(), OutlierWarning, False),
+            _Doubt(self._loop.coarse, CalibrationWarning, False),
+            _Doubt(self._loop.few, CalibrationWarning, True),
+            _Doubt(self._loop.otherwise, IdentifiabilityWarning, False),
+            _Doubt(dead, DeadParameterWarning, False),
+        ]
+        return [doubt for doubt in made if doubt.message]
+
+    def _tell_doubts(self) -> None:
+        """Warn, once for each learner and kind, of what cannot be believed, and of what the data say nothing of."""
+        informed: Any = self._execution.steps.informed
+        bounded = any(self.system.coordinate[k].bounded for k in self.system.trainable)
+        unseen = self._targets.unseen() if self._targets.samples >= SAID else ""
+        told = None if "unstable" in self._told else self._loop.unstable()
+        self._tell_once(
+            "unstable", f"after {self.steps} steps: {told.found}\n{told.mend}" if told else "", UnstableWarning
+        )
+        if not (bounded or hasattr(informed, "unlearned") or unseen) or len({*self._told} - {"unstable", "far"}) == 7:
+            return
+        known = self.confidence()
+        said: list[tuple[type[Warning], str]] = [
+            (OutlierWarning, known.strange()),
+            (BoundWarning, known.bounds()),
+            (CalibrationWarning, "" if self._loop.early else known.contradiction()),
+        ]
+        if self._targets.seen >= SAID and isinstance(self.optimizer, JointFilter):  # others' priors say how far to step
+            named = {*self._dead, *self._watch.still_silent(self._unpacked.params)}
+            unlearned = {k: v & ~self._dead_entries.get(k, False) for k, v in known.unlearned.items() if k not in named}
+            fresh = replace(known, unlearned=unlearned)
+            together = known.together() if self._targets.seen >= TOGETHER else ""
+            said += [(UnlearnedWarning, fresh.untold()), (IdentifiabilityWarning, together)]
+        for category, message in said:
+            self._tell_once(category.__name__, f"after {self.steps} steps {message}" if message else "", category)
+        self._tell_once("unseen", unseen, UnlearnedWarning)
+        coarse = self._loop.coarse
+        self._tell_once("steps", f"after {self.steps} steps: {coarse}." if coarse else "", CalibrationWarning)
+        others = self._loop.otherwise
+        self._tell_once("others", f"after {self.steps} steps: {others}." if others else "", IdentifiabilityWarning)
+
+    def _tell_once(self, kind: str, message: str, category: type[Warning]) -> None:
+        """Warn, unless there is nothing to say, or has been said."""
+        if message and kind not in self._told:
+            self._told.append(kind)
+            warnings.warn(message, category, stacklevel=4)
+
+    def _tell_far(self, prediction: Any, y: Any) -> None:
+        """Warn of a first sample that is far from what a filter begins with."""
+        assert isinstance(self.system, FilteredSystem)
+        said = told_far(self.system, prediction, np.ma.filled(np.ma.asarray(y, float), np.nan))
+        self._tell_once("far", said, CalibrationWarning)
+
+    def state_std(self) -> Any:
+        """Standard deviation of each state variable, in the containers of the state: what is not known of it.
+
+        Of a filtered system, given all samples so far, for parameters as they are; of a `JointFilter`, with what is not
+        known of these.
+
+        Raises:
+            DeclarationError: the system is not filtered, and the optimizer no `JointFilter`.
+        """
+        if isinstance(self.system, FilteredSystem):
+            variances = np.diagonal(self._estimated(self.system)[1])
+            return map_leaves(_frozen, self.system.wrapped.unpack(np.sqrt(variances)))
+        informed: Any = self._execution.steps.informed
+        if not isinstance(self.optimizer, JointFilter):
+            raise DeclarationError(
+                f"state_std: expected a JointFilter as optimizer, got {self.optimizer!r}.\n"
+                "Learn with fg.Learner(system, optimizer=fg.JointFilter()), or filter the system, fg.filtered(…)."
+            )
+        return map_leaves(_frozen, self.system.unpack(np.sqrt(informed.state_variances(self._unpacked.optimizer))))
+
+    def predict(self, x: Any = None, *, return_std: bool = False) -> Any:
+        """ŷ for the next sample, given its input. Changes nothing.
+
+        Args:
+            x: its input.
+            return_std: give (ŷ, std) with std what is not known of ŷ because θ is not known exactly, to first order:
+                √(∇ŷᵀ (J + Λ)⁻¹ ∇ŷ), of the shape of ŷ. The noise of an observation comes on top. For filters, and
+                windows of one step; multiplied, withheld and warned of as those of `parameter_std`. One pull at the
+                influence per output. Of a filtered system, with any optimizer: the deviation of the innovation y − ŷ,
+                for parameters as they are.
+
+        Raises:
+            ShapeError, DataError: the input is not of the declared kind.
+            DeclarationError: a std is asked for, and the optimizer keeps no covariance or windows are longer.
+        """
+        if isinstance(self.system, FilteredSystem):
+            made = np.array(self._execution.predict(self._loop.view, self._loop.input(x))[-1])
+            mean = np.array(self.system.point(made))
+            return (mean, self.system.deviation(made)) if return_std else mean
+        if return_std:
+            prediction, variance = self._execution.spread(self._loop.view, self._loop.input(x))
+            known = self.confidence()
+            if not known.holds:
+                warnings.warn(f"predict: {known.contradiction()}", CalibrationWarning, stacklevel=2)
+            return np.array(prediction), known.overall * np.sqrt(np.array(variance))
+        return np.array(self._execution.predict(self._loop.view, self._loop.input(x))[-1])
+
+    def step(self, x: Any = None, y: Any = None) -> float:
+        """One sample: transition with x, predict, compare with y, learn.
+
+        Args:
+            x: input of the declared kind; None for an autonomous system.
+            y: target; None, NaN or masked if it is missing: state and influence go on, nothing is learned.
+
+        Returns:
+            The loss before learning from this sample; NaN without a target.
+
+        Raises:
+            ShapeError, DataError: the sample is not of the declared kind.
+            NonFiniteError: loss, state, parameters or influence would stop being finite. The learner stays as it was.
+            IndexRangeError, SingularMatrixError: F, Y or the loss reads outside of an array, or inverts a matrix that
+                has no inverse. The learner stays as it was.
+        """
+        if self._loop.steps >= self._due:
+            self._look()
+        begins = self._loop.steps == 0 and isinstance(self.system, FilteredSystem)
+        first = self._execution.predict(self._loop.view, self._loop.input(x))[-1] if begins else None
+        loss = self._loop.step(x, y)
+        if first is not None and loss == loss:
+            self._tell_far(first, y)
+        if self._choose_engine:
+            if not self._each:
+                self.prepare(0)
+            self._count(1)
+        if y is not None:
+            self._targets.step(y, loss)
+        if self._watch.open:
+            self._tell(self._watch.step(self._loop, x, y, loss))
+        if self._loop.steps % DOUBT == 0:
+            self._tell_doubts()
+        return loss
+
+    def _look(self) -> None:
+        """Make sure that nothing outside has changed that F, Y and the loss use: often at first, then every so often.
+
+        Raises:
+            HiddenStateError: it has.
+        """
+        self.system.outside.unchanged()
+        self._due = self.steps + min(max(self.steps, 1), LOOK)
+
+    def run(
+        self,
+        xs: Any = None,
+        ys: Any = None,
+        *,
+        steps: int | None = None,
+        progress: bool | Callable[[int, float], None] = False,
+        record: int = 1,
+        keep_predictions: bool = False,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: int | None = None,
+        finish: bool = True,
+    ) -> History:
+        """Many samples, in order.
+
+        Args:
+            xs: inputs, arrays with time along axis 0 or any iterable; or, if `ys` is None, an iterable of pairs
+                (x, y). None for an autonomous system.
+            ys: targets; NaN, None or masked where missing.
+            steps: stop after this many.
+            progress: True for a progress bar, or a function called with (steps done, mean loss so far in this run).
+            record: keep the mean loss of every so many steps.
+            keep_predictions: also keep every prediction.
+            checkpoint: file to save to, after every `checkpoint_every` steps and at the end.
+            checkpoint_every: how often to save.
+            finish: whether the sequence ends with these samples, for estimators that learn at its end (`BPTT`). False
+                if they are a part of it: what was not learned yet stays open, in checkpoints too.
+
+        Returns:
+            The recorded losses.
+
+        Raises:
+            ShapeError, DataError: a sample is not of the declared kind; what was learned before it is kept.
+            StepError: as `step`, with the number of the step and, in `error.history`, what was recorded. The
+                learner is left at the last good step.
+        """
+        for label, value in (("record", record), ("checkpoint_every", checkpoint_every), ("steps", steps)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise DeclarationError(f"run({label}=…): expected an integer of at least 1, got {value!r}.")
+        if checkpoint_every is not None and checkpoint is None:
+            raise DeclarationError("run(checkpoint_every=…) needs a file: run(..., checkpoint='run.npz').")
+        self.prepare(steps if steps is not None else _length_hint(xs, ys) or 0)
+        self._look()
+        recorder = Recorder(self.steps, record, keep_predictions, getattr(self.system.loss, "unit", "loss"))
+        total = steps if steps is not None else _length_hint(xs, ys)
+        try:
+            with Progress(progress, total) as shown:
+                for chunk in self._loop.reader.chunks(xs, ys, steps, self.steps):
+                    if self.steps == 0 and (said := told_first(self.system, chunk, self._unpacked.h, self.params)):
+                        warnings.warn(said, FirstSampleWarning, stacklevel=2)
+                    if self.steps == 0 and isinstance(self.system, FilteredSystem) and chunk.observed[:1].any():
+                        given = [*(a[0] for a in chunk.x), *self._loop.feed.row]
+                        self._tell_far(self._execution.predict(self._loop.view, given)[-1], chunk.y[0][0])
+                    for piece in self._pieces(chunk, checkpoint_every):
+                        if self.steps >= self._due:
+                            self._look()
+                        losses, predictions, error = self._loop.run(piece)
+                        recorder.extend(losses, self.system.point(predictions))
+                        shown.update(losses)
+                        if error is not None:
+                            raise error
+                        if self._choose_engine:
+                            self._count(len(losses))
+                        if ys is not None:
+                            self._targets.run(piece)
+                        if self._watch.open:
+                            self._tell(self._watch.run(self._loop, piece, losses))
+                        if checkpoint is not None and checkpoint_every and self.steps % checkpoint_every == 0:
+                            self.save(checkpoint)
+                        if self.steps % DOUBTS == 0:
+                            self._tell_doubts()
+                if finish and isinstance(self.estimator.window, WholeSequence):
+                    self.finish()
+        except StepError as error:
+            error.history = recorder.history()
+            raise
+        self._tell_doubts()
+        if checkpoint is not None:
+            self.save(checkpoint)
+        return recorder.history()
+
+    def _pieces(self, chunk: Chunk, every: int | None) -> Iterator[Chunk]:
+        """Parts of a chunk, of the size that suits the loop, which end where a checkpoint, or a look, is due."""
+        start, length = 0, len(chunk.observed)
+        while start < length:
+            stop = min(start + self._loop.grain, length, start + DOUBTS - self.steps % DOUBTS)
+            if every is not None:
+                stop = min(stop, start + every - self.steps % every)
+            while start < stop:
+                cut = start + self._watch.until_next_look(self._loop, chunk.observed[start:stop])
+                yield chunk.part(start, cut)
+                start = cut
+
+    def prepare(self, steps: int) -> None:
+        """Get ready for a run of so many steps: with engine="auto", compile the step if that is worth while.
+
+        It is as soon as what has been done, by all learners of equal system, estimator and optimizer in this process,
+        and these steps take the NumPy engine as long as compiling takes, by a count of what a step computes; at once if
+        the step is compiled already; and for a fifth of a second of work if its machine code lies on disk. `run` and
+        `step` do this by themselves; `engine` and `engine_reason` tell what came of it.
+        """
+        if not self._choose_engine or self.engine != "numpy":
+            return
+        if not has_compiler():
+            self._choose_engine = False
+            self.engine_reason = "llvmlite, which compiles long runs, is not installed: pip install llvmlite"
+            return
+        execution = self._execution
+        self._each = self._each or predicted_seconds(execution)
+        self._pays_from, why = price(execution)
+        if self._pays_from and execution.work + self._loop.foreseen(steps) * self._each < self._pays_from:
+            self.engine_reason = "these steps are soonest done without compiling"
+            return
+        self._compile(why)
+
+    def _count(self, steps: int) -> None:
+        """So many steps have been made; think again when they have become enough."""
+        self._execution.work += steps * self._each
+        if self._execution.work >= self._pays_from:
+            self.prepare(0)
+
+    def _compile(self, why: str) -> None:
+        """Go on with compiled steps."""
+        execution = execution_for(self.system, self.estimator, self.optimizer, "compiled")
+        self._choose_engine = False
+        if execution.engine != "compiled":
+            self.engine_reason = "the step cannot be compiled"
+            return
+        old, self._execution, self.engine, self.engine_reason = self._loop, execution, execution.engine, why
+        self._loop = loop_for(execution, old.noise, old.carry)
+        self._loop.steps, self._loop.feed = old.steps, old.feed
+        self._loop.restore(old.arrays())
+
+    def finish(self) -> None:
+        """The trajectory ends here: learn from what is still open.
+
+        With a window, that is from the losses since the last update; with `BPTT`, from the whole sequence. Without
+        either there is nothing to do. The state stays as it is; what follows starts a new window.
+
+        Raises:
+            StepError: the update cannot be made, or would not be finite. The learner stays as it was.
+        """
+        beside = self._watch.before_the_end(self._loop)
+        try:
+            with np.errstate(all="ignore"):
+                self._loop.finish()
+        except StepError as error:
+            error.placed(self.steps)
+            raise
+        self._watch.finish()
+        if beside is not None:
+            self._tell(self._watch.after_the_end(self._loop, beside))
+
+    def reset_state(self, state: Any = None, *, finish: bool = True) -> None:
+        """Start a new trajectory: from the given state, or the declared one, with no influence yet. θ is kept.
+
+        A learned initial state is made anew with the next sample, with its derivatives, unless a state is given. What
+        that sample is observed in, the initial state or the state a transition later, the system says: `System.first`.
+
+        Args:
+            state: in the containers it was declared with; of a filtered system its mean, with the initial covariance.
+            finish: first `finish` the old trajectory; False drops what is still open.
+
+        Raises:
+            ShapeError: the state is not of the declared shape.
+            StepError: as `finish`. The learner stays as it was.
+        """
+        if state is not None and isinstance(self.system, FilteredSystem):
+            h = self.system.begun_from(state, self._unpacked.params)
+        else:
+            h = self.system.initial if state is None else np.asarray(self.system.pack(state), self.system.dtype)
+        if finish:
+            self.finish()
+        self._loop.restart(np.array(h), given=state is not None)
+        self._watch.restart(np.array(h), given=state is not None)
+
+    def _tell_dead(self) -> None:
+        """Warn of parameters that have no path to the loss."""
+        if self._dead or self._dead_entries:
+            text = told_dead(self.system, self._dead, self._dead_entries)
+            warnings.warn(text, DeadParameterWarning, stacklevel=3)
+
+    def _tell(self, silent: tuple[str, ...]) -> None:
+        """Warn of leaves that were found to have no gradient."""
+        if silent:
+            text = told_silent(self.system, silent, self._watch.samples)
+            warnings.warn(text, DeadParameterWarning, stacklevel=3)
+
+    # ---- saving
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything needed to continue bit for bit: parameters, state, influence, optimizer, noise, count.
+
+        The file appears whole or not at all. Nothing is pickled.
+
+        Raises:
+            CheckpointError: the file cannot be written.
+        """
+        arrays = {f"carry{k}": np.asarray(leaf) for k, leaf in enumerate(self._loop.carry)}
+        arrays |= {f"loop_{k}": v for k, v in self._loop.arrays().items()}
+        arrays |= {f"feed{k}": v for k, v in enumerate(self._loop.feed.row)}
+        checkpoint.write(
+            path,
+            arrays,
+            {
+                "system": _fingerprint(self.system, self._execution),
+                "estimator": checkpoint.describe(self.estimator),
+                "optimizer": checkpoint.describe(self.optimizer),
+                "engine": self.engine,
+                "steps": self.steps,
+                "noise": self._loop.noise.state(),
+                "note": self.note,
+                "watch": self._watch.state(self._loop),
+                "told": self._told,
+                "targets": self._targets.state(),
+            },
+        )
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        system: System,
+        *,
+        estimator: Estimator | None = None,
+        optimizer: Optimizer | None = None,
+        engine: str | None = None,
+    ) -> Learner:
+        """Continue from a checkpoint, bit for bit.
+
+        Args:
+            path: a file written by `save`.
+            system: the system it was written for, declared again.
+            estimator: needed only if it holds an object of your own.
+            optimizer: likewise, such as a schedule that is a function.
+            engine: to continue on another engine than the one it was saved on, to rounding.
+
+        Raises:
+            CheckpointError: the file is missing, damaged, of another format, or belongs to another system, estimator
+                or optimizer; the message says what differs.
+        """
+        arrays, description = checkpoint.read(path)
+        for label, given in (("estimator", estimator), ("optimizer", optimizer)):
+            if given is not None and checkpoint.describe(given) != description[label]:
+                raise CheckpointError(
+                    f"the checkpoint {path} was made with {label} {description[label]},\n"
+                    f"not with the one given, {checkpoint.describe(given)}."
+                )
+        if engine is None and current_name(description["engine"]) not in ENGINES:
+            raise CheckpointError(
+                f"the checkpoint {path} names an engine that there is not: {description['engine']!r}."
+            )
+        learner = cls.__new__(cls)
+        learner._set_up(
+            system,
+            estimator
+            if estimator is not None
+            else checkpoint.rebuilt(description["estimator"], "estimator", Estimator),
+            optimizer
+            if optimizer is not None
+            else checkpoint.rebuilt(description["optimizer"], "optimizer", Optimizer),
+            0,
+            engine or description["engine"],
+        )
+        theirs, ours = description["system"], _fingerprint(system, learner._execution)
+        theirs = {"first": ours["first"]} | theirs  # not in older files, where x and F tell
+        different = [k for k in ours if ours[k] != theirs.get(k) and NOT_TRACED not in (ours[k], theirs.get(k))]
+        if different:
+            lines = [_difference(k, theirs.get(k), ours[k]) for k in different[:3]]
+            raise CheckpointError(
+                f"the checkpoint {path} belongs to another system; these differ:\n" + "\n".join(lines) + "\n"
+                "Declare the system as it was when the checkpoint was made."
+            )
+        try:
+            learner._restore(arrays, description)
+        except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
+            raise CheckpointError(f"the checkpoint {path} is incomplete or inconsistent ({error!r}).") from error
+        learner._tell_dead()
+        return learner
+
+    def _restore(self, arrays: dict[str, np.ndarray], description: dict[str, Any]) -> None:
+        loop = self._loop
+        carry = tuple(arrays[f"carry{k}"] for k in range(len(loop.carry)))
+        for k, (mine, read) in enumerate(zip(loop.carry, carry, strict=True)):
+            if np.shape(mine) != read.shape or np.asarray(mine).dtype != read.dtype:
+                raise ValueError(f"array {k} has shape {read.shape}, expected {np.shape(mine)}")
+        loop.carry, loop.steps = carry, int(description["steps"])
+        loop.noise.restore(description["noise"])
+        loop.restore({k.removeprefix("loop_"): v for k, v in arrays.items() if k.startswith("loop_")})
+        row = [arrays[f"feed{k}"] for k in range(len(loop.feed.row))]
+        if [np.shape(a) for a in row] != [np.shape(a) for a in loop.feed.row]:
+            raise ValueError("what was seen has another shape")
+        loop.feed.row = row
+        self.note = description["note"]
+        if "watch" in description:
+            self._watch = SilentLeaves.restored(description["watch"], self._unpacked.params)
+        self._told = list(description.get("told", []))
+        if "targets" in description:
+            self._targets.restore(description["targets"])
+
+
+def _fingerprint(system: System, execution: Execution) -> dict[str, Any]:
+    """What must agree between a checkpoint and the system it is loaded into."""
+
+    def shapes(tree: Any) -> list[str]:
+        return [f"{leaf.dtype}{list(leaf.shape)}" for leaf in flatten(tree)]
+
+    return {
+        "state": shapes(system.state),
+        "params": [f"{k}: {v.dtype}{list(v.shape)} {system.coordinate[k]!r}" for k, v in system.coordinates.items()],
+        "frozen": list(system.frozen),
+        "x": shapes(system.given),
+        "y": shapes(system.y),
+        "loss": checkpoint.describe(system.loss),
+        "dt": system.dt,
+        "first": system.first,
+        "method": f"{system.method}, {system.substeps} substeps" if system.substeps > 1 else system.method,
+        **execution.model.fingerprints(),
+    }
+
+
+def _difference(what: str, theirs: Any, ours: Any) -> str:
+    if what in ("F", "Y"):
+        return f"  {what}: it computes something else, or the same with other operations or constants"
+    return f"  {what}: {theirs} in the checkpoint, {ours} here"
+
+
+def _frozen(value: Any) -> np.ndarray:
+    """A copy that cannot be written to, so that a write is not lost without a word."""
+    array = np.array(value)
+    array.setflags(write=False)
+    return array
+
+
+def _length_hint(xs: Any, ys: Any) -> int | None:
+    streams = [*(ys.values() if isinstance(ys, dict) else [ys]), *(xs.values() if isinstance(xs, dict) else [xs])]
+    return next((len(s) for s in streams if hasattr(s, "__len__")), None)
+
+
+def _checked_seed(seed: Any) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise DeclarationError(
+            f"Learner(seed=…): expected a non-negative integer or a numpy.random.Generator, got {seed!r}."
+        )
+    return int(seed)

@@ -1,0 +1,43 @@
+"""Ways of going through a stream: learning at every step, at the end of windows, or of the whole sequence."""
+
+from fwdgrad.learning.loops.base import Loop
+from fwdgrad.learning.loops.choosing import loop_for, noise_for, noiseless
+from fwdgrad.learning.loops.deviations import quiet, remembered, robust
+from fwdgrad.learning.loops.discretisation import coarse_steps
+from fwdgrad.learning.loops.first import told_far, told_first
+from fwdgrad.learning.loops.fitting import Fitting, Pass
+from fwdgrad.learning.loops.gauss_newton import ENOUGH, GAIN, GaussNewton, Normal
+from fwdgrad.learning.loops.lacking import Lack, lacking
+from fwdgrad.learning.loops.minima import alternatives, described, preferred
+from fwdgrad.learning.loops.record import Record
+from fwdgrad.learning.loops.silent import ENTRIES, SilentLeaves, listed_entries, told_dead, told_silent
+
+__all__ = [
+    "ENOUGH",
+    "ENTRIES",
+    "GAIN",
+    "Fitting",
+    "GaussNewton",
+    "Lack",
+    "Loop",
+    "Normal",
+    "Pass",
+    "Record",
+    "SilentLeaves",
+    "alternatives",
+    "coarse_steps",
+    "described",
+    "lacking",
+    "listed_entries",
+    "loop_for",
+    "noise_for",
+    "noiseless",
+    "preferred",
+    "quiet",
+    "remembered",
+    "robust",
+    "told_dead",
+    "told_far",
+    "told_first",
+    "told_silent",
+]

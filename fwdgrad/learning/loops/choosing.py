@@ -1,0 +1,46 @@
+"""The loop that an estimator's window and an engine ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fwdgrad.estimators.windows import Sliding
+from fwdgrad.influence import NoiseSpec
+from fwdgrad.learning.execution import Execution, Flat
+from fwdgrad.learning.loops.base import Loop
+from fwdgrad.learning.loops.compiled import Compiled
+from fwdgrad.learning.loops.online import Online
+from fwdgrad.learning.loops.refitting import Refitting
+from fwdgrad.learning.loops.sliding import Windowed
+from fwdgrad.learning.loops.unbounded import Unbounded
+from fwdgrad.learning.noise import NoiseStream
+from fwdgrad.optimizers import JointFilter
+
+__all__ = ["loop_for", "noise_for", "noiseless"]
+
+
+def _kind(execution: Execution) -> type[Loop]:
+    window = execution.estimator.window
+    if not isinstance(window, Sliding):
+        return Unbounded
+    if window.length != 1:
+        return Windowed
+    return Compiled if execution.streams else Online
+
+
+def noise_for(execution: Execution) -> Sequence[NoiseSpec]:
+    """The random numbers that the loop for an execution needs."""
+    return _kind(execution).specs(execution)
+
+
+def loop_for(execution: Execution, noise: NoiseStream, carry: Flat) -> Loop:
+    """The loop that the estimator's window, the engine and the optimizer ask for."""
+    loop = _kind(execution)(execution, noise, carry)
+    return Refitting(loop, noiseless) if isinstance(execution.optimizer, JointFilter) else loop
+
+
+def noiseless(execution: Execution) -> Loop:
+    """A loop for an execution without random numbers."""
+    return loop_for(execution, NoiseStream(np.random.default_rng(0), (), execution.system.dtype), execution.initial())

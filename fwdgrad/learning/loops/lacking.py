@@ -1,0 +1,309 @@
+"""What a model lacks: terms beside those of F and Y that residuals ask for, and how far these would move parameters.
+
+Residuals of a wrong structure may be white and of the right size: of a sensor that saturates, a friction that was left
+out. They depend on the state all the same. So the model is nested in a larger one,
+
+    F + Σ_k ε_k φ_k(h, x),      ŷ + Σ_k η_k ψ_k(ŷ, x),
+
+with low powers of what is in it, each standardised, and it is asked at ε = η = 0, where only scores are needed, whether
+any one of these would explain something: Rao's test (Engle, Handbook of Econometrics II, 1984, §13), of which Ramsey's
+RESET is the case of ψ. What ε does goes through the dynamics, as what θ does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import combinations_with_replacement
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.special import ndtri
+
+from fwdgrad.errors import FwdgradError
+from fwdgrad.estimators import RTRL
+from fwdgrad.learning.execution import Execution, execution_for
+from fwdgrad.learning.loops.base import Loop
+from fwdgrad.learning.loops.deviations import quiet, remembered
+from fwdgrad.learning.loops.gauss_newton import GaussNewton
+from fwdgrad.learning.loops.record import Record
+from fwdgrad.learning.report import output_names
+from fwdgrad.optimizers import NormalEquations
+from fwdgrad.support.trees import flatten, parted, unflatten
+from fwdgrad.system import System
+from fwdgrad.system.parameters import Parameter
+
+__all__ = ["Lack", "lacking"]
+
+CHANCE = 0.01
+"""Probability with which a right model is accused, at most, whatever the number of terms."""
+MOVED = 1.0
+"""Claimed deviations by which a term has to move some parameter for it to matter."""
+OWN = 1e-4
+"""Part of a term that no parameter explains, at least: else it is in the model already."""
+MOST = 40
+"""Terms, at most; if there are more, those of the highest degree are left out."""
+DEGREE = 3
+"""Of the terms."""
+FEWEST = 10
+"""Targets for each parameter, at least."""
+STATE, OUTPUT, DIRECT = "terms of F", "powers of Y", "terms of Y"
+"""Names of the parameters that they are: none that could be another one's in a formula."""
+POINTS = 8
+"""Samples at which it is looked which equations are learned."""
+FEW = 4
+"""Terms that are taken into the model together, at most, to see what they leave of the memory of residuals."""
+SMALL = 1e-3
+"""Part of a change that is made to see what it does."""
+LONG = 4096
+"""Samples from which on the larger model is worth compiling."""
+FLAT = 1e-6
+"""A deviation, as a part of the size, from which something moves at all."""
+
+
+class Lack(NamedTuple):
+    """A term that residuals ask for."""
+
+    term: str
+    """In words, such as "v³ in the equation of v"."""
+    moved: np.ndarray
+    """By how many claimed deviations each coordinate of θ would move with it, shape (p,)."""
+    sure: float
+    """Its estimate, in deviations of that."""
+
+    def __str__(self) -> str:
+        far = f"by {np.max(np.abs(self.moved)):.2g} deviations"
+        return f"the model lacks something: {self.term} would explain the data better, and move parameters {far}"
+
+
+def lacking(
+    system: System,
+    record: Record,
+    point: np.ndarray,
+    noise: np.ndarray,
+    covariance: np.ndarray,
+    engine: str,
+    loop_for: Callable[[Execution], Loop],
+) -> tuple[list[Lack], float]:
+    """Terms that the residuals of a simulation ask for, the surest first; and how many samples residuals remember.
+
+    A term counts if its score is beyond chance, with the larger of its variances by the model and by the samples
+    (White, Econometrica 48, 1980), as many times as residuals remember, and if with it some parameter would move by
+    more than its deviation.
+
+    Args:
+        system: the declared system.
+        record: the samples.
+        point: coordinates of θ, shape (p,), a minimum: where scores of θ add up to nothing, that of the prior included.
+        noise: variances of the residuals, shape (m,).
+        covariance: of the coordinates, shape (p, p), as if residuals were white.
+        engine: that the simulation was made on; compiling anew pays for long records only.
+        loop_for: makes a loop for an execution without random numbers.
+
+    Cost: a pass with exact influence of all terms, and one of the model as plain NumPy calls.
+    """
+    if record.seen < FEWEST * (len(point) + 1) or np.any(quiet(record.targets(len(noise)), noise)):
+        return [], 1.0
+    try:
+        larger, names = _larger(system, record, point)
+        engine = "numpy" if engine == "compiled" and len(record) < LONG else engine
+        execution = execution_for(larger, RTRL(), NormalEquations(), engine)
+        newton = GaussNewton(loop_for(execution), noise)
+        held = np.concatenate([point, np.zeros(len(names))])
+        outputs, scores, matrix = newton.sample_by_sample(record, held, noise)
+    except FwdgradError:
+        return [], 1.0
+    asked = _asked(scores, matrix, covariance)
+    memory = remembering = _memory(record, outputs, noise)
+    if memory > 1.0 and len(told := asked.told(1.0)):  # of what the best of them leave, to first order
+        try:
+            near = _run(_with(larger, held + SMALL * asked.change(told[:FEW])), record)[1]
+        except FwdgradError:
+            return [], remembering
+        memory = _memory(record, outputs + (near - outputs) / SMALL, noise)
+    told = asked.told(memory)
+    return [Lack(names[k], asked.moved[:, k], float(asked.sure[k] / memory**0.5)) for k in told], remembering
+
+
+class _Asked(NamedTuple):
+    """What scores say of q terms beside p parameters."""
+
+    sure: np.ndarray
+    """Their sums over deviations, for white residuals, (q,); 0 for terms that are in the model already."""
+    moved: np.ndarray
+    """Claimed deviations that each parameter would move, (p, q)."""
+    total: np.ndarray
+    """Sums of the scores of the terms, without what the parameters explain of them, (q,),"""
+    information: np.ndarray
+    """what these are of one, (q, q),"""
+    taken: np.ndarray
+    """and by how much parameters change for a change of a term, (p, q)."""
+
+    def told(self, memory: float) -> np.ndarray:
+        """The terms that matter, if scores have so many times the variance, the surest first."""
+        enough = -float(ndtri(CHANCE / 2 / max(int(np.count_nonzero(self.sure)), 1))) * memory**0.5
+        made = np.flatnonzero((np.abs(self.sure) > enough) & (np.max(np.abs(self.moved), axis=0) > MOVED))
+        return made[np.argsort(-np.abs(self.sure[made]))]
+
+    def change(self, chosen: np.ndarray) -> np.ndarray:
+        """By how much all coordinates change if some terms are taken into the model together, (p + q,)."""
+        steps = np.zeros(len(self.total))
+        scale = 1.0 / np.sqrt(np.diag(self.information)[chosen])
+        matrix = self.information[np.ix_(chosen, chosen)] * scale * scale[:, None]
+        steps[chosen] = scale * (np.linalg.pinv(matrix, OWN, hermitian=True) @ (scale * self.total[chosen]))
+        return np.concatenate([-self.taken @ steps, steps])
+
+
+def _asked(scores: np.ndarray, matrix: np.ndarray, covariance: np.ndarray) -> _Asked:
+    """From scores, (T, p + q), and information, (p + q, p + q), with those of θ first, and the covariance of θ."""
+    p = len(covariance)
+    cross, own = matrix[:p, p:], np.diag(matrix)[p:]
+    taken = covariance @ cross
+    left = own - np.sum(cross * taken, axis=0)
+    rest = scores[:, p:] - scores[:, :p] @ taken
+    free = (left > OWN * own) & (own > 0)
+    left = np.where(free, left, 1.0)
+    total = np.where(free, np.sum(scores[:, p:], axis=0), 0.0)
+    sure = total / np.sqrt(np.maximum(left, np.sum(rest**2, axis=0)))
+    moved = -taken * (total / left) / np.sqrt(np.diag(covariance))[:, None]
+    return _Asked(sure, moved, total, matrix[p:, p:] - cross.T @ taken, taken)
+
+
+def _memory(record: Record, outputs: np.ndarray, noise: np.ndarray) -> float:
+    """Samples that residuals remember, of the output that does most."""
+    starts = [start.place for start in record.starts]
+    return max(remembered(z, starts) for z in ((record.targets(len(noise)) - outputs) / np.sqrt(noise)).T)
+
+
+# ---- the larger model
+
+
+class _Terms:
+    """Products of up to so many of some numbers, each standardised: φ_k = Π_j v_j^a_j, v = (u − mean)/deviation.
+
+    Args:
+        values: what the numbers have been, shape (T, d).
+        names: of each.
+        degree: of the products.
+    """
+
+    def __init__(self, values: np.ndarray, names: list[str], degree: int) -> None:
+        spread = np.std(values, axis=0)
+        self._moves = np.flatnonzero(spread > FLAT * np.max(np.abs(values), axis=0, initial=0.0))
+        self._mean, self._spread = values.mean(axis=0)[self._moves], spread[self._moves]
+        self._factors = products(len(self._moves), degree)
+        moving = ["", *(names[k] for k in self._moves)]
+        self.names = [_product([moving[j] for j in row if j]) for row in self._factors]
+
+    def of(self, numbers: Any) -> Any:
+        """φ of numbers, shape (d,): shape (terms,)."""
+        standard = (numbers[self._moves] - self._mean) / self._spread
+        padded = np.concatenate([np.ones(1, self._mean.dtype), standard])
+        made = padded[self._factors[:, 0]]
+        for column in self._factors.T[1:]:
+            made = made * padded[column]
+        return made
+
+
+def products(count: int, degree: int) -> np.ndarray:
+    """All products of up to so many of so many numbers: places of the factors, 0 for none, shape (products, degree).
+
+    Example:
+        >>> products(2, 2).tolist()
+        [[0, 0], [0, 1], [0, 2], [1, 1], [1, 2], [2, 2]]
+    """
+    return np.array(list(combinations_with_replacement(range(count + 1), degree)), int).reshape(-1, degree)
+
+
+def _product(names: list[str]) -> str:
+    """Such as "v² x"; "a constant" of none."""
+    powers = {name: names.count(name) for name in names}
+    return " ".join(name + ("", "²", "³")[k - 1] for name, k in powers.items()) or "a constant"
+
+
+def _larger(system: System, record: Record, point: np.ndarray) -> tuple[System, list[str]]:
+    """The model with all terms, at the parameters that were found, and the names of the terms."""
+    system = _with(system, point)
+    states, outputs = _run(system, record)
+    places, names = _inputs(system)
+    both = np.concatenate([states, *(record.chunk.x[k].reshape(len(record), -1) for k in places)], axis=1)
+    names, shown = [*_numbered(system.state, "h"), *names], output_names(system)
+    n, m = states.shape[1], outputs.shape[1]
+    direct, degree, learned = _Terms(both, names, 1), DEGREE, _learned_of(system, record, states)
+    while degree > 1 and len(learned) * len(products(len(direct.names) - 1, degree)) > MOST:
+        degree -= 1
+    beside = _Terms(both, names, degree)
+    scale, width = (np.where(np.std(a, axis=0) > 0, np.std(a, axis=0), 1.0) for a in (states, outputs))
+    middle, own, placed = outputs.mean(axis=0), tuple(system.params), np.eye(n, dtype=system.dtype)[:, learned]
+
+    def numbers(state: Any, x: Any) -> Any:
+        given = flatten(x)
+        return np.concatenate([system.pack(state), *(np.reshape(given[k], (-1,)) for k in places)])
+
+    def F(state: Any, x: Any, theta: Any) -> Any:
+        rate = system.pack(system.F(state, x, {k: theta[k] for k in own}))
+        return system.unpack(rate + scale * np.dot(placed, np.dot(theta[STATE], beside.of(numbers(state, x)))))
+
+    def Y(state: Any, x: Any, theta: Any) -> Any:
+        made = system.observed(system.pack(state), x, {k: theta[k] for k in own})
+        v = (np.reshape(made, (m,)) - middle) / width
+        bent = theta[OUTPUT][:, 0] * v * v + theta[OUTPUT][:, 1] * v * v * v
+        more = width * (bent + np.dot(theta[DIRECT], direct.of(numbers(state, x))))
+        return made + np.reshape(more, np.shape(made))
+
+    added = {
+        STATE: (
+            [f"{term} in the equation of {names[k]}" for k in learned for term in beside.names],
+            (len(learned), len(beside.names)),
+        ),
+        OUTPUT: ([f"{k}{power} in the output" for k in shown for power in "²³"], (m, 2)),
+        DIRECT: ([f"{term} in {k}" for k in shown for term in direct.names], (m, len(direct.names))),
+    }
+    params = system.declared | {k: Parameter(np.zeros(shape, system.dtype)) for k, (_, shape) in added.items()}
+    return system.replace(F=F, Y=Y, params=params), [name for told, _ in added.values() for name in told]
+
+
+def _with(system: System, point: np.ndarray) -> System:
+    """The same declaration at other coordinates, shape (p,)."""
+    like = {k: system.coordinates[k] for k in system.trainable}
+    return system.starting_at(system.natural(system.coordinates | parted(point, like)))
+
+
+def _run(system: System, record: Record) -> tuple[np.ndarray, np.ndarray]:
+    """States and predictions of all samples, (T, n) and (T, m)."""
+    made = []
+    for start, chunk in record.trajectories():
+        xs = None if system.x is None else unflatten(system.x, chunk.x)
+        count, state = len(chunk.observed), system.unpack(start.state) if start.given else None
+        ran = system.simulate(xs, steps=None if xs is not None else count, state=state)
+        made.append([np.concatenate([a.reshape(count, -1) for a in flatten(part)], axis=1) for part in ran])
+    states, outputs = zip(*made, strict=True)
+    return np.concatenate(states), np.concatenate(outputs)
+
+
+def _learned_of(system: System, record: Record, states: np.ndarray) -> np.ndarray:
+    """Which equations have a parameter that is learned in them: others, such as d x/dt = v, say what a name means."""
+    moved = {k: v + 1e-3 * (np.abs(v) + 1e-3) if k in system.trainable else v for k, v in system.coordinates.items()}
+    thetas = [system.natural(u) for u in (system.coordinates, moved)]
+    made = np.zeros(system.size, bool)
+    for t in np.linspace(0, len(states) - 1, POINTS).astype(int):
+        x = None if system.x is None else unflatten(system.x, [a[t] for a in record.chunk.x])
+        h = system.unpack(states[t].astype(system.dtype))
+        with np.errstate(all="ignore"):
+            made |= np.not_equal(*(np.asarray(system.pack(system.F(h, x, theta))) for theta in thetas))
+    return np.flatnonzero(made)
+
+
+def _inputs(system: System) -> tuple[list[int], list[str]]:
+    """Places of the inputs that are real numbers, but for the time between samples, and a name for each number."""
+    leaves = flatten(system.x)
+    keys = list(system.x) if isinstance(system.x, dict) else ["x"] * len(leaves)
+    places = [k for k, a in enumerate(leaves) if np.issubdtype(a.dtype, np.floating) and keys[k] != system.dt]
+    return places, [name for k in places for name in _numbered(leaves[k], keys[k])]
+
+
+def _numbered(tree: Any, name: str) -> list[str]:
+    """A name for each number of an array, or a dict of arrays."""
+    made = []
+    for key, array in tree.items() if isinstance(tree, dict) else [(name, tree)]:
+        made += [key + (str(list(place)) if np.ndim(array) else "") for place in np.ndindex(np.shape(array))]
+    return made

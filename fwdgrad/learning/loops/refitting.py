@@ -1,0 +1,379 @@
+"""Fitting the first samples again, until there are enough of them, so that a filter begins near the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fwdgrad.learning.confidence import Fitted
+from fwdgrad.learning.execution import Execution, Flat
+from fwdgrad.learning.loops.base import Loop, Ran, Sample
+from fwdgrad.learning.loops.discretisation import coarse_steps
+from fwdgrad.learning.loops.feed import Feed
+from fwdgrad.learning.loops.fitting import Fitting, Pass
+from fwdgrad.learning.loops.gauss_newton import ENOUGH, GAIN, Normal
+from fwdgrad.learning.loops.lacking import lacking
+from fwdgrad.learning.loops.minima import TARGETS, described, exchanged
+from fwdgrad.learning.loops.record import Record
+from fwdgrad.learning.loops.sifting import Sifting
+from fwdgrad.learning.samples import Chunk
+
+__all__ = ["Refitting"]
+
+EARLIEST = 16
+"""Samples with a target after which they are fitted for the first time."""
+GROWTH = 4
+"""How many times more there are at each fit that begins anew than at the one before; one between them goes on."""
+LOOKS = 3
+"""How often, in each doubling, it is looked whether they are fitted before."""
+LEARNED = 0.5
+"""Part of a deviation that is left since the last fit of what has been learned since, linearised sample by sample."""
+KEPT = 16
+"""How many samples are kept at most, those without a target too, for each that has to have one."""
+SIMULATED = 64
+"""Samples with a target from which on the model is also simulated without corrections."""
+DECLARED = 256
+"""Up to how many the simulation is fitted from the declared parameters too."""
+REPEATED = 40
+"""Passes over all that is kept that the fits are worth, about."""
+ALIKE = 5.0
+"""Nats by which a simulation may be less likely than what is gone on with, to be held against the record."""
+
+
+class Refitting(Loop):
+    """A loop around another one, for a `JointFilter`, as long as the first samples are kept.
+
+    A filter that begins far from the truth wastes what the first samples say: it takes them linearised at the wrong
+    point. So they are kept, and when 16, 64, 128, 256, … of them have a target they are fitted anew, from the initial
+    state; in between too, where some deviation has become half of what it was:
+
+    - by the filter, from the parameters it has found before, until these no longer move: it follows the data from far;
+    - by `GaussNewton` on the model simulated without corrections, from these parameters and from the declared ones:
+      what the data say exactly, if the model has no noise.
+
+    What is likeliest is gone on with. Work and memory are bounded by `first`; later this loop only hands on.
+
+    Targets that are absurd, or a code for "missing", are left out, of the steps as they come and of the fits as they
+    stand among all that is kept: see `Sifting`.
+
+    Args:
+        inner: the loop that makes the steps.
+        loop_for: makes a loop for an execution without random numbers.
+    """
+
+    def __init__(self, inner: Loop, loop_for: Callable[[Execution], Loop]) -> None:
+        self.inner, self._loop_for = inner, loop_for
+        self.execution, self.reader, self.noise = inner.execution, inner.reader, inner.noise
+        declared: Any = inner.execution.optimizer
+        self._declared = declared
+        self._sifting = Sifting(inner.execution.system)
+        self._record: Record | None = None
+        if declared.first:
+            self._record = Record(inner.execution.system)
+            self._record.begin(inner.execution.system.initial, False)
+        self._level: tuple[float, float] = declared.levels[0]
+        self._fitting: Fitting | None = None
+        self._coarse = ""
+        self._minima: list[np.ndarray] = []
+        self._others: list[np.ndarray] = []
+        self._simulation: Normal | None = None  # of the last fit, if it explains the record as well
+        self._fitted: Fitted | None = None
+
+    # ---- handed on
+
+    @property
+    def carry(self) -> Flat:
+        """That of the loop inside."""
+        return self.inner.carry
+
+    @carry.setter
+    def carry(self, carry: Flat) -> None:
+        self.inner.carry = carry
+
+    @property
+    def steps(self) -> int:
+        """Number of samples seen; those gone through again are not counted."""
+        return self.inner.steps
+
+    @steps.setter
+    def steps(self, steps: int) -> None:
+        self.inner.steps = steps
+
+    @property
+    def view(self) -> Flat:
+        """That of the loop inside."""
+        return self.inner.view
+
+    @property
+    def feed(self) -> Feed:
+        """That of the loop inside."""
+        return self.inner.feed
+
+    @feed.setter
+    def feed(self, feed: Feed) -> None:
+        self.inner.feed = feed
+
+    @property
+    def grain(self) -> int:  # type: ignore[override]
+        """That of the loop inside."""
+        return self.inner.grain
+
+    @property
+    def early(self) -> bool:
+        """Until the first fit."""
+        return self._record is not None and self._record.seen < self._due(0)
+
+    def learn(self, sample: Sample) -> tuple[float, Any]:
+        """That of the loop inside."""
+        return self.inner.learn(sample)
+
+    def finish(self) -> None:
+        """Nothing is open."""
+
+    def discard(self) -> None:
+        """Nothing is open."""
+
+    def foreseen(self, steps: int) -> int:
+        """Those of the fits are counted as if there were `REPEATED` passes in all."""
+        kept = self._declared.first if self._record is None else self._record.seen
+        return steps + REPEATED * min(steps, self._declared.first - kept)
+
+    # ---- with the samples kept
+
+    def step(self, x: Any, y: Any) -> float:
+        """One sample."""
+        sample = self.reader.sample(x, y, self.steps)
+        inputs, targets = ([np.asarray(a)[None] for a in arrays] for arrays in sample[:2])
+        ran = self.run(Chunk(inputs, targets, np.array([sample[2]])))
+        if ran.error is not None:
+            raise ran.error
+        return float(ran.losses[0])
+
+    def run(self, chunk: Chunk) -> Ran:
+        """Consecutive samples, up to the first that is refused."""
+        made: list[Ran] = []
+        start, length = 0, len(chunk.observed)
+        while start < length:
+            stop = length if self._record is None else self._until(self._record, chunk.observed, start)
+            piece = chunk.part(start, stop)
+            ran = self._kept(piece) if self._record is not None else self._sifted(piece)
+            made.append(ran)
+            if ran.error is not None:
+                break
+            start = stop
+        losses, predictions = (np.concatenate([getattr(r, k) for r in made]) for k in ("losses", "predictions"))
+        return Ran(losses, predictions, made[-1].error)
+
+    def _kept(self, chunk: Chunk) -> Ran:
+        """Samples up to the next fit."""
+        record = self._record
+        assert record is not None
+        if self._fitting is None:
+            self._fitting = Fitting(self.inner, self._loop_for)
+        due = self._due(record.seen)
+        ran = self._sifted(chunk)
+        record.extend(chunk.part(0, len(ran.losses)))
+        if ran.error is None and record.seen >= due and self._wanted(record.seen, self._fitting):
+            self._fit(record, self._fitting)
+        if record.seen >= self._declared.first or len(record) >= KEPT * self._declared.first:
+            self._record = self._fitting = None
+        return ran
+
+    def _sifted(self, chunk: Chunk) -> Ran:
+        """Samples, without targets that are strange by what came before."""
+        before = self._sifting.arrays()
+        ran = self.inner.run(self._sifting.without(chunk, self._sifting.look(chunk, self.steps)))
+        if ran.error is not None:  # those from there on have not been seen
+            self._sifting.restore(before)
+            self._sifting.look(chunk.part(0, len(ran.losses)), self.steps - len(ran.losses))
+        return ran
+
+    def remarks(self) -> tuple[str, ...]:
+        """What is strange about the samples."""
+        return self._sifting.told()
+
+    def restart(self, h: Any, given: bool) -> None:
+        """A new trajectory, which later fits go through like the ones before."""
+        self.inner.restart(h, given)
+        if self._record is not None:
+            self._record.begin(h, given)
+
+    def _until(self, record: Record, observed: np.ndarray, start: int) -> int:
+        """How far samples, of which these have a target, can be gone through, from a place on, before the next fit."""
+        wanted, left = self._due(record.seen) - record.seen, KEPT * self._declared.first - len(record)
+        places = np.flatnonzero(observed[start:])
+        length = int(places[wanted - 1]) + 1 if len(places) >= wanted else len(observed) - start
+        return start + min(length, left)
+
+    def _due(self, count: int) -> int:
+        """The number of targets at which it is next looked whether they are fitted, when there are `count`."""
+        due = float(EARLIEST)
+        while round(due) <= count:
+            due *= GROWTH if due < SIMULATED else 2 ** (1 / LOOKS)
+        return min(round(due), self._declared.first)
+
+    def _wanted(self, count: int, fitting: Fitting) -> bool:
+        """Whether so many targets are fitted."""
+        doubled = count % EARLIEST == 0 and (count // EARLIEST).bit_count() == 1
+        if doubled or count >= self._declared.first or self._fitted is None:
+            return True
+        now = np.diag(fitting.filter.covariance(self.execution.unpack(self.inner.view).optimizer))
+        return bool(np.any(now < LEARNED**2 * np.diag(self._fitted.covariance)))
+
+    def _anew(self, count: int) -> bool:
+        """Whether a fit of so many also begins where others have not been."""
+        due = EARLIEST
+        while due < count:
+            due *= GROWTH
+        return due == count
+
+    def _fit(self, record: Record, fitting: Fitting) -> None:
+        """Go on from what explains the record best."""
+        steps, row, present = self.steps, list(self.feed.row), self.inner.carry
+        slipped = -self._sifting.count
+        aside = self._sifting.begin(record.chunk)
+        slipped += self._sifting.count  # strange ones that had not been known for it when they came
+        count, record = record.seen, record.without(self._sifting.without(record.chunk, aside))
+        if slipped > 0:
+            present = self._unspoilt(record, present, fitting)
+        best, self._simulation = fitting.filtered(record, present, self._level), None
+        if count >= SIMULATED:
+            best = self._simulated(record, present, fitting, best)
+        if best is not None:
+            self._level = best.level
+        after = present if best is None else best.carry
+        covariance = fitting.filter.covariance(self.execution.unpack(after).optimizer)
+        point = fitting.flat(after).astype(float)
+        pairs = (exchanged(self.execution.system, point, other) for other in self._others)
+        before, swaps = self._fitted, tuple(pair for pair in pairs if pair is not None)
+        self._fitted = Fitted(point, covariance, swaps)
+        if not (self._anew(count) or count >= self._declared.first):
+            if before is not None:  # what the model lacks is asked at each fit that begins anew: it is dear
+                self._fitted = self._fitted._replace(bias=before.bias, lacks=before.lacks)
+        elif count >= SIMULATED:
+            if self._simulation is not None:
+                self._fitted = self._doubted(record, self._fitted, fitting, fitting.passed(present, self._simulation))
+            self._coarse = self._steps_told(record, after)
+        self.inner.carry, self.steps, self.feed.row = after, steps, row
+
+    def _simulated(self, record: Record, present: Flat, fitting: Fitting, best: Pass | None) -> Pass | None:
+        """The filter's best pass, or the best simulation, if that is likelier."""
+        starts = [fitting.flat(present), *([] if best is None else [fitting.flat(best.carry)])]
+        if record.seen <= DECLARED and self._anew(record.seen):
+            starts.append(fitting.declared)
+        gain = GAIN if record.seen == self._declared.first else ENOUGH
+        found = fitting.simulated(record, present, [*starts, *self._minima], gain)
+        self._others = []
+        if found and (best is None or found[0].objective < best.surprise + ALIKE):
+            self._simulation = found[0]
+        if not found or (best is not None and found[0].objective >= best.surprise):
+            return best
+        least, minima = found[0], found[1:]
+        if record.seen <= TARGETS and self._anew(record.seen):
+            minima = fitting.others(record, present, least)
+        least, others = fitting.preferred(present, least, minima)
+        self._simulation = least
+        self._minima, self._others = [other.point for other in minima], [other.point for other in others]
+        return fitting.passed(present, least)
+
+    def _doubted(self, record: Record, fitted: Fitted, fitting: Fitting, found: Pass) -> Fitted:
+        """With what a simulation that explains the record lacks, and how far parameters are off for it."""
+        held: Any = self.execution.unpack(found.carry).optimizer
+        covariance, noise = fitting.filter.covariance(held), np.asarray(held.noise, float)
+        told, memory = lacking(
+            self.execution.system, record, fitting.flat(found.carry).astype(float), noise, covariance,
+            self.execution.engine, self._loop_for,
+        )  # fmt: skip
+        if not told and memory <= 1.0:
+            return fitted
+        far = np.max([np.zeros(len(covariance)), *(np.abs(lack.moved) for lack in told)], axis=0)
+        coloured = (
+            f"residuals of a simulation are not white (their slow part is {memory:.3g} times that of white noise)"
+        )
+        bias = np.hypot(far, (memory - 1.0) ** 0.5) * np.sqrt(np.diag(covariance))
+        return fitted._replace(bias=bias, lacks=str(told[0]) if told else coloured)
+
+    def _steps_told(self, record: Record, carry: Flat) -> str:
+        """What is said of integration steps, by the noise that was found."""
+        system, held = self.execution.system, self.execution.unpack(carry)
+        params = system.natural({k: np.asarray(v) for k, v in held.params.items()})
+        noise: Any = held.optimizer
+        return coarse_steps(system, record, params, np.sqrt(np.asarray(noise.noise, float)))
+
+    @property
+    def few(self) -> str:
+        """Before the first fit that simulates, deviations are those of an extended filter from wherever it began."""
+        if self._record is None or self._record.seen >= min(SIMULATED, self._declared.first):
+            return ""
+        return (
+            f"after {self._record.seen} targets deviations are rough, and may be far too small: they were linearised\n"
+            f"where the filter began. From {SIMULATED} on they are better. For short tables there is fg.fit(system, …)."
+        )
+
+    @property
+    def coarse(self) -> str:
+        """By the last fit."""
+        return self._coarse
+
+    @property
+    def otherwise(self) -> str:
+        """By the last fit; those with two parameters in each other's place aside, which `fitted` knows."""
+        system, fitted = self.execution.system, self._fitted
+        others = [] if fitted is None else [o for o in self._others if exchanged(system, fitted.point, o) is None]
+        return "\n".join(described(system, others))
+
+    def fitted(self) -> Fitted | None:
+        """What the last fit knew."""
+        return self._fitted
+
+    def _unspoilt(self, record: Record, present: Flat, fitting: Fitting) -> Flat:
+        """The carry that the samples as they came would have left, had the strange targets been missing."""
+        held = self.execution.unpack(fitting.at(present, fitting.declared))
+        fresh = self.execution.unpack(self.execution.initial())._replace(params=held.params)
+        anew = self.execution.pack(fresh)
+        made = record.replayed(self.inner, anew)
+        return anew if made is None else made
+
+    # ---- checkpoints
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What is kept, while it is."""
+        made = self._sifting.arrays()
+        if self._fitted is not None:
+            made |= {
+                "fitted": self._fitted.point,
+                "fitted_covariance": self._fitted.covariance,
+                "fitted_swaps": np.array(self._fitted.swaps, int).reshape(-1, 2),
+                "others": np.reshape(self._others, (-1, len(self._fitted.point))),
+                "minima": np.reshape(self._minima, (-1, len(self._fitted.point))),
+            }
+        if self._fitted is not None and self._fitted.bias is not None:
+            lacks = np.frombuffer(self._fitted.lacks.encode(), np.uint8)
+            made |= {"fitted_bias": self._fitted.bias, "fitted_lacks": lacks}
+        if self._record is None:
+            return made
+        made |= self._record.arrays() | {"level": np.array(self._level)}
+        return made if self._fitting is None else made | {"centre": self._fitting.declared}
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """Take it up."""
+        if "sieve" in arrays:  # not in older files
+            self._sifting.restore(arrays)
+        if "fitted" in arrays:
+            swaps = tuple((int(i), int(j)) for i, j in arrays["fitted_swaps"])
+            self._fitted = Fitted(arrays["fitted"], arrays["fitted_covariance"], swaps)
+        if "others" in arrays:
+            self._others, self._minima = list(arrays["others"]), list(arrays["minima"])
+        if self._fitted is not None and "fitted_bias" in arrays:
+            lacks = bytes(arrays["fitted_lacks"]).decode()
+            self._fitted = self._fitted._replace(bias=arrays["fitted_bias"], lacks=lacks)
+        if "level" not in arrays:
+            self._record = None
+            return
+        self._record = Record(self.execution.system)
+        self._record.restore(arrays)
+        self._level = (float(arrays["level"][0]), float(arrays["level"][1]))
+        if "centre" in arrays:
+            self._fitting = Fitting(self.inner, self._loop_for, arrays["centre"])

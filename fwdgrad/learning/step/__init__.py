@@ -1,0 +1,6 @@
+"""One online step as pure functions: by gradient, influence and optimizer, or by a filter on state and parameters."""
+
+from fwdgrad.learning.step.gradient import Carry, Outcome, Steps
+from fwdgrad.learning.step.joint import JOINT, JointSteps, steps_for
+
+__all__ = ["JOINT", "Carry", "JointSteps", "Outcome", "Steps", "steps_for"]

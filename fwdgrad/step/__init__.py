@@ -1,6 +1,0 @@
-"""One online step as pure functions: by gradient, influence and optimizer, or by a filter on state and parameters."""
-
-from fwdgrad.step.gradient import Carry, Outcome, Steps
-from fwdgrad.step.joint import JOINT, JointSteps, steps_for
-
-__all__ = ["JOINT", "Carry", "JointSteps", "Outcome", "Steps", "steps_for"]

@@ -1,0 +1,1 @@
+"""What every room may use: containers of arrays, files that appear whole, notices, pictures in notebooks."""

@@ -1,0 +1,127 @@
+"""Why numbers stopped being finite in a step, where that can be told: found by making the step once more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fwdgrad.program import Linearized, Program
+from fwdgrad.program.alive import STEEP
+from fwdgrad.program.derivatives import infinite
+from fwdgrad.program.roots import watched
+from fwdgrad.support.trees import flatten
+
+__all__ = ["Cause", "cause", "radius", "steepness", "unstable"]
+
+LINEAR = 1e-9
+"""Relative difference up to which two Jacobians are one."""
+ROUNDED = 1e-6
+"""An eigenvalue this little above 1 is one of absolute value 1."""
+
+
+class Cause(NamedTuple):
+    """What it was."""
+
+    found: str
+    """A sentence."""
+    quantity: str
+    """What is not finite, and in short why."""
+    mend: str
+
+
+def cause(system: Any, given: Sequence[Any], step: Callable[[], Any]) -> Cause | None:
+    """The cause, if it is one of those that can be told.
+
+    Args:
+        system: the `System`.
+        given: all that the transition is given, flat.
+        step: makes the transition and the prediction once more.
+    """
+    if isinstance(system.dt, str):
+        place = [name for name in system.x for _ in flatten(system.x[name])].index(system.dt)
+        if np.asarray(given[place]) == 0:
+            return Cause(
+                f"The time since the sample before, {system.dt!r}, is 0, and what is divided by it is not finite.",
+                "the state (the time since the sample before is 0)",
+                f"Leave out samples at the same time, or do not divide by {system.dt!r}: F is a rate per unit of time.",
+            )
+    with watched() as failures, np.errstate(all="ignore"):
+        step()
+    if failures:
+        iterations, size = failures[0]
+        implicit = f"the implicit equations of method={system.method!r}" if system.dt is not None else "an equation"
+        return Cause(
+            f"Newton's method does not converge for {implicit} ({iterations} iterations, last change {size:.1g}).",
+            "the state (Newton's method does not converge)",
+            "A shorter step (dt, or substeps=…) converges, unless a function is outside its domain (log or sqrt of a\n"
+            "negative number), or something has gone astray: start nearer, or let a sample move less (rate, prior).",
+        )
+    return None
+
+
+def steepness(parts: Sequence[tuple[Program, Sequence[Any], Sequence[int]]], quantity: str) -> Cause | None:
+    """The operation with an infinite derivative, where a step has numbers that are not finite for that reason.
+
+    Args:
+        parts: programs, the arguments they have in the step, and the numbers of the inputs that are differentiated in.
+        quantity: what is not finite.
+    """
+    for program, arguments, wrt in parts:
+        ins = infinite(program, arguments, wrt)
+        if ins is not None and ins.operation.name in STEEP:
+            name = f"np.{ins.operation.name}"
+            return Cause(
+                f"The derivative of {name} is {STEEP[ins.operation.name]}, where its argument is now, at {ins.source}.",
+                f"{quantity} (the derivative of {name} is infinite)",
+                "Keep the argument away from there, as np.sqrt(np.maximum(h, 1e-6)) does, or choose another value\n"
+                "there: np.where(h > 0, np.sqrt(h), 0.0) has the derivative 0 at h = 0.",
+            )
+    return None
+
+
+def radius(program: Program, arguments: Sequence[Any]) -> float:
+    """The largest absolute eigenvalue of ∂h'/∂h, of a transition with a correction that of A (Id − K C); NaN if none.
+
+    Args:
+        program: a transition, whose first input is h.
+        arguments: what it is given.
+
+    Cost: n products forward.
+    """
+    slopes = _slopes(program, arguments)
+    if not np.isfinite(slopes).all():
+        return float("nan")
+    return float(np.max(np.abs(np.linalg.eigvals(slopes))))
+
+
+def _slopes(program: Program, arguments: Sequence[Any]) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        point = Linearized(program, arguments)
+        unit = np.eye(len(arguments[0]), dtype=np.asarray(arguments[0]).dtype)
+        return np.stack([np.asarray(point.jvp({0: row})[0]) for row in unit], axis=1)
+
+
+def unstable(program: Program, arguments: Sequence[Any], elsewhere: Any = None) -> Cause | None:
+    """A predictor whose errors grow from sample to sample, where it corrects them by the sample before.
+
+    Args:
+        program: its transition.
+        arguments: what it is given, the sample before included.
+        elsewhere: another state; where the Jacobian is another one there, nothing is said.
+    """
+    largest = radius(program, arguments)
+    if not largest > 1.0 + ROUNDED:
+        return None
+    if elsewhere is not None:
+        here, there = _slopes(program, arguments), _slopes(program, [elsewhere, *arguments[1:]])
+        if not np.allclose(here, there, rtol=LINEAR, atol=LINEAR * float(np.max(np.abs(here)))):
+            return None
+    return Cause(
+        f"The predictor is unstable: A (Id − K C), K the gain of `injection`, has an eigenvalue of absolute value "
+        f"{largest:.4g} here,\nso that errors of the state grow by as much with every sample.",
+        "the state (the predictor is unstable)",
+        "Begin with a gain that does not overshoot (0 is one if the model itself is stable), or let a sample move\n"
+        "parameters less (a smaller rate, a larger prior).",
+    )
