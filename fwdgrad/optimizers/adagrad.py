@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fwdgrad.optimizers.base import Arrays, cast, check_grads, check_params, positive
+from fwdgrad.optimizers.base import Arrays, BySamples, cast, check_grads, check_params, positive
 from fwdgrad.optimizers.rates import Rates, check_leaves, checked_rate, rates_at
 
 __all__ = ["AdaGrad", "AdaGradState"]
@@ -29,7 +29,7 @@ class AdaGradState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class AdaGrad:
+class AdaGrad(BySamples):
     """AdaGrad with diagonal matrices: each coordinate's step is divided by the norm of all its gradients so far.
 
         s ← s + g²
@@ -78,10 +78,6 @@ class AdaGrad:
         check_params("AdaGrad", params, smallest_eps=self.eps)
         check_leaves("AdaGrad", self.rate, params)
         return AdaGradState(np.zeros(()), np.zeros(()), {k: np.zeros_like(p) for k, p in params.items()})
-
-    def count(self, state: AdaGradState, samples: Any) -> AdaGradState:
-        """Return the state after samples that come without an update of their own (see `Optimizer`)."""
-        return state._replace(samples=state.samples + samples)
 
     def update(self, grads: Arrays, state: AdaGradState, params: Arrays) -> tuple[Arrays, AdaGradState]:
         """Return ``(updates, new state)``, each update with the shape and dtype of its parameter."""

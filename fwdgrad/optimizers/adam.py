@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fwdgrad.optimizers.base import Arrays, cast, check_grads, check_params, decay, positive
+from fwdgrad.optimizers.base import Arrays, BySamples, cast, check_grads, check_params, decay, positive
 from fwdgrad.optimizers.rates import Rates, check_leaves, checked_rate, rates_at
 
 __all__ = ["Adam", "AdamState"]
@@ -32,7 +32,7 @@ class AdamState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Adam:
+class Adam(BySamples):
     """Adam: steps along an average gradient, each coordinate divided by the root mean square of its gradients.
 
         m ← β₁ m + (1 − β₁) g
@@ -93,10 +93,6 @@ class Adam:
         check_leaves(who, self.rate, params)
         zeros = [{k: np.zeros_like(p) for k, p in params.items()} for _ in range(2)]
         return AdamState(np.zeros(()), np.zeros(()), *zeros)
-
-    def count(self, state: AdamState, samples: Any) -> AdamState:
-        """Return the state after samples that come without an update of their own (see `Optimizer`)."""
-        return state._replace(samples=state.samples + samples)
 
     def update(self, grads: Arrays, state: AdamState, params: Arrays) -> tuple[Arrays, AdamState]:
         """Return ``(updates, new state)``, each update with the shape and dtype of its parameter."""

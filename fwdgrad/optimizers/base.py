@@ -61,6 +61,14 @@ class Optimizer(Protocol):
         ...
 
 
+class BySamples:
+    """`count` for optimizers whose state has `samples`, the number of samples learned from, which rates go by."""
+
+    def count(self, state: Any, samples: Any) -> Any:
+        """Return the state after samples that come without an update of their own (see `Optimizer`)."""
+        return state._replace(samples=state.samples + samples)
+
+
 def declaration_error(subject: str, expected: str, got: str, mend: str) -> DeclarationError:
     """A `DeclarationError` in the usual four lines."""
     return DeclarationError(f"{subject} does not make sense.\nExpected: {expected}.\nGot: {got}.\nMend: {mend}.")

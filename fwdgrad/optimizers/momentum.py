@@ -8,7 +8,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fwdgrad.optimizers.base import Arrays, cast, check_grads, check_params, decay, declaration_error, describe
+from fwdgrad.optimizers.base import (
+    Arrays,
+    BySamples,
+    cast,
+    check_grads,
+    check_params,
+    decay,
+    declaration_error,
+    describe,
+)
 from fwdgrad.optimizers.rates import Rates, check_leaves, checked_rate, rates_at
 
 __all__ = ["Momentum", "MomentumState"]
@@ -29,7 +38,7 @@ class MomentumState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Momentum:
+class Momentum(BySamples):
     """Gradient descent along a sum of past gradients that fades.
 
         v ← μ v + g,   θ ← θ − η_t v            the heavy ball
@@ -83,10 +92,6 @@ class Momentum:
         check_params("Momentum", params)
         check_leaves("Momentum", self.rate, params)
         return MomentumState(np.zeros(()), np.zeros(()), {k: np.zeros_like(p) for k, p in params.items()})
-
-    def count(self, state: MomentumState, samples: Any) -> MomentumState:
-        """Return the state after samples that come without an update of their own (see `Optimizer`)."""
-        return state._replace(samples=state.samples + samples)
 
     def update(self, grads: Arrays, state: MomentumState, params: Arrays) -> tuple[Arrays, MomentumState]:
         """Return ``(updates, new state)``, each update with the shape and dtype of its parameter."""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fwdgrad.optimizers.base import Arrays, cast, check_grads, check_params, decay, positive
+from fwdgrad.optimizers.base import Arrays, BySamples, cast, check_grads, check_params, decay, positive
 from fwdgrad.optimizers.rates import Rates, check_leaves, checked_rate, rates_at
 
 __all__ = ["RMSprop", "RMSpropState"]
@@ -29,7 +29,7 @@ class RMSpropState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class RMSprop:
+class RMSprop(BySamples):
     """RMSprop: each coordinate divided by the root mean square of its recent gradients.
 
         v ← β v + (1 − β) g²
@@ -78,10 +78,6 @@ class RMSprop:
         check_params("RMSprop", params, smallest_eps=self.eps)
         check_leaves("RMSprop", self.rate, params)
         return RMSpropState(np.zeros(()), np.zeros(()), {k: np.zeros_like(p) for k, p in params.items()})
-
-    def count(self, state: RMSpropState, samples: Any) -> RMSpropState:
-        """Return the state after samples that come without an update of their own (see `Optimizer`)."""
-        return state._replace(samples=state.samples + samples)
 
     def update(self, grads: Arrays, state: RMSpropState, params: Arrays) -> tuple[Arrays, RMSpropState]:
         """Return ``(updates, new state)``, each update with the shape and dtype of its parameter."""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fwdgrad.optimizers.base import Arrays, cast, check_grads, check_params
+from fwdgrad.optimizers.base import Arrays, BySamples, cast, check_grads, check_params
 from fwdgrad.optimizers.rates import Rates, check_leaves, checked_rate, rates_at
 
 __all__ = ["SGD", "SGDState"]
@@ -22,7 +22,7 @@ class SGDState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class SGD:
+class SGD(BySamples):
     """Stochastic gradient descent, θ ← θ − η_t g.
 
     Source: Robbins and Monro, "A stochastic approximation method", Annals of Mathematical Statistics 22, 1951.
@@ -63,10 +63,6 @@ class SGD:
         check_params("SGD", params)
         check_leaves("SGD", self.rate, params)
         return SGDState(np.zeros(()), np.zeros(()))
-
-    def count(self, state: SGDState, samples: Any) -> SGDState:
-        """Return the state after samples that come without an update of their own (see `Optimizer`)."""
-        return state._replace(samples=state.samples + samples)
 
     def update(self, grads: Arrays, state: SGDState, params: Arrays) -> tuple[Arrays, SGDState]:
         """Return ``(updates, new state)``, each update with the shape and dtype of its parameter."""
