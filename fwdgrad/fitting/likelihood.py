@@ -15,7 +15,6 @@ from fwdgrad.learning.execution import execution_for
 from fwdgrad.learning.learner import Learner
 from fwdgrad.learning.loops import GaussNewton, Normal, Record, robust
 from fwdgrad.optimizers import Full, InformationFilter
-from fwdgrad.support.trees import parted
 
 __all__ = ["likeliest"]
 
@@ -53,18 +52,12 @@ def likeliest(
         factors = robust(covariance, scores, starts, memory)
         covariance = covariance * np.outer(factors, factors)
     withheld = count <= len(found.point) or count / memory < FEW
-    noise = np.sqrt(np.diag(system.covariances(_params(system, found.point))["observation"]))
+    noise = np.sqrt(np.diag(system.covariances(system.params_at(found.point))["observation"]))
     going = Going(_going_on(system, newton, found, prior, len(record)), lambda: deviations)
     return Fit(
         system, "likelihood", found.point, covariance, prior, withheld, noise, np.full(system.wrapped.size, np.nan),
         loss, outputs, targets, starts, record.times(), passes, verdict, (), going,
     )  # fmt: skip
-
-
-def _params(system: FilteredSystem, point: np.ndarray) -> dict[str, np.ndarray]:
-    """θ at these coordinates."""
-    like = {k: system.coordinates[k] for k in system.trainable}
-    return system.natural(system.coordinates | parted(point, like))
 
 
 def _going_on(

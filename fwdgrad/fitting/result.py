@@ -16,7 +16,6 @@ from fwdgrad.learning.identifiability import Group, groups_of
 from fwdgrad.learning.learner import Learner
 from fwdgrad.learning.report import NORMAL, entries_of, intervals_of, output_names, parameter_table
 from fwdgrad.losses import SquaredError
-from fwdgrad.support.trees import parted
 from fwdgrad.system import System
 
 __all__ = ["Fit", "Forecast", "Going"]
@@ -103,7 +102,7 @@ class Fit:
     @property
     def params(self) -> Mapping[str, np.ndarray]:
         """θ as F and Y see it, by name."""
-        return MappingProxyType(self.system.natural(self.system.coordinates | self._leaves(self.point)))
+        return MappingProxyType(self.system.params_at(self.point))
 
     @property
     def std(self) -> dict[str, np.ndarray]:
@@ -157,7 +156,7 @@ class Fit:
 
     def _leaves(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
         """Numbers (p,) by leaf."""
-        return parted(numbers, {k: self.system.coordinates[k] for k in self.system.trainable})
+        return self.system.leaves_at(numbers)
 
     def _slope(self, leaf: str) -> np.ndarray:
         return self.system.coordinate[leaf].slope(self._leaves(self.point)[leaf])

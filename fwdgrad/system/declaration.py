@@ -32,7 +32,7 @@ from fwdgrad.losses import Custom, Loss, as_loss
 from fwdgrad.outside import Outside
 from fwdgrad.program import Abstract, repeat, trace_pure
 from fwdgrad.program.tracer import as_operand
-from fwdgrad.support.trees import flatten, unflatten
+from fwdgrad.support.trees import flatten, parted, unflatten
 from fwdgrad.system.causes import cause
 from fwdgrad.system.parameters import Free, Parameter, Tied
 
@@ -311,6 +311,14 @@ class System:
             return dict(coordinates)
         made = {k: self.coordinate[k].natural(v) for k, v in coordinates.items()}
         return {k: self._tied[k].value(made[self._tied[k].name]) if k in self._tied else made[k] for k in self._order}
+
+    def leaves_at(self, point: np.ndarray) -> dict[str, np.ndarray]:
+        """Learned coordinates by leaf, from all of them in one vector, shape (p,), or numbers that go with them."""
+        return parted(point, {k: self.coordinates[k] for k in self.trainable})
+
+    def params_at(self, point: np.ndarray) -> dict[str, Any]:
+        """θ as F and Y see it, at learned coordinates in one vector, shape (p,)."""
+        return self.natural(self.coordinates | self.leaves_at(point))
 
     def learned(self, params: Mapping[str, Any], others: Mapping[str, Any] | None = None) -> dict[str, np.ndarray]:
         """What is learned of parameters, from the values of some or all of them; the inverse of `natural`.

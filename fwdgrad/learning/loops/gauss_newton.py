@@ -13,7 +13,6 @@ from fwdgrad.learning.loops.base import Loop
 from fwdgrad.learning.loops.record import Record
 from fwdgrad.learning.step import Carry
 from fwdgrad.losses import SquaredError
-from fwdgrad.support.trees import parted
 
 __all__ = ["ENOUGH", "GAIN", "LONGEST", "GaussNewton", "Normal"]
 
@@ -98,8 +97,7 @@ class GaussNewton:
 
     def _leaves(self, point: np.ndarray) -> dict[str, np.ndarray]:
         """Coordinates, shape (p,), by leaf."""
-        like = {k: self.system.coordinates[k] for k in self.system.trainable}
-        return {k: v.astype(like[k].dtype) for k, v in parted(point, like).items()}
+        return {k: v.astype(self.system.coordinates[k].dtype) for k, v in self.system.leaves_at(point).items()}
 
     def influence(self, carry: Carry) -> dict[str, np.ndarray]:
         """The exact influence in full, arrays (n, *leaf shape)."""

@@ -28,7 +28,7 @@ from fwdgrad.learning.loops.gauss_newton import GaussNewton
 from fwdgrad.learning.loops.record import Record
 from fwdgrad.learning.report import output_names
 from fwdgrad.optimizers import NormalEquations
-from fwdgrad.support.trees import flatten, parted, unflatten
+from fwdgrad.support.trees import flatten, unflatten
 from fwdgrad.system import System
 from fwdgrad.system.parameters import Parameter
 
@@ -264,8 +264,7 @@ def _larger(system: System, record: Record, point: np.ndarray) -> tuple[System, 
 
 def _with(system: System, point: np.ndarray) -> System:
     """The same declaration at other coordinates, shape (p,)."""
-    like = {k: system.coordinates[k] for k in system.trainable}
-    return system.starting_at(system.natural(system.coordinates | parted(point, like)))
+    return system.starting_at(system.params_at(point))
 
 
 def _run(system: System, record: Record) -> tuple[np.ndarray, np.ndarray]:

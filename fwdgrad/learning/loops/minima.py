@@ -9,7 +9,6 @@ import numpy as np
 
 from fwdgrad.learning.loops.gauss_newton import ENOUGH, LONGEST, GaussNewton, Normal
 from fwdgrad.learning.loops.record import Record
-from fwdgrad.support.trees import parted
 from fwdgrad.system import System
 
 __all__ = ["TARGETS", "alternatives", "described", "distinct", "exchanged", "preferred"]
@@ -145,8 +144,7 @@ def described(system: System, points: Sequence[np.ndarray]) -> list[str]:
 
 def _natural(system: System, point: np.ndarray) -> dict[str, np.ndarray]:
     """Values by leaf, from coordinates, shape (p,)."""
-    leaves = parted(point, {k: system.coordinates[k] for k in system.trainable})
-    return {k: np.asarray(system.coordinate[k].natural(v)) for k, v in leaves.items()}
+    return {k: np.asarray(system.coordinate[k].natural(v)) for k, v in system.leaves_at(point).items()}
 
 
 def _exchanged(newton: GaussNewton, point: np.ndarray) -> list[np.ndarray]:
