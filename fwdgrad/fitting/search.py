@@ -208,12 +208,10 @@ class _Search:
             best, others = preferred(best, others, self.prior)
             if isinstance(self.system, FilteredSystem):
                 made = likeliest(self.system, record, newton, best, self.prior, self._passes(record))
-                if not made.white:
-                    warnings.warn(f"fit: {'; '.join(made.remarks)}.", CalibrationWarning, stacklevel=3)
-                return self._beside(made, others)
+                return self._beside(self._doubted(made), others)
             going = None if lead is None else lambda: lead.fitting
             made = simulated(record, newton, best, self.prior, going, self._passes(record))
-            made = self._checked(record, self._beside(made, others))
+            made = self._checked(record, self._doubted(self._beside(made, others)))
             poor = bool(np.any(made.explained < EXPLAINED))
             coloured = made.verdict is not None and bool(made.verdict.findings)
             if method == "simulation" or lead is None or not (poor or coloured):
@@ -251,10 +249,14 @@ class _Search:
         """How often samples were gone through, as a multiple of the record."""
         return self.steps / len(record)
 
-    def _checked(self, record: Record, made: Fit) -> Fit:
-        """With a note if the integrator's steps matter."""
+    def _doubted(self, made: Fit) -> Fit:
+        """As it is; what its residuals say against it is told."""
         if not made.white:
             warnings.warn(f"fit: {'; '.join(made.remarks)}.", CalibrationWarning, stacklevel=4)
+        return made
+
+    def _checked(self, record: Record, made: Fit) -> Fit:
+        """With a note if the integrator's steps matter."""
         note = "" if made.noise is None else coarse_steps(self.system, record, made.params, made.rmse)
         if not note:
             return made
