@@ -692,45 +692,7 @@ def test_a_program_as_a_whole_is_differentiated_twice_by_autograd():
     np.testing.assert_allclose(autograd.jacobian(lambda v: whole(program, [a, v]))(b), np.diag(np.sin(a)))
 
 
-# ---- real data, and noise in the state
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_robot_is_learned_online_as_well_as_by_expectation_maximisation():
-    """A, C, Q and R of pykalman's robot, 500 samples, from its start: three passes are likelier than 50 of EM."""
-    pykalman, datasets = pytest.importorskip("pykalman"), pytest.importorskip("pykalman.datasets")
-    data = datasets.load_robot()
-    names = ["transition_matrices", "observation_matrices", "transition_covariance", "observation_covariance"]
-
-    def batch(A, C, Q, R):
-        rest = data.transition_offsets, data.observation_offset, data.initial_state_mean, data.initial_state_covariance
-        return pykalman.KalmanFilter(A, C, Q, R, *rest, em_vars=names)
-
-    Q, R = data.initial_transition_covariance, data.initial_observation_covariance
-    other = batch(data.transition_matrix, data.observation_matrix, Q, R)
-    begun = other.loglikelihood(data.observations)
-    reference = other.em(data.observations, n_iter=50).loglikelihood(data.observations)
-    arm = fg.System(
-        lambda h, x, p: p["A"] @ h + x, lambda h, x, p: p["C"] @ h + data.observation_offset,
-        data.initial_state_mean.astype(float), {"A": data.transition_matrix, "C": data.observation_matrix}, np.zeros(5),
-        first="initial",
-    )  # fmt: skip
-    system = fg.filtered(arm, fg.cholesky(Q), fg.cholesky(R), initial_covariance=data.initial_state_covariance)
-    xs = np.concatenate([np.zeros((1, 5)), data.transition_offsets])
-    learner, likelihoods = fg.Learner(system, engine="compiled"), []
-    assert isinstance(learner.optimizer, fg.InformationFilter)
-    for _ in range(3):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", fg.errors.FwdgradWarning)  # few samples for 53 parameters
-            learner.run(xs, np.ma.filled(data.observations.astype(float), np.nan))
-        learner.reset_state()
-        found = system.covariances(learner.params)
-        learned = batch(learner.params["A"], learner.params["C"], found["process"], found["observation"])
-        likelihoods.append(learned.loglikelihood(data.observations))
-    assert likelihoods[0] > 1.01 * reference  # logarithms below 0
-    assert likelihoods[2] > reference
-    assert begun < reference - 300
+# ---- noise in the state
 
 
 @pytest.mark.slow
