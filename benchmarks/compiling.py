@@ -25,7 +25,7 @@ from fwdgrad import systems
 from fwdgrad.engines import compiled_engine
 from fwdgrad.learning.execution import execution_for
 from fwdgrad.program import Program
-from fwdgrad.structure.costs import length
+from fwdgrad.program.costs import length
 from fwdgrad.support.trees import flatten
 
 WINDOW = 16

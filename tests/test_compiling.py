@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 import fwdgrad as fg
+from fwdgrad.engines import compiled
 from fwdgrad.engines.known import is_known
-from fwdgrad.learning import compiling, execution
+from fwdgrad.learning import execution
 from fwdgrad.learning.compiling import compile_seconds, predicted_seconds
 from fwdgrad.learning.execution import execution_for
 
@@ -31,7 +32,7 @@ def system() -> fg.System:
 def nothing_compiled(tmp_path, monkeypatch):
     """An empty cache, in memory and on disk; and compiling that pays after some hundred steps."""
     monkeypatch.setenv("FWDGRAD_CACHE", str(tmp_path))
-    monkeypatch.setattr(compiling, "STARTING", 0.01)
+    monkeypatch.setattr(compiled, "STARTING", 0.01)
     execution._family.cache_clear()
 
 
@@ -118,7 +119,7 @@ def test_learners_that_share_a_step_are_counted_together():
 
 
 def test_what_lies_on_disk_is_used_and_nothing_else_is(tmp_path, monkeypatch):
-    monkeypatch.setattr(compiling, "LOADING", 0.0)
+    monkeypatch.setattr(compiled.CompiledEngine, "loading", 0.0)
     s = system()
     before = fg.Learner(s, RTRL, SGD)
     before.run(XS, YS)

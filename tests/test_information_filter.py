@@ -20,7 +20,7 @@ from fwdgrad.optimizers import Block, Full, InformationFilter, LowRank, Paramete
 from fwdgrad.optimizers.information.fisher import root
 from fwdgrad.optimizers.informed import Evidence, Setting
 from fwdgrad.program import Abstract, trace
-from fwdgrad.structure.costs import multiply_adds
+from fwdgrad.program.costs import multiply_adds
 from fwdgrad.support.trees import flatten, unflatten
 from fwdgrad.testing import check_optimizer
 

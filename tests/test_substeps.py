@@ -10,7 +10,7 @@ import pytest
 import fwdgrad as fg
 from fwdgrad.learning.execution import Execution
 from fwdgrad.program import repeat
-from fwdgrad.structure.costs import length
+from fwdgrad.program.costs import length
 from fwdgrad.system import declaration
 from fwdgrad.system.tracing import traced
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from fwdgrad.checks.compare import Tally, largest, line_slope, sign_table, skipped
 from fwdgrad.checks.report import CheckReport, CheckRow
+from fwdgrad.engines.names import AUTO, EAGER
 from fwdgrad.errors import DeclarationError, FwdgradError, HiddenStateError, TracingError
 from fwdgrad.estimators import RTRL, UORO, Estimator, NoBackTrack
 from fwdgrad.learning.execution import Execution
@@ -97,7 +98,7 @@ def check(
                 system.confirm()
             except HiddenStateError as error:  # nothing else can be compared
                 row = CheckRow(TWICE, 0, np.inf, 0.0, "FAILED", " ".join(str(error).split("\n")))
-                return CheckReport(repr(system), "eager", _first_line(error), (row,))
+                return CheckReport(repr(system), EAGER, _first_line(error), (row,))
             found = _Check(system, steps, seed, rtol)
         shown.add(1)
         rows: list[CheckRow] = []
@@ -163,7 +164,7 @@ class _Check:
     @cached_property
     def execution(self) -> Execution:
         """The learner's own steps, of RTRL, with θ fixed."""
-        return Execution(self.system, RTRL(), _Keep(), "eager" if self.reason else "auto")
+        return Execution(self.system, RTRL(), _Keep(), EAGER if self.reason else AUTO)
 
     # ---- points
 
@@ -485,7 +486,7 @@ class _Check:
     def _reduction(self, estimator: Estimator) -> Iterator[CheckRow]:
         """Mean over the signs of c·reduce(A v wᵀ + B), for a random row c, against (c A) v wᵀ + c B."""
         tally = Tally(f"{estimator.name}: mean of a reduction", self.tight)
-        execution = Execution(self.system, estimator, _Keep(), "eager" if self.reason else "auto")
+        execution = Execution(self.system, estimator, _Keep(), EAGER if self.reason else AUTO)
         layout, influence = execution.steps.layout, execution.steps.influence
         if not layout.leaves:
             yield skipped(tally, "No parameter influences the state.")

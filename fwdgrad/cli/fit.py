@@ -15,7 +15,7 @@ from fwdgrad.cli.data import read_columns
 from fwdgrad.cli.jobs import DataJob, TextJob, job_for
 from fwdgrad.cli.models import chosen
 from fwdgrad.cli.outputs import check_writable, plot_option, quiet_option
-from fwdgrad.engines.names import current_name
+from fwdgrad.engines.names import TRACED, current_name
 from fwdgrad.errors import DataError, DeclarationError
 from fwdgrad.fitting import Fit, Trajectory, fit
 from fwdgrad.fitting.search import METHODS
@@ -78,9 +78,7 @@ def add(commands: Any, debug: argparse.ArgumentParser, data: Callable[[Any], Non
     how.add_argument(
         "--seed", metavar="N", type=int, default=0, help="of initial weights and of a simulation (default: 0)"
     )
-    how.add_argument(
-        "--engine", type=current_name, choices=("auto", "numpy", "compiled"), default="auto", help="(default: auto)"
-    )
+    how.add_argument("--engine", type=current_name, choices=TRACED, default=TRACED[0], help="(default: auto)")
     keep = command.add_argument_group("what to keep")
     keep.add_argument("--forecast", metavar="N", type=int, help="print N samples more, for a model without inputs")
     keep.add_argument(

@@ -10,6 +10,7 @@ from fwdgrad._version import __version__
 from fwdgrad.cli import fit, refine
 from fwdgrad.cli.outputs import plot_option, quiet_option
 from fwdgrad.engines.names import ENGINES, current_name
+from fwdgrad.engines.registry import FAST, REGISTERED
 from fwdgrad.errors import nearly
 from fwdgrad.estimators import NAMED as ESTIMATORS
 from fwdgrad.optimizers import NAMED
@@ -161,7 +162,7 @@ def _explain(command: argparse.ArgumentParser) -> None:
     command.add_argument("--optimizer", choices=tuple(NAMED), default="sgd", help="(default: sgd)")
     command.add_argument("--source", action="store_true", help="the source that an engine runs")
     command.add_argument(
-        "--engine", type=current_name, choices=("compiled", "numpy"), default="compiled", help="(default: compiled)"
+        "--engine", type=current_name, choices=tuple(REGISTERED), default=FAST.name, help=f"(default: {FAST.name})"
     )
 
 

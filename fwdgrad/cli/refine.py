@@ -10,7 +10,7 @@ import numpy as np
 
 from fwdgrad.cli.builders import Builder
 from fwdgrad.cli.outputs import plot_option, quiet_option
-from fwdgrad.engines.names import current_name
+from fwdgrad.engines.names import TRACED, current_name
 from fwdgrad.errors import DataError, DeclarationError, NonFiniteError
 from fwdgrad.estimators import RTRL
 from fwdgrad.limits import Law, Multilevel, Refinement, diffusion, learning, multilevel, refine, same_law
@@ -88,9 +88,7 @@ def add(commands: Any, debug: argparse.ArgumentParser) -> None:
         "--wave", metavar="A", type=float, default=0.0, help="add A sin(6π t/T) to the example input (default: 0)"
     )
     command.add_argument("--seed", metavar="N", type=int, default=0, help="of the noise (default: 0)")
-    command.add_argument(
-        "--engine", type=current_name, choices=("auto", "numpy", "compiled"), default="auto", help="(default: auto)"
-    )
+    command.add_argument("--engine", type=current_name, choices=TRACED, default=TRACED[0], help="(default: auto)")
     command.add_argument(
         "--jobs", metavar="N", type=int, default=-1, help="threads; -1 for one on every core (default)"
     )

@@ -127,7 +127,7 @@ def _model(study: Study) -> Steps:
                 for k in range(len(chunk.observed)):
                     carry = (execution.predict(carry, [a[k] for a in chunk.x])[0], *carry[1:])
 
-    if execution.engine == "eager":
+    if not execution.traced:
         return predict_eagerly
     return lambda chunks: run(started(execution, study.params), chunks)
 

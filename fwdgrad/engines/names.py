@@ -1,14 +1,25 @@
-"""The engines' names."""
+"""What users may say for an engine.
+
+Beside the names of engines there are two words that are none: "auto", which leaves the choice to fwdgrad, and "eager",
+which asks for another model of the system, functions that are called as they are and differentiated at every step.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fwdgrad.engines.registry import REGISTERED
 from fwdgrad.errors import DeclarationError, nearly
 
-__all__ = ["ENGINES", "current_name", "engine_named"]
+__all__ = ["AUTO", "EAGER", "ENGINES", "TRACED", "current_name", "engine_named"]
 
-ENGINES = ("auto", "numpy", "compiled", "eager")
+AUTO, EAGER = "auto", "eager"
+
+TRACED = (AUTO, *REGISTERED)
+"""What may be said where functions have to be traced."""
+
+ENGINES = (*TRACED, EAGER)
+"""What may be said everywhere else."""
 
 _FORMER = {"numba": "compiled"}
 """What engines were called before; the compiled one while numba compiled it."""

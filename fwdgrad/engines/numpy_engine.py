@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 import scipy.special
 
+from fwdgrad.engines.base import Engine
 from fwdgrad.engines.passes import fewer_passes
 from fwdgrad.program.operations import Pointwise, factors
 from fwdgrad.program.program import Constant, Instruction, Program, Variable, identifier
 from fwdgrad.program.refusals import guarded
 from fwdgrad.program.roots import newton
 
-__all__ = ["compile_program", "source"]
+__all__ = ["NumPyEngine", "compile_program", "source"]
 
 LARGE = 512
 """Arrays of more entries than this are overwritten or let go as soon as they are no longer needed."""
@@ -213,3 +214,20 @@ def _loop(names: dict[Variable, str], ins: Any, arguments: list[str], body: str,
     call = f"{body}({', '.join([*state, *(f'{t}[k]' for t in table), *captured])})"
     lines.append(f"{indent}    {''.join(t + ', ' for t in targets)}= {call}")
     return lines
+
+
+class NumPyEngine(Engine):
+    """A program as a function of plain NumPy calls: the reference, ready at once."""
+
+    name = "numpy"
+
+    def compile(self, program: Program) -> Callable[..., tuple[Any, ...]]:
+        """A Python function; see `compile_program`."""
+        return compile_program(program)
+
+    def source(self, program: Program, carried: int | None = None) -> str:
+        """Its text."""
+        return source(program)[0]
+
+    def check(self, program: Program, carried: int | None = None) -> None:
+        """It can run whatever can be traced."""

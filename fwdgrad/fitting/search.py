@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from fwdgrad.engines.names import AUTO
+from fwdgrad.engines.registry import FAST
 from fwdgrad.errors import CalibrationWarning, DeclarationError, IdentifiabilityWarning, nearly
 from fwdgrad.estimators import RTRL
 from fwdgrad.filtering import FilteredSystem
@@ -17,7 +19,7 @@ from fwdgrad.fitting.likelihood import likeliest
 from fwdgrad.fitting.result import Fit
 from fwdgrad.fitting.simulation import simulated
 from fwdgrad.fitting.trajectory import recorded
-from fwdgrad.learning.compiling import has_compiler, predicted_seconds, price
+from fwdgrad.learning.compiling import predicted_seconds, price
 from fwdgrad.learning.defaults import why_not_joint
 from fwdgrad.learning.execution import Execution, Flat, execution_for
 from fwdgrad.learning.history import Progress
@@ -409,7 +411,7 @@ class _Engine:
 
     def __init__(self, execution: Execution, name: str, record: Record, coming: int) -> None:
         self.execution = execution
-        self._free = name == "auto" and has_compiler()
+        self._free = name == AUTO and FAST.is_available()
         if self._free:
             missing = not record.observed.all()
             self._each, self._price = predicted_seconds(execution), price(execution, missing)[0]
@@ -426,9 +428,9 @@ class _Engine:
         if self.execution.work + coming < self._price:
             return False
         old, self._free = self.execution, False
-        made = execution_for(old.system, old.estimator, old.optimizer, "compiled")
-        self.execution = made if made.engine == "compiled" else old
-        return made.engine == "compiled"
+        made = execution_for(old.system, old.estimator, old.optimizer, FAST.name)
+        self.execution = made if made.engine == FAST.name else old
+        return made.engine == FAST.name
 
 
 def _sizes(record: Record) -> list[tuple[int, int]]:

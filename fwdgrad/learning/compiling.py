@@ -7,27 +7,14 @@ possible (the rule for renting or buying of Karlin et al., Algorithmica 3, 1988)
 
 from __future__ import annotations
 
-import importlib.util
-
-from fwdgrad.engines.known import is_known
+from fwdgrad.engines.registry import FAST
 from fwdgrad.estimators.windows import Sliding, segment_of
 from fwdgrad.learning.execution import Execution
 from fwdgrad.program import Program
-from fwdgrad.structure.costs import calls, length, multiply_adds
+from fwdgrad.program.costs import calls, multiply_adds
 from fwdgrad.support.trees import flatten
 
-__all__ = ["compile_seconds", "has_compiler", "predicted_seconds", "price", "seconds"]
-
-LOADING = 0.2
-"""Seconds that loading what is compiled on disk takes, about, the compiler's own modules included."""
-
-STARTING, EACH = 0.15, 6e-4
-"""Seconds that compiling the shortest program takes, and each operation of a longer one, about."""
-
-
-def has_compiler() -> bool:
-    """Whether LLVM is there."""
-    return importlib.util.find_spec("llvmlite") is not None
+__all__ = ["compile_seconds", "predicted_seconds", "price", "seconds"]
 
 
 def price(execution: Execution, missing: bool = False) -> tuple[float, str]:
@@ -37,12 +24,12 @@ def price(execution: Execution, missing: bool = False) -> tuple[float, str]:
         execution: the steps.
         missing: whether there are samples without a target, whose step is another one.
     """
-    other = execution.on("compiled")
+    other = execution.on(FAST.name)
     if other is not None and other.has_compiled:
         return 0.0, "the step is compiled already"
     first = _programs(execution)[0]
-    if is_known(first, len(flatten(execution.template)) if first.name == "learn" else None):
-        return LOADING, "the step was compiled before"
+    if FAST.is_known(first, len(flatten(execution.template)) if first.name == "learn" else None):
+        return FAST.loading, "the step was compiled before"
     return compile_seconds(execution, missing), "the step is worth compiling"
 
 
@@ -69,7 +56,7 @@ def seconds(program: Program) -> float:
 def compile_seconds(execution: Execution, missing: bool = False) -> float:
     """What compiling all that is run takes, roughly."""
     programs = _programs(execution) + ([execution.program("transit")] if missing else [])
-    return sum(STARTING + EACH * length(program) for program in programs)
+    return sum(map(FAST.seconds, programs))
 
 
 def _programs(execution: Execution) -> list[Program]:

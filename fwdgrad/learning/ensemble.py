@@ -118,7 +118,7 @@ class Ensemble:
             except Exception as error:
                 return None, error
 
-        compiled = self.learners[0].engine == "compiled"
+        compiled = self.learners[0]._execution.streams
         count = (jobs or os.cpu_count() or 1) if compiled else 1
         found = Parallel(n_jobs=count, prefer="threads", return_as="generator")(delayed(one)(r) for r in self.learners)
         histories = []

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import copy
 import threading
-import warnings
 from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 
-from fwdgrad.engines.names import engine_named
-from fwdgrad.engines.numpy_engine import compile_program
-from fwdgrad.errors import DeclarationError
+from fwdgrad.engines.base import Engine, Stream
+from fwdgrad.engines.names import AUTO, EAGER, engine_named
+from fwdgrad.engines.registry import NUMPY, REGISTERED, usable
 from fwdgrad.estimators import Estimator
 from fwdgrad.learning.step import Carry, steps_for
 from fwdgrad.linear import EagerModel, Model, Segment, TracedModel
 from fwdgrad.optimizers import Optimizer, split
 from fwdgrad.program import Abstract, Program, trace
-from fwdgrad.structure.costs import length
 from fwdgrad.support.notice import slow
 from fwdgrad.support.trees import flatten, leaf_names, unflatten
 from fwdgrad.system import System
@@ -29,14 +27,13 @@ __all__ = ["Execution", "execution_for"]
 _PREPARING = threading.RLock()
 """Held while something is traced or compiled."""
 
-LONGEST = 5000
-"""Operations of a step that are compiled; more would take too long, or too many levels of recursion."""
-
 Flat = tuple[Any, ...]
 
 
 class Execution:
     """The steps of one system, estimator and optimizer, on one engine.
+
+    The steps of an eager model run on none: they are called as they are.
 
     A carry is a flat tuple of arrays here; `pack` and `unpack` translate. Each kind of step is prepared when it is
     first needed. Every call returns new arrays and changes none, so a step that failed has changed nothing.
@@ -51,7 +48,8 @@ class Execution:
         family: executions of the same on other engines, by what was asked for; see `execution_for`.
 
     Attributes:
-        engine: the engine it runs on. A step that cannot be compiled runs on "numpy", with a warning.
+        engine: the name of the engine it runs on. A step that cannot be compiled runs on "numpy", with a warning.
+        traced: whether the model is traced; the engine is "eager" if it is not.
     """
 
     def __init__(
@@ -62,10 +60,10 @@ class Execution:
         engine: str,
         family: dict[str, Execution] | None = None,
     ) -> None:
-        engine = engine_named(engine)
-        self.engine = "numpy" if engine == "auto" else engine
+        self.engine = _name(engine)
+        self.traced = self.engine != EAGER
         self.system, self.estimator, self.optimizer = system, estimator, optimizer
-        self.model: Model = EagerModel(system) if self.engine == "eager" else TracedModel(system)
+        self.model: Model = TracedModel(system) if self.traced else EagerModel(system)
         self.steps = steps_for(self.model, estimator, optimizer)
         self.specs = self.steps.noise
         start, noise = (
@@ -82,9 +80,11 @@ class Execution:
         others = [e for e in self._family.values() if isinstance(e.model, type(self.model))]
         self._programs: dict[Any, Program] = others[0]._programs if others else {}
         self._work = [0.0]
-        self._streams: dict[str, Any] = {}
-        if self.engine == "compiled":
-            self.engine = self._compilable()
+        self._streams: dict[str, Stream] = {}
+        self._runs_on: Engine = REGISTERED[self.engine] if self.traced else NUMPY
+        if self._runs_on is not NUMPY:
+            self._runs_on, _ = usable(self._runs_on, self._check, "this step", 4)
+            self.engine = self._runs_on.name
 
     def initial(self, start: tuple[Any, ...] = ()) -> Flat:
         """The carry before the first step, with the random numbers that are drawn once."""
@@ -166,32 +166,26 @@ class Execution:
         """The prepared function for a kind of step (with its window length, where it has one)."""
         if key not in self._functions:
             with _PREPARING:
-                if self.engine == "eager":
+                if not self.traced:
                     self._functions[key] = self._plain(key)[0]
-                elif self.engine == "compiled" and key not in ("predict", "spread"):
-                    self._functions[key] = self._compiled(self.program(key))
                 else:
-                    self._functions[key] = compile_program(self.program(key))
+                    self._functions[key] = self._compiled(self.program(key), often=key not in ("predict", "spread"))
         return self._functions[key]
 
     def reference(self, key: Any) -> Callable[..., Flat]:
         """The same on the NumPy engine, whatever the engine is."""
-        if self.engine != "compiled":
+        if self._runs_on is NUMPY:
             return self.function(key)
         if ("reference", key) not in self._functions:
-            self._functions["reference", key] = compile_program(self.program(key))
+            self._functions["reference", key] = NUMPY.compile(self.program(key))
         return self._functions["reference", key]
 
-    def _compiled(self, program: Program) -> Callable[..., Flat]:
-        """A program on the compiled engine, or on the NumPy engine if it cannot be compiled."""
-        from fwdgrad.engines import compiled_engine
-
-        try:
-            with slow(f"compiling {program.name} of {self.system.name} ({self.estimator.name})"):
-                return compiled_engine.compile_program(program)
-        except compiled_engine.UnsupportedOperation as error:
-            warnings.warn(f"engine='compiled': {program.name} runs on the NumPy engine. {error}", stacklevel=2)
-            return compile_program(program)
+    def _compiled(self, program: Program, often: bool) -> Callable[..., Flat]:
+        """A program on the engine; on the NumPy engine, if it cannot run there or is not worth the while."""
+        if not often or not self._runs_on.compiles:
+            return (self._runs_on if often else NUMPY).compile(program)
+        with slow(f"compiling {program.name} of {self.system.name} ({self.estimator.name})"):
+            return usable(self._runs_on, lambda engine: engine.compile(program), program.name)[1]
 
     @property
     def work(self) -> float:
@@ -209,48 +203,23 @@ class Execution:
     @property
     def has_compiled(self) -> bool:
         """Whether a step has been compiled."""
-        return self.engine == "compiled" and bool(self._streams or self._functions)
+        return self._runs_on.compiles and bool(self._streams or self._functions)
 
     @property
     def streams(self) -> bool:
         """Whether many steps can be made in one call."""
-        return self.engine == "compiled"
+        return self._runs_on.streams
 
-    def stream(self, kind: str) -> Any:
-        """The compiled loop over "learn" or "transit" steps; see `fwdgrad.engines.compiled_engine.Stream`."""
+    def stream(self, kind: str) -> Stream:
+        """The loop over "learn" or "transit" steps."""
         if kind not in self._streams:
-            from fwdgrad.engines import compiled_engine
-
             with _PREPARING, slow(f"compiling the step of {self.system.name} ({self.estimator.name}, {kind})"):
-                self._streams[kind] = compiled_engine.compile_stream(self.program(kind), len(flatten(self.template)))
+                self._streams[kind] = self._runs_on.stream(self.program(kind), len(flatten(self.template)))
         return self._streams[kind]
 
-    def _compilable(self) -> str:
-        """The engine: compiled if every operation of a step can be compiled, else NumPy."""
-        try:
-            from fwdgrad.engines import compiled_engine
-        except ImportError as error:
-            raise DeclarationError(
-                f"engine='compiled' needs llvmlite ({error}). Install it: pip install llvmlite; or use engine='numpy'."
-            ) from error
-        count = length(self.program("learn"))
-        if count > LONGEST:
-            warnings.warn(
-                f"engine='compiled' does not compile this step of {count} operations, more than {LONGEST}: that takes "
-                "too long.\n"
-                "It runs on the NumPy engine. Arrays instead of single numbers make it shorter.",
-                stacklevel=4,
-            )
-            return "numpy"
-        try:
-            compiled_engine.source(self.program("learn"), len(flatten(self.template)))
-        except compiled_engine.UnsupportedOperation as error:
-            warnings.warn(
-                f"engine='compiled' cannot compile this step: {error}\nIt runs on the NumPy engine instead.",
-                stacklevel=4,
-            )
-            return "numpy"
-        return "compiled"
+    def _check(self, engine: Engine) -> None:
+        """Whether the engine can run a step; see `Engine.check`."""
+        engine.check(self.program("learn"), len(flatten(self.template)))
 
     def program(self, key: Any) -> Program:
         """The traced program of a kind of step."""
@@ -328,11 +297,16 @@ def execution_for(system: System, estimator: Estimator, optimizer: Optimizer, en
         family = _family(system, estimator, key)
     except TypeError:  # an estimator or optimizer of the user's own that cannot be looked up
         family = {}
-    engine = engine_named(engine)
-    name = "numpy" if engine == "auto" else engine
+    name = _name(engine)
     if name not in family:
         family[name] = Execution(system, estimator, optimizer, engine, family)
     return family[name].with_rates(numbers)
+
+
+def _name(engine: str) -> str:
+    """What is begun with, by the name that a user gave."""
+    named = engine_named(engine)
+    return NUMPY.name if named == AUTO else named
 
 
 @lru_cache(maxsize=16)

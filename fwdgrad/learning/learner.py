@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fwdgrad.engines.names import ENGINES, current_name
+from fwdgrad.engines.names import AUTO, ENGINES, current_name
+from fwdgrad.engines.registry import FAST, NUMPY
 from fwdgrad.errors import (
     BoundWarning,
     CalibrationWarning,
@@ -29,7 +30,7 @@ from fwdgrad.estimators import Estimator
 from fwdgrad.estimators.windows import WholeSequence
 from fwdgrad.filtering import FilteredSystem
 from fwdgrad.learning import checkpoint
-from fwdgrad.learning.compiling import has_compiler, predicted_seconds, price
+from fwdgrad.learning.compiling import predicted_seconds, price
 from fwdgrad.learning.confidence import Confidence, confidence_of
 from fwdgrad.learning.defaults import method_for
 from fwdgrad.learning.execution import Execution, execution_for
@@ -131,8 +132,8 @@ class Learner:
         generator = seed if isinstance(seed, np.random.Generator) else np.random.default_rng(_checked_seed(seed))
         noise = NoiseStream(generator, noise_for(self._execution), system.dtype)
         self._loop = loop_for(self._execution, noise, self._execution.initial(noise.start()))
-        self._choose_engine, self._each, self._pays_from = engine == "auto", 0.0, 0.0
-        self.engine_reason = "asked for" if engine != "auto" else "a few steps are soonest done without compiling"
+        self._choose_engine, self._each, self._pays_from = engine == AUTO, 0.0, 0.0
+        self.engine_reason = "asked for" if engine != AUTO else "a few steps are soonest done without compiling"
         self.note: dict[str, Any] = {}
         self._due = 0
         self._dead, self._dead_entries = self._execution.model.paths.dead, self._execution.model.paths.entries
@@ -592,11 +593,11 @@ class Learner:
         the step is compiled already; and for a fifth of a second of work if its machine code lies on disk. `run` and
         `step` do this by themselves; `engine` and `engine_reason` tell what came of it.
         """
-        if not self._choose_engine or self.engine != "numpy":
+        if not self._choose_engine or self.engine != NUMPY.name:
             return
-        if not has_compiler():
+        if not FAST.is_available():
             self._choose_engine = False
-            self.engine_reason = "llvmlite, which compiles long runs, is not installed: pip install llvmlite"
+            self.engine_reason = f"{FAST.needs}, which compiles long runs, is not installed: pip install {FAST.needs}"
             return
         execution = self._execution
         self._each = self._each or predicted_seconds(execution)
@@ -614,9 +615,9 @@ class Learner:
 
     def _compile(self, why: str) -> None:
         """Go on with compiled steps."""
-        execution = execution_for(self.system, self.estimator, self.optimizer, "compiled")
+        execution = execution_for(self.system, self.estimator, self.optimizer, FAST.name)
         self._choose_engine = False
-        if execution.engine != "compiled":
+        if execution.engine != FAST.name:
             self.engine_reason = "the step cannot be compiled"
             return
         old, self._execution, self.engine, self.engine_reason = self._loop, execution, execution.engine, why

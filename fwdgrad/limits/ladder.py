@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fwdgrad.comparison.statistics import squared_norm_interval
+from fwdgrad.engines.names import AUTO
+from fwdgrad.engines.registry import NUMPY
 from fwdgrad.errors import DataError, DeclarationError, NonFiniteError
 from fwdgrad.estimators import RTRL, Estimator
 from fwdgrad.influence import Exact, RankOne
@@ -201,7 +203,7 @@ class _Task(NamedTuple):
         numbers = sum(int(np.prod(s.shape, dtype=int)) for s in probe.specs)
         random = bool(probe.specs or probe.start_specs)
         if not random:
-            quiet = "numpy" if engine == "auto" else engine  # one run is made sooner than compiled
+            quiet = NUMPY.name if engine == AUTO else engine  # one run is made sooner than compiled
             return _Task(label, Replicas(timed, estimator, 1, rows, quiet), steps, horizon, 1, False)
         most = max(1, min(BATCH, NUMBERS // max(1, numbers * int(steps[-1]))))
         batches = -(-count // most)

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from fwdgrad.engines.names import engine_named
-from fwdgrad.engines.numpy_engine import compile_program
-from fwdgrad.errors import DeclarationError, NonFiniteError
+from fwdgrad.engines.base import Stream
+from fwdgrad.engines.names import AUTO, TRACED, engine_named
+from fwdgrad.engines.registry import FAST, NUMPY, REGISTERED, usable
+from fwdgrad.errors import NonFiniteError
 from fwdgrad.learning.compiling import seconds
 from fwdgrad.program import Abstract, trace
 from fwdgrad.support.notice import slow
 
-__all__ = ["ENGINES", "Lockstep"]
-
-ENGINES = ("auto", "numpy", "compiled")
+__all__ = ["Lockstep"]
 
 
 class Lockstep:
@@ -48,24 +45,22 @@ class Lockstep:
     def __init__(
         self, function: Callable[..., Any], carry: Sequence[Any], rows: Sequence[Any], name: str, engine: str = "auto"
     ) -> None:
-        self.name, self.engine = name, _engine(engine)
+        self.name = name
+        self._stream: Stream | None = None
+        asked = engine_named(engine, TRACED)
+        used = REGISTERED[asked] if asked != AUTO else FAST if FAST.is_available() else NUMPY
         self._dtypes = [np.asarray(a).dtype for a in rows]
         program = trace(function, [Abstract.of(a) for a in (*carry, *rows)], name="replicas")
-        self._step: Callable[..., Any] | None = None
+        self._step: Callable[..., Any] = program
         self.seconds = 0.0
-        if self.engine == "compiled":
-            from fwdgrad.engines import compiled_engine
-
-            try:
-                with slow(f"compiling the steps of {name}"):
-                    self._stream = compiled_engine.compile_stream(program, len(carry))
-                return
-            except compiled_engine.UnsupportedOperation as error:
-                warnings.warn(
-                    f"engine='compiled' cannot compile {name}: {error}\nIt runs on the NumPy engine.", stacklevel=4
+        if used.streams:
+            with slow(f"compiling the steps of {name}"):
+                used, self._stream = usable(
+                    used, lambda e: e.stream(program, len(carry)) if e.streams else None, f"the steps of {name}", 4
                 )
-                self.engine = "numpy"
-        self._step, self.seconds = compile_program(program), seconds(program)
+        self.engine = used.name
+        if not used.streams:
+            self._step, self.seconds = used.compile(program), seconds(program)
 
     def __call__(self, carry: Sequence[Any], rows: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The carry after all rows; the one that is given stays as it is.
@@ -76,7 +71,7 @@ class Lockstep:
         count = len(rows[0])
         rows = [np.ascontiguousarray(r, dtype) for r, dtype in zip(rows, self._dtypes, strict=True)]
         state = [np.array(leaf, order="C") for leaf in carry]
-        if self._step is None:
+        if self._stream is not None:
             done = self._stream.run(state, rows, [], 0, count)
         else:
             done = count
@@ -94,11 +89,3 @@ class Lockstep:
                 quantity="a state, parameter or influence",
             )
         return [np.asarray(leaf) for leaf in state]
-
-
-def _engine(engine: str) -> str:
-    engine = engine_named(engine, ENGINES)
-    installed = importlib.util.find_spec("llvmlite") is not None
-    if engine == "compiled" and not installed:
-        raise DeclarationError("engine='compiled' needs llvmlite. Install it: pip install llvmlite.")
-    return engine if engine != "auto" else "compiled" if installed else "numpy"

@@ -8,7 +8,7 @@ from typing import Any
 
 from fwdgrad.linear.traced import TracedModel
 from fwdgrad.program import Abstract, trace
-from fwdgrad.structure.costs import multiply_adds
+from fwdgrad.program.costs import multiply_adds
 from fwdgrad.support.trees import flatten, unflatten
 from fwdgrad.system import System
 

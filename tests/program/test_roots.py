@@ -11,8 +11,8 @@ from fwdgrad.engines.numpy_engine import compile_program
 from fwdgrad.errors import TracingError
 from fwdgrad.program import Abstract, Linearized, root, scan, trace
 from fwdgrad.program import roots as roots_module
+from fwdgrad.program.costs import multiply_adds
 from fwdgrad.program.rules import PARTIALS
-from fwdgrad.structure.costs import multiply_adds
 from fwdgrad.structure.dependence import Dependence
 from fwdgrad.structure.rules import trails_of
 

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import ndtri
 
+from fwdgrad.engines.registry import NUMPY, REGISTERED
 from fwdgrad.errors import FwdgradError
 from fwdgrad.estimators import RTRL
 from fwdgrad.learning.execution import Execution, execution_for
@@ -105,7 +106,8 @@ def lacking(
         return [], 1.0
     try:
         larger, names = _larger(system, record, point)
-        engine = "numpy" if engine == "compiled" and len(record) < LONG else engine
+        if len(record) < LONG and engine in REGISTERED and REGISTERED[engine].compiles:
+            engine = NUMPY.name
         execution = execution_for(larger, RTRL(), NormalEquations(), engine)
         newton = GaussNewton(loop_for(execution), noise)
         held = np.concatenate([point, np.zeros(len(names))])

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from fwdgrad.engines.names import EAGER
+from fwdgrad.engines.registry import NUMPY
 from fwdgrad.errors import FwdgradError
 from fwdgrad.estimators.windows import RandomEnd, Sliding, WholeSequence
 from fwdgrad.learning.execution import execution_for
@@ -214,7 +216,7 @@ def _beside(loop: Loop) -> Loop:
     main = loop.execution
     system = main.system
     sizes = _Sizes()
-    execution = execution_for(system, main.estimator, sizes, "eager" if main.engine == "eager" else "numpy")
+    execution = execution_for(system, main.estimator, sizes, NUMPY.name if main.traced else EAGER)
     held = main.unpack(loop.carry)
     carry = execution.pack(
         held._replace(optimizer=sizes.init({k: held.params[k] for k in system.trainable}), constants=())

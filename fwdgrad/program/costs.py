@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from fwdgrad.program import Instruction, Program
+from fwdgrad.program.program import Instruction, Program
 
 __all__ = ["calls", "length", "multiply_adds"]
 
