@@ -18,24 +18,14 @@ from fwdgrad.influence import NoInfluence
 from fwdgrad.learning.execution import Execution
 from fwdgrad.learning.samples import SampleReader
 from fwdgrad.linear import Model
+from fwdgrad.support.arguments import integer
 from fwdgrad.support.trees import flatten
 from fwdgrad.system import System
 
-__all__ = ["integer", "named", "study_of"]
+__all__ = ["named", "study_of"]
 
 BLOCKS = 20
 """By default the sequence is cut into about so many blocks."""
-
-
-def integer(name: str, value: Any, least: int) -> int:
-    """An integer of at least so much.
-
-    Raises:
-        DeclarationError: it is none.
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise DeclarationError(f"compare({name}=…): expected an integer of at least {least}, got {value!r}.")
-    return int(value)
 
 
 def named(estimators: Any, system: System) -> dict[str, Estimator]:
@@ -102,7 +92,7 @@ def study_of(
     model = execution.model
     theta = _params(system, params)
     inputs, targets, observed = _samples(model, xs, ys, steps)
-    first = integer("start", start, 0)
+    first = integer("compare", "start", start, 0)
     if not observed[first:].any():
         raise DataError(
             f"compare: expected targets to compare gradients with, got none from step {first} to {len(observed)}.\n"
@@ -151,7 +141,7 @@ def _samples(
                     f"compare: expected {name} as an array, got {type(part).__name__}, whose length is not known.\n"
                     "The same samples are gone through many times. Mend: np.array(list(…))."
                 )
-    limit = None if steps is None else integer("steps", steps, 1)
+    limit = None if steps is None else integer("compare", "steps", steps, 1)
     chunks = list(SampleReader(model).chunks(xs, ys, limit, 0))
     x, y = ([np.concatenate(column) for column in zip(*(c[k] for c in chunks), strict=True)] for k in (0, 1))
     return x, y, np.concatenate([c.observed for c in chunks])
@@ -170,5 +160,5 @@ def _edges(length: int, start: int, every: int | None, estimators: list[Estimato
         common = math.lcm(*strides) if strides else 1
         if 4 * common <= length - start:
             every = common * -(-every // common)
-    every = integer("every", every, 1)
+    every = integer("compare", "every", every, 1)
     return (start, *range((start // every + 1) * every, length, every), length)

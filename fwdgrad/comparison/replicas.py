@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,6 +12,7 @@ from fwdgrad.comparison.study import Study
 from fwdgrad.errors import NonFiniteError
 from fwdgrad.estimators import Estimator
 from fwdgrad.support.notice import Progress
+from fwdgrad.support.parallel import calls
 
 __all__ = ["Batch", "replicate"]
 
@@ -62,29 +61,14 @@ def replicate(
         # each task compiles its estimator anew, but for those in this process
         share = 1 if workers == 1 else -(-len(batches) // workers)
         tasks += [(label, batches[k : k + share]) for k in range(0, len(batches), share)]
-    run = joblib.Parallel(n_jobs=n_jobs, return_as="generator")
-    results = run(
-        joblib.delayed(_batches)(study, estimators[label], exact, batches, (entropy, _key(label)))
-        for label, batches in tasks
-    )
-    with _ended(results):
+    given = ((study, estimators[label], exact, batches, (entropy, _key(label))) for label, batches in tasks)
+    with calls(_batches, given, n_jobs) as results:
         for (label, batches), made in zip(tasks, results, strict=True):
             for batch in made:
                 if batch.failure is not None:
                     raise _failure(label, (entropy, _key(label)), *batch.failure)
                 yield label, batch
             progress.add(sum(map(len, batches)))
-
-
-@contextmanager
-def _ended(results: Any) -> Iterator[None]:
-    """After a failure, what other processes are still doing is cancelled; joblib's warning of that is not needed."""
-    try:
-        yield
-    finally:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            results.close()
 
 
 Seed = tuple[int, int]

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.comparison.cost import measure
-from fwdgrad.comparison.declare import integer, study_of
+from fwdgrad.comparison.declare import study_of
 from fwdgrad.comparison.reference import exact_gradients
 from fwdgrad.comparison.replicas import Batch, replicate
 from fwdgrad.comparison.report import Comparison
 from fwdgrad.comparison.statistics import summarise
 from fwdgrad.errors import DeclarationError
 from fwdgrad.estimators import Estimator
+from fwdgrad.support.arguments import entropy_of, integer, jobs
 from fwdgrad.support.notice import Progress
 from fwdgrad.system import System
 
@@ -95,13 +96,12 @@ def compare(
     study, chosen = study_of(
         system, xs, ys, estimators, steps=steps, start=start, every=every, params=params, leaves=leaves, engine=engine
     )
-    entropy = _entropy(seed)
+    entropy = entropy_of("compare", seed)
     if reference not in ("auto", "rtrl", "bptt"):
         raise DeclarationError(f"compare(reference=…): expected auto, rtrl or bptt, got {reference!r}.")
-    if isinstance(n_jobs, bool) or not isinstance(n_jobs, int) or n_jobs == 0:
-        raise DeclarationError(f"compare(n_jobs=…): expected a number of processes, or -1 for all, got {n_jobs!r}.")
+    n_jobs = jobs("compare", n_jobs)
     random = {label: study.is_random(estimator) for label, estimator in chosen.items()}
-    count = integer("replicas", replicas, 1)
+    count = integer("compare", "replicas", replicas, 1)
     if count < 2 and any(random.values()):
         first = next(label for label, is_random in random.items() if is_random)
         raise DeclarationError(f"compare(replicas={count}): {first} is random; expected at least 2. Write replicas=32.")
@@ -136,9 +136,3 @@ def compare(
         tolerance=1e-9 if system.dtype == np.float64 else 1e-3,
         estimates=found,
     )
-
-
-def _entropy(seed: Any) -> int:
-    if isinstance(seed, np.random.Generator):
-        return int(seed.integers(2**63))
-    return integer("seed", seed, 0)

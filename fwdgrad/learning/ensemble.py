@@ -13,6 +13,7 @@ from fwdgrad.estimators import Estimator
 from fwdgrad.learning.history import History, Progress
 from fwdgrad.learning.learner import Learner
 from fwdgrad.optimizers import Optimizer
+from fwdgrad.support.parallel import calls
 from fwdgrad.system import System
 
 __all__ = ["Ensemble"]
@@ -102,8 +103,6 @@ class Ensemble:
         Raises:
             NonFiniteError: of the first replica, in order, that diverged; the others have run to their ends.
         """
-        from joblib import Parallel, delayed
-
         if any(hasattr(stream, "__next__") for stream in (xs, ys)):
             raise DeclarationError(
                 "Ensemble.run: expected arrays, which every replica can read; got an iterator, which one would use up."
@@ -120,9 +119,9 @@ class Ensemble:
 
         compiled = self.learners[0]._execution.streams
         count = (jobs or os.cpu_count() or 1) if compiled else 1
-        found = Parallel(n_jobs=count, prefer="threads", return_as="generator")(delayed(one)(r) for r in self.learners)
         histories = []
-        with Progress(shown, len(self)) as bar:
+        each = ((learner,) for learner in self.learners)
+        with Progress(shown, len(self)) as bar, calls(one, each, count, threads=True) as found:
             for history, error in found:
                 histories.append((history, error))
                 bar.update(history.loss[-1:] if history is not None else np.full(1, np.nan))

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fwdgrad.errors import DataError, DeclarationError, ShapeError, nearly
-from fwdgrad.limits.options import integer
 from fwdgrad.limits.reference import tangent, variational
 from fwdgrad.limits.timed import OfTime, Timed, grid
+from fwdgrad.support.arguments import integer
 from fwdgrad.support.notice import Progress
 from fwdgrad.system import System
 

@@ -14,13 +14,15 @@ from fwdgrad.errors import DataError, DeclarationError, NonFiniteError
 from fwdgrad.estimators import RTRL, Estimator
 from fwdgrad.influence import Exact, RankOne
 from fwdgrad.limits.brownian import brownian_path
-from fwdgrad.limits.options import ON_NUMPY, entropy_of, generator, integer, named, prepared, threads
+from fwdgrad.limits.options import ON_NUMPY, generator, named, prepared
 from fwdgrad.limits.reference import variational
 from fwdgrad.limits.replicas import Replicas
 from fwdgrad.limits.report import FLOOR, Refined, Refinement
 from fwdgrad.limits.timed import OfTime, Timed, grid
 from fwdgrad.limits.unscaled import Unscaled
+from fwdgrad.support.arguments import entropy_of, integer, jobs
 from fwdgrad.support.notice import Progress
+from fwdgrad.support.parallel import calls
 from fwdgrad.system import System
 
 __all__ = ["refine"]
@@ -120,7 +122,7 @@ def refine(
         if rows == "rate" and not isinstance(e.influence, (RankOne, Unscaled, Exact)):
             raise DeclarationError(f"refine(rows='rate'): expected rank-one estimators or RTRL, got {label}.")
     count, entropy = integer("refine", "replicas", replicas, 2), entropy_of("refine", seed)
-    n_jobs = threads("refine", n_jobs)
+    n_jobs = jobs("refine", n_jobs)
     plan = [_Task.of(timed, label, e, steps, horizon, count, rows, engine) for label, e in chosen.items()]
     mean = Replicas(timed, RTRL(), 1, rows, "numpy")
     found = {}
@@ -221,17 +223,15 @@ class _Task(NamedTuple):
 
     def run(self, entropy: int, n_jobs: int, shown: Progress) -> Any:
         """The batches, in order."""
-        import joblib  # not needed before
-
         size, batches = self.replicas.count, self.batches
         self.replicas.prepare()
-        parallel = joblib.Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
         done = 0
-        for batch in parallel(joblib.delayed(_batch)(self, entropy, k) for k in range(batches)):
-            kept = min(size, self.total - done)
-            done += kept
-            shown.add(kept)
-            yield _Batch(*(part[:, :kept] for part in batch))
+        with calls(_batch, ((self, entropy, k) for k in range(batches)), n_jobs, threads=True) as results:
+            for batch in results:
+                kept = min(size, self.total - done)
+                done += kept
+                shown.add(kept)
+                yield _Batch(*(part[:, :kept] for part in batch))
 
 
 def _batch(task: _Task, entropy: int, number: int) -> _Batch:

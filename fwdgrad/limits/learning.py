@@ -12,13 +12,15 @@ import numpy as np
 from fwdgrad.errors import DeclarationError, UnknownNameError, did_you_mean
 from fwdgrad.estimators import RTRL, Estimator
 from fwdgrad.limits.learners import Learners, rate_of_time
-from fwdgrad.limits.options import ON_NUMPY, entropy_of, generator, integer, one, prepared, threads
+from fwdgrad.limits.options import ON_NUMPY, generator, one, prepared
 from fwdgrad.limits.reference import gradient_flow
 from fwdgrad.limits.report import digits
 from fwdgrad.limits.slopes import slope
 from fwdgrad.limits.timed import OfTime, Timed, grid
 from fwdgrad.optimizers.rates import Rate, rate_at
+from fwdgrad.support.arguments import entropy_of, integer, jobs
 from fwdgrad.support.notice import Progress
+from fwdgrad.support.parallel import calls
 from fwdgrad.system import System
 
 __all__ = ["Law", "learning"]
@@ -185,10 +187,7 @@ def learning(
     single = Learners(timed, RTRL(), rate, 1, "numpy")
     tasks = [(k, b) for k in range(len(steps)) for b in range(-(-count // learners.count))]
     made: list[list[dict[str, np.ndarray]]] = [[] for _ in steps]
-    import joblib  # not needed before
-
-    run = joblib.delayed(_recorded)
-    parallel = joblib.Parallel(n_jobs=threads("learning", n_jobs), prefer="threads", return_as="generator")
+    n_jobs = jobs("learning", n_jobs)
     with Progress("learning", progress, count * len(steps)) as shown:
         in_all = sum(int(steps[k]) for k, _ in tasks)
         shown.expect(single.seconds * int(steps.sum()) + learners.seconds * in_all, ON_NUMPY)
@@ -196,10 +195,11 @@ def learning(
         flow = gradient_flow(timed, lambda t: float(rate_at(learners.rate, t)), times).params
         natural = [system.natural({k: v[j] for k, v in flow.items()}) for j in range(points)]
         quiet = [_recorded(single, given, targets, points, None) for given, targets in rows]
-        results = parallel(run(learners, *rows[k], points, (entropy, chosen.name, k, b)) for k, b in tasks)
-        for (k, b), thetas in zip(tasks, results, strict=True):
-            made[k].append(thetas)
-            shown.add(min(learners.count, count - b * learners.count))
+        each = ((learners, *rows[k], points, (entropy, chosen.name, k, b)) for k, b in tasks)
+        with calls(_recorded, each, n_jobs, threads=True) as results:
+            for (k, b), thetas in zip(tasks, results, strict=True):
+                made[k].append(thetas)
+                shown.add(min(learners.count, count - b * learners.count))
     return Law(
         system=system.name,
         estimator=chosen.name,

@@ -11,6 +11,7 @@ from fwdgrad.errors import DataError, NonFiniteError
 from fwdgrad.limits.brownian import brownian_path
 from fwdgrad.limits.learners import Learners
 from fwdgrad.limits.options import generator
+from fwdgrad.support.parallel import calls
 
 __all__ = ["Functional", "Level", "Samples", "allocation", "believed", "next_counts"]
 
@@ -130,21 +131,18 @@ class Samples:
         Raises:
             NonFiniteError: they diverge on the finest.
         """
-        import joblib  # not needed before
-
         places = range(self.first, len(self.levels))
         tasks = [(k, b) for k in places for b in range(len(self._made[k]), wanted[k])]
-        runs = (joblib.delayed(_sampled)(self.levels[k], self._entropy, k, b) for k, b in tasks)
-        # a new one each time: a second call of the same would not keep to threads
-        parallel = joblib.Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
         failures: dict[int, NonFiniteError] = {}
-        for (k, _), made in zip(tasks, parallel(runs), strict=True):
-            if isinstance(made, NonFiniteError):
-                failures[k] = made
-            else:
-                self._made[k].append(made)
-                self.steps += len(made[0]) * self.levels[k].cost
-                done(len(made[0]))
+        given = ((self.levels[k], self._entropy, k, b) for k, b in tasks)
+        with calls(_sampled, given, n_jobs, threads=True) as results:
+            for (k, _), made in zip(tasks, results, strict=True):
+                if isinstance(made, NonFiniteError):
+                    failures[k] = made
+                else:
+                    self._made[k].append(made)
+                    self.steps += len(made[0]) * self.levels[k].cost
+                    done(len(made[0]))
         if failures:
             k = max(failures)
             if k == len(self.levels) - 1 == self.first:

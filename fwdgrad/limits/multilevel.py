@@ -21,11 +21,12 @@ from fwdgrad.errors import DataError, DeclarationError
 from fwdgrad.estimators import Estimator
 from fwdgrad.limits.learners import Learners, rate_of_time
 from fwdgrad.limits.levels import Functional, Level, Samples, believed, next_counts
-from fwdgrad.limits.options import entropy_of, integer, one, prepared, threads
+from fwdgrad.limits.options import one, prepared
 from fwdgrad.limits.report import digits
 from fwdgrad.limits.timed import OfTime, Timed, grid
 from fwdgrad.optimizers.base import positive
 from fwdgrad.optimizers.rates import Rate
+from fwdgrad.support.arguments import entropy_of, integer, jobs
 from fwdgrad.support.notice import Progress
 from fwdgrad.system import System
 
@@ -202,7 +203,7 @@ def multilevel(
         raise DeclarationError(f"{who}: {chosen.name} is not random; its E φ is φ. Use fg.Learner.")
     levels = [Level(learners, horizon, steps[max(k - 1, 0) : k + 1].tolist(), functional) for k in range(len(steps))]
     first = integer(who, "pilot", pilot, 2)
-    return _run(levels, horizon / steps, tolerance, entropy, first, threads(who, n_jobs), progress)
+    return _run(levels, horizon / steps, tolerance, entropy, first, jobs(who, n_jobs), progress)
 
 
 def _run(

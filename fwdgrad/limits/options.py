@@ -16,39 +16,12 @@ from fwdgrad.estimators.windows import Sliding
 from fwdgrad.influence import RankOne, is_random
 from fwdgrad.limits.unscaled import Unscaled
 
-__all__ = ["NOISES", "ON_NUMPY", "entropy_of", "generator", "integer", "named", "one", "prepared", "threads"]
+__all__ = ["NOISES", "ON_NUMPY", "generator", "named", "one", "prepared"]
 
 NOISES = ("signs", "gaussian")
 
 ON_NUMPY = "on the NumPy engine"
 """Where something takes as long as is said before it."""
-
-
-def integer(who: str, name: str, value: Any, least: int) -> int:
-    """An integer of at least so much.
-
-    Raises:
-        DeclarationError: it is none.
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise DeclarationError(f"{who}({name}=…): expected an integer of at least {least}, got {value!r}.")
-    return int(value)
-
-
-def threads(who: str, value: Any) -> int:
-    """A number of threads, or −1 for all.
-
-    Raises:
-        DeclarationError: it is neither.
-    """
-    if value == -1:
-        return -1
-    return integer(who, "n_jobs", value, 1)
-
-
-def entropy_of(who: str, seed: Any) -> int:
-    """What seeds are spawned from: an integer, or one drawn from a generator."""
-    return int(seed.integers(2**63)) if isinstance(seed, np.random.Generator) else integer(who, "seed", seed, 0)
 
 
 def generator(entropy: int, label: str, *place: int) -> np.random.Generator:
