@@ -48,6 +48,7 @@ from .optimizers import (
     RMSprop,
     schedules,
 )
+from .sweeps import Sweep, sweep
 from .system import Simulation, System
 from .system.parameters import bounded, fixed, positive, tied
 
@@ -91,6 +92,7 @@ __all__ = [
     "SnAp",
     "SparseRTRL",
     "Structure",
+    "Sweep",
     "System",
     "TensorNoBackTrack",
     "Trajectory",
@@ -118,6 +120,7 @@ __all__ = [
     "refine",
     "schedules",
     "streams",
+    "sweep",
     "systems",
     "testing",
     "tied",

@@ -31,6 +31,7 @@ __all__ = [
     "OutlierWarning",
     "ShapeError",
     "SingularMatrixError",
+    "StaleRecordWarning",
     "StepError",
     "TracingError",
     "UnknownNameError",
@@ -180,6 +181,10 @@ class IdentifiabilityWarning(FwdgradWarning):
 
 class OutlierWarning(FwdgradWarning):
     """Samples hold numbers that are hardly measurements: a code for "missing", or a cell absurdly far from the rest."""
+
+
+class StaleRecordWarning(FwdgradWarning):
+    """Records of a sweep were made by a function that has changed since."""
 
 
 class FirstSampleWarning(FwdgradWarning):

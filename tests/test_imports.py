@@ -50,6 +50,7 @@ LAYERS = {
     "fitting": 13,
     "checks": 13,
     "comparison": 13,
+    "sweeps": 13,
     # the limit of small steps; conformance of what others write
     "limits": 14,
     "testing": 14,
