@@ -1,4 +1,4 @@
-"""The command line: ``fwdgrad systems``, ``analyze``, ``explain``, ``compare``, ``refine``, ``fit`` and ``learn``.
+"""The command line: ``fwdgrad learn``, ``fit``, ``compare``, ``sweep`` and the others.
 
 An error of this library becomes one message on stderr and exit status 2, without a traceback.
 """
@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from fwdgrad.cli import analyze, compare, explain, fit, refine
+from fwdgrad.cli import analyze, compare, explain, fit, refine, sweep
 from fwdgrad.cli.learn import Interrupted, learn
 from fwdgrad.cli.options import parser
 from fwdgrad.cli.report import table
@@ -20,7 +20,7 @@ from fwdgrad.systems import describe
 
 __all__ = ["main"]
 
-FILES = ("system", "file", "text", "data", "save", "resume", "plot", "out", "predictions", "params")
+FILES = ("system", "file", "text", "data", "save", "resume", "plot", "out", "predictions", "params", "records", "csv")
 """Options, by name, whose values are names of files, or may be."""
 
 
@@ -65,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             refine.run(options)
         elif options.command == "fit":
             fit.run(options)
+        elif options.command == "sweep":
+            sweep.run(options)
         else:
             learn(options)
         sys.stdout.flush()

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from fwdgrad.cli.builders import Builder
 from fwdgrad.cli.jobs import TextJob, job_for
+from fwdgrad.cli.outputs import sendable
 from fwdgrad.comparison import compare
 from fwdgrad.errors import DeclarationError
 from fwdgrad.learning.learner import Learner
@@ -41,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
     if steps > len(job):
         raise DeclarationError(f"--steps {steps}: there are {len(job)} samples in {job.source}. Give at most so many.")
     xs, ys = job.slice(0, steps)
-    with _sendable(options.system):
+    with sendable(options.system):
         found = compare(
             job.system,
             xs,
@@ -59,23 +57,3 @@ def run(options: argparse.Namespace) -> None:
     print(found)
     if options.plot:
         found.plot(options.plot)
-
-
-@contextmanager
-def _sendable(name: str) -> Iterator[None]:
-    """What was defined in a user's file goes to other processes as it is: they could not import it."""
-    file = name.rpartition(":")[0]
-    module = sys.modules.get(Path(file).stem) if file.endswith(".py") else None
-    if module is None:
-        yield
-        return
-    try:
-        from joblib.externals import cloudpickle
-    except ImportError:  # since joblib 1.6 it is a package of its own
-        import cloudpickle
-
-    cloudpickle.register_pickle_by_value(module)
-    try:
-        yield
-    finally:
-        cloudpickle.unregister_pickle_by_value(module)

@@ -7,7 +7,7 @@ import re
 from typing import NoReturn
 
 from fwdgrad._version import __version__
-from fwdgrad.cli import fit, refine
+from fwdgrad.cli import fit, refine, sweep
 from fwdgrad.cli.outputs import plot_option, quiet_option
 from fwdgrad.engines.names import ENGINES, current_name
 from fwdgrad.engines.registry import FAST, REGISTERED
@@ -138,6 +138,7 @@ def parser() -> argparse.ArgumentParser:
     )
     refine.add(commands, debug)
     fit.add(commands, debug, _files)
+    sweep.add(commands, debug, _files)
     learn = commands.add_parser(
         "learn",
         parents=[debug],

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from fwdgrad.errors import DataError
 
-__all__ = ["check_writable", "plot_option", "quiet_option"]
+__all__ = ["check_writable", "plot_option", "quiet_option", "sendable"]
 
 
 def plot_option(group: argparse._ActionsContainer, what: str, default: str) -> None:
@@ -37,3 +40,23 @@ def check_writable(option: str, path: str | None) -> None:
         raise DataError(f"{option}: {path} is a folder; name a file.")
     if not os.access(folder, os.W_OK):
         raise DataError(f"{option}: the folder of {path} cannot be written to.")
+
+
+@contextmanager
+def sendable(name: str) -> Iterator[None]:
+    """What was defined in a user's file goes to other processes as it is: they could not import it."""
+    file = name.rpartition(":")[0]
+    module = sys.modules.get(Path(file).stem) if file.endswith(".py") else None
+    if module is None:
+        yield
+        return
+    try:
+        from joblib.externals import cloudpickle
+    except ImportError:  # since joblib 1.6 it is a package of its own
+        import cloudpickle
+
+    cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        cloudpickle.unregister_pickle_by_value(module)
