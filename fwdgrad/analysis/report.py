@@ -10,13 +10,14 @@ import numpy as np
 
 from fwdgrad.analysis.choice import short
 from fwdgrad.estimators import Candidate, size_of
+from fwdgrad.support import display
 
 if TYPE_CHECKING:
     import networkx
 
     from fwdgrad.analysis.structure import Structure
 
-__all__ = ["influence_graph", "report"]
+__all__ = ["influence_graph", "page", "report"]
 
 WIDTH = 98
 MANY = 24
@@ -26,6 +27,25 @@ MANY = 24
 def report(s: Structure) -> str:
     """What ``print(structure)`` shows."""
     return "\n".join([*_head(s), "", *_leaves(s), "", *_estimators(s), "", *_conclusion(s)])
+
+
+def page(s: Structure) -> str:
+    """What a notebook shows."""
+    title, *head = _head(s)
+    leaves = [("parameter", "shape", "feeds", "colours", "notes"), *_leaf_rows(s)]
+    rows: list[tuple[str, ...]] = [("estimator", "multiply-adds", "bytes", "VJPs", "JVPs", "bias", "variance")]
+    marked: list[int] = []
+    for k, c in enumerate(s.candidates):
+        numbers = [short(c.multiply_adds), short(c.nbytes), f"{c.vjps}", f"{c.jvps}", c.bias, c.variance]
+        rows.append((c.label, *(["–"] * 4 + [c.why_not, ""] if c.why_not else numbers)))
+        marked += [k] * _is_choice(c, s)
+    return display.page(
+        title,
+        display.paragraph("\n".join(" ".join(line.split()) for line in head)),
+        display.table(leaves, left=5),
+        display.table(rows, marked=marked),
+        display.paragraph("\n".join(" ".join(line.split()) for line in _conclusion(s))),
+    )
 
 
 def _head(s: Structure) -> list[str]:
@@ -48,6 +68,16 @@ def _head(s: Structure) -> list[str]:
 
 
 def _leaves(s: Structure) -> list[str]:
+    rows = _leaf_rows(s)
+    wide = min(max([9, *(len(row[0]) for row in rows)]), 26) + 2
+    lines = [f"  {'parameter':<{wide}}{'shape':<16}{'feeds':<9}{'colours':>7}  notes"]
+    for name, size, feeds, colours, notes in rows:
+        lines.append(f"  {_cut(name, wide - 2):<{wide}}{size:<16}{feeds:<9}{colours:>7}  {notes}".rstrip())
+    return lines
+
+
+def _leaf_rows(s: Structure) -> list[tuple[str, ...]]:
+    """(name, shape, feeds, colours, notes) of each parameter; of those that are alike together, if there are many."""
     rows: list[tuple[str, tuple[str, str, str, str]]] = []
     for k, shape in s.patterns.shapes.items():
         parts = (("F", s.patterns.transition), ("Y", s.patterns.output))
@@ -58,11 +88,7 @@ def _leaves(s: Structure) -> list[str]:
         for name, rest in rows:
             alike.setdefault(rest, []).append(name)
         rows = [(_first(names), rest) for rest, names in alike.items()]
-    wide = min(max([9, *(len(name) for name, _ in rows)]), 26) + 2
-    lines = [f"  {'parameter':<{wide}}{'shape':<16}{'feeds':<9}{'colours':>7}  notes"]
-    for name, (size, feeds, colours, notes) in rows:
-        lines.append(f"  {_cut(name, wide - 2):<{wide}}{size:<16}{feeds:<9}{colours:>7}  {notes}".rstrip())
-    return lines
+    return [(name, *rest) for name, rest in rows]
 
 
 def _notes(s: Structure, leaf: str) -> Iterable[str]:

@@ -16,6 +16,7 @@ from fwdgrad.linear.costs import Products
 from fwdgrad.structure import Patterns
 from fwdgrad.structure.closure import delay_length, strong_components
 from fwdgrad.structure.units import Units, product_leaves, units_of
+from fwdgrad.support import display
 from fwdgrad.system import System
 from fwdgrad.system.tracing import traced
 
@@ -77,6 +78,16 @@ class Structure:
         from fwdgrad.analysis.report import influence_graph
 
         return influence_graph(self)
+
+    def __repr__(self) -> str:
+        n, leaves = self.patterns.size, len(self.patterns.shapes)
+        sizes = f"{display.counted(n, 'state variable')}, {display.counted(leaves, 'parameter leaf')}"
+        return f"Structure of {self.name}: {sizes.replace('leafs', 'leaves')}; auto takes {self.choice.name}"
+
+    def _repr_html_(self) -> str:
+        from fwdgrad.analysis.report import page
+
+        return page(self)
 
     def __str__(self) -> str:
         from fwdgrad.analysis.report import report

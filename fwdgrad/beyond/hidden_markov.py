@@ -22,8 +22,12 @@ from fwdgrad.influence.reduction import reduce, scales
 from fwdgrad.optimizers.base import is_number
 from fwdgrad.optimizers.rates import Rate
 from fwdgrad.optimizers.schedules import constant, inverse_power
+from fwdgrad.support import display
 
 __all__ = ["OnlineEM", "Parameters", "Statistics"]
+
+WIDE = 12
+"""Columns of a matrix that a notebook shows, at most."""
 
 
 class Statistics(NamedTuple):
@@ -34,6 +38,12 @@ class Statistics(NamedTuple):
     emission: np.ndarray
     """(N, M): how often symbol k came from state j."""
 
+    def __repr__(self) -> str:
+        return _sized("Statistics", self.emission)
+
+    def _repr_html_(self) -> str:
+        return display.page(repr(self), *map(_matrix, self))
+
 
 class Parameters(NamedTuple):
     """Of a hidden Markov model."""
@@ -42,6 +52,24 @@ class Parameters(NamedTuple):
     """(N, N): q[i, j] is the probability that state i is followed by j."""
     emission: np.ndarray
     """(N, M): g[j, k] is the probability of symbol k in state j."""
+
+    def __repr__(self) -> str:
+        return _sized("Parameters", self.emission)
+
+    def _repr_html_(self) -> str:
+        return display.page(repr(self), *map(_matrix, self))
+
+
+def _sized(kind: str, emission: np.ndarray) -> str:
+    states, symbols = emission.shape
+    return f"{kind} of a hidden Markov model: {display.counted(states, 'state')}, {display.counted(symbols, 'symbol')}"
+
+
+def _matrix(values: np.ndarray) -> str:
+    """A matrix as a table, unless it is wide."""
+    if values.shape[1] > WIDE:
+        return display.paragraph(f"{values.shape[0]} × {values.shape[1]} numbers")
+    return display.table([[f"{v:.3f}" for v in row] for row in values.tolist()], left=0, head=False)
 
 
 class OnlineEM:
@@ -149,6 +177,13 @@ class OnlineEM:
         self._filter, self._seen = first[0], 0
         self._sums = np.zeros((n, n + self._g.shape[1]))
         self._kept: Any = _ExactDeviations(self._sums.shape) if exact else _RandomDeviations(self._sums.shape, copies)
+
+    def __repr__(self) -> str:
+        how = "exact" if isinstance(self._kept, _ExactDeviations) else "random"
+        return f"{_sized('OnlineEM', self._g)}, {how}"
+
+    def _repr_html_(self) -> str:
+        return display.page(repr(self), *map(_matrix, self.averaged))
 
     @property
     def transition(self) -> np.ndarray:

@@ -26,6 +26,7 @@ from fwdgrad.influence.reduction import Complex, dense, reduce, roots_of_unity
 from fwdgrad.learning.samples import SampleReader
 from fwdgrad.linear import TracedModel
 from fwdgrad.program import Abstract, Linearized, trace
+from fwdgrad.support import display
 from fwdgrad.support.trees import flatten, unflatten
 from fwdgrad.system import OWN, System
 
@@ -103,6 +104,13 @@ class OnlineHessian:
             ) from None
         self._reader = SampleReader(self._derivatives.model)
         self.reset()
+
+    def __repr__(self) -> str:
+        how = "exact" if isinstance(self._form, _Exact) else "random"
+        return f"OnlineHessian of {self.system.name}: {display.counted(len(self._h), 'state variable')}, {how}"
+
+    def _repr_html_(self) -> str:
+        return display.page(repr(self))
 
     def reset(self) -> None:
         """Start again from the declared state and parameters, with ∂h/∂θ = 0."""

@@ -6,6 +6,7 @@ import textwrap
 from dataclasses import dataclass
 
 from fwdgrad.errors import DeclarationError
+from fwdgrad.support import display
 
 __all__ = ["CheckReport", "CheckRow"]
 
@@ -29,6 +30,9 @@ class CheckRow:
     tolerance: float
     verdict: str
     note: str = ""
+
+    def _repr_html_(self) -> str:
+        return display.page(f"{self.what}: {self.verdict}", display.pairs(vars(self).items()))
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,20 @@ class CheckReport:
             shown = "\n".join(f"  {row.what}: error {row.error:.1e}. {row.note}".rstrip() for row in bad[:3])
             more = f"\n  and {len(bad) - 3} more" if len(bad) > 3 else ""
             raise DeclarationError(f"fg.check found something wrong ({self.system.split(':')[0]}):\n{shown}{more}")
+
+    def __repr__(self) -> str:
+        return f"CheckReport of {self.system.split(':')[0]}: {'nothing failed' if self.ok else 'something is wrong'}"
+
+    def _repr_html_(self) -> str:
+        rows = [("", "numbers", "error", "allowed", "verdict", "")]
+        for row in self.rows:
+            error, allowed = (f"{v:.0e}" if v else "0" for v in (row.error, row.tolerance))
+            note = row.note if row.verdict != "ok" else ""
+            rows.append((row.what, str(row.points), error, allowed, row.verdict, note))
+        failed = [k for k, row in enumerate(self.rows) if row.verdict == "FAILED"]
+        how = f"Not traceable: {self.reason} Engine {self.engine}." if self.reason else f"Traced. Engine {self.engine}."
+        parts = (display.paragraph(f"{self.system}\n{how}"), display.table(rows, marked=failed))
+        return display.page("Nothing failed." if self.ok else "Something is wrong.", *parts)
 
     def __str__(self) -> str:
         how = f"Not traceable: {self.reason} Engine {self.engine}." if self.reason else f"Traced. Engine {self.engine}."

@@ -17,6 +17,7 @@ from fwdgrad.estimators.windows import RandomEnd, Sliding
 from fwdgrad.influence import NoInfluence
 from fwdgrad.learning.execution import Execution
 from fwdgrad.learning.samples import Chunk
+from fwdgrad.support import display
 from fwdgrad.support.trees import flatten
 
 __all__ = ["Cost", "Costs", "measure"]
@@ -41,6 +42,9 @@ class Cost(NamedTuple):
     """To that of the model alone."""
     influence_bytes: int = 0
     """What is carried of the past from window to window."""
+
+    def _repr_html_(self) -> str:
+        return display.page("Cost of a step", display.pairs((k, f"{v:.3g}") for k, v in self._asdict().items()))
 
 
 class Costs(NamedTuple):

@@ -12,11 +12,14 @@ import numpy as np
 
 from fwdgrad.comparison.statistics import Estimate
 from fwdgrad.errors import UnknownNameError, did_you_mean
+from fwdgrad.support import display
 
 __all__ = ["Comparison", "cut", "number", "reading"]
 
 WIDTH = 98
 LABEL = 24
+
+NOTE = "Bias and variance are relative to ‖g*‖ and ‖g*‖²; intervals are of 95 %; ×1 is the model alone."
 
 WIDE = 0.5
 """An interval of the bias that reaches further than this is called wide."""
@@ -94,13 +97,21 @@ class Comparison:
         return f"Comparison of {', '.join(self.estimates)} on {self.system}, {self.steps} steps"
 
     def __str__(self) -> str:
+        rows = self._rows()
+        width = max(len(row[0]) for row in rows)
+        said = [line for label in self.estimates for line in self._said(label, width)]
+        lines = [f"  {line}" for line in display.columns(rows)]
+        return "\n".join([*self._head(), "", *lines, "", *said, "", f"  {NOTE}"])
+
+    def _repr_html_(self) -> str:
+        title, *head = self._head()
+        said = [(cut(label, LABEL), self.reading(label)) for label in self.estimates]
+        parts = (display.paragraph("\n".join(line.strip() for line in head)), display.table(self._rows()))
+        return display.page(title, *parts, display.pairs(said), display.paragraph(NOTE))
+
+    def _rows(self) -> list[tuple[str, ...]]:
         head = ("estimator", "projection", "bias", "variance", "cosine", "time", "memory", "influence")
-        rows = [head, *(_row(e) for e in self.estimates.values())]
-        widths = [max(len(row[k]) for row in rows) for k in range(len(head))]
-        lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
-        said = [line for label in self.estimates for line in self._said(label, widths[0])]
-        note = "Bias and variance are relative to ‖g*‖ and ‖g*‖²; intervals are of 95 %; ×1 is the model alone."
-        return "\n".join([*self._head(), "", *(f"  {line}" for line in lines), "", *said, "", f"  {note}"])
+        return [head, *(_row(e) for e in self.estimates.values())]
 
     def _head(self) -> list[str]:
         p, norm = self.exact.shape[1], float(np.linalg.norm(self.exact.sum(axis=0)))

@@ -9,6 +9,7 @@ import numpy as np
 
 from fwdgrad.comparison.cost import Cost
 from fwdgrad.estimators import Estimator
+from fwdgrad.support import display
 
 __all__ = ["Estimate", "mean_interval", "squared_norm_interval", "summarise"]
 
@@ -60,6 +61,21 @@ class Estimate:
     def error(self) -> float:
         """√(E ‖g − g*‖²) / ‖g*‖: bias and noise of one estimate together."""
         return math.hypot(self.bias, math.sqrt(self.variance))
+
+    def __repr__(self) -> str:
+        noise = f", variance {self.variance:.3g}" if self.random else ""
+        return f"Estimate of {self.label}: projection {self.projection:.3g}, bias {self.bias:.3g}{noise}"
+
+    def _repr_html_(self) -> str:
+        (low, high), (least, most) = self.projection_interval, self.bias_interval
+        rows = [
+            ("projection", f"{self.projection:.4g}, 95 % {low:.4g} to {high:.4g}"),
+            ("bias", f"{self.bias:.3g}, 95 % {least:.3g} to {most:.3g}"),
+            ("variance", f"{self.variance:.3g}"),
+            ("cosine", f"{float(np.mean(self.cosines)):.3f}"),
+            ("replicas", str(len(self.gradients))),
+        ]
+        return display.page(f"Estimate of {self.label}", display.pairs(rows))
 
     def cosine_quantiles(self, levels: tuple[float, ...] = (0.05, 0.25, 0.5, 0.75, 0.95)) -> np.ndarray:
         """Quantiles of the cosine of single estimates, shape (len(levels),)."""

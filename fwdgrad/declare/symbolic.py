@@ -15,6 +15,7 @@ from fwdgrad.declare.expressions import Expression, evaluate
 from fwdgrad.declare.functions import COMPUTE
 from fwdgrad.declare.model import TIME, Follows, Model
 from fwdgrad.errors import DeclarationError
+from fwdgrad.support import display
 from fwdgrad.system.parameters import Parameter, Tied
 
 __all__ = ["Sparsity", "expressions", "sparsity"]
@@ -27,6 +28,15 @@ class Sparsity(NamedTuple):
     """∂/∂h, (n, n)."""
     params: dict[str, sp.csr_array]
     """∂/∂θ by parameter, (n, its size); none for tied ones."""
+
+    def __repr__(self) -> str:
+        size = self.state.shape[0]
+        return f"Sparsity: {size} × {size} by state with {self.state.nnz} entries, {len(self.params)} parameters"
+
+    def _repr_html_(self) -> str:
+        rows = [("∂/∂", "shape", "entries"), *((k, str(v.shape), str(v.nnz)) for k, v in self.params.items())]
+        rows.insert(1, ("state", str(self.state.shape), str(self.state.nnz)))
+        return display.page(repr(self), display.table(rows))
 
 
 def expressions(model: Model, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from fwdgrad.errors import DataError, DeclarationError
 from fwdgrad.learning.confidence import Verdict
 from fwdgrad.learning.identifiability import Group, groups_of
 from fwdgrad.learning.learner import Learner
-from fwdgrad.learning.report import NORMAL, entries_of, intervals_of, output_names, parameter_table
+from fwdgrad.learning.report import NORMAL, entries_of, intervals_of, output_names, parameter_rows
 from fwdgrad.losses import SquaredError
+from fwdgrad.support import display
 from fwdgrad.system import System
 
 __all__ = ["Fit", "Forecast", "Going"]
@@ -41,6 +42,18 @@ class Forecast(NamedTuple):
     """Shape (T, *shape of the prediction)."""
     std: np.ndarray
     """Standard deviations, of the same shape: of an observation, with its noise, to first order."""
+
+    def __repr__(self) -> str:
+        outputs = display.counted(int(np.prod(np.shape(self.mean)[1:], dtype=int)), "output")
+        return f"Forecast of {display.counted(len(self.mean), 'sample')}, {outputs}"
+
+    def _repr_html_(self) -> str:
+        means, stds = (np.reshape(part, (len(part), -1)).T for part in self)
+        along = ("the next sample", f"{len(self.mean)} later")
+        shown = list(zip(means, stds, strict=True))[: display.CURVES]
+        return display.page(
+            repr(self), *(display.curve(m, s, label=f"output {k}", along=along) for k, (m, s) in enumerate(shown))
+        )
 
 
 class Going(NamedTuple):
@@ -323,25 +336,48 @@ class Fit:
             return ""
         return f"{count} residuals are far off and weigh much: losses.StudentT() lets such data count less"
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
+        return self._title()
+
+    def _repr_html_(self) -> str:
+        try:
+            bands: Any = self.bands.T
+        except DeclarationError:
+            bands = [None] * self.outputs.shape[1]
+        curves = [
+            display.curve(fitted, band, data, label=name, along=(f"{self.times[0]:.4g}", f"{self.times[-1]:.4g}"))
+            for name, fitted, band, data in zip(
+                output_names(self.system), self.outputs.T, bands, self.targets.T, strict=True
+            )
+        ]
+        rows = parameter_rows(self.system, self.params, self.std, self.interval)
+        told = display.paragraph("\n".join(self._explained()))
+        parts = (display.table(rows), told, display.remarks(self.remarks), *curves[: display.CURVES])
+        return display.page(self._title(), *parts)
+
+    def _title(self) -> str:
+        """What was fitted to what, and how."""
         numbers = np.isfinite(self.targets).any()
         seen = int(np.isfinite(self.targets).sum())
         what = f"{seen} observations" if numbers else f"{len(self.outputs)} samples"
         many = f" in {len(self.starts)} trajectories" if len(self.starts) > 1 else ""
         parts = ", ".join(f"{v:.2g}" for v in np.unique(self.process_noise))
         how = f"filter, noise in the state {parts} of its size" if self.method == "filter" else self.method
-        table = parameter_table(self.system, self.params, self.std, self.interval)
-        lines = [f"{self.system.name} fitted to {what}{many} ({how})", *table]
-        if not numbers:
-            lines.append(f"loss {self.loss / len(self.outputs):.4g} a sample")
-        else:
-            told = zip(output_names(self.system), self.rmse, self.explained, strict=True)
-            lines += [
-                f"{name}: root mean square of residuals {error:.3g}" + (f", R² {r:.4f}" if np.isfinite(r) else "")
-                for name, error, r in told
-                if np.isfinite(error)
-            ]
-        return "\n".join([*lines, *(f"! {remark}" for remark in self.remarks)])
+        return f"{self.system.name} fitted to {what}{many} ({how})"
+
+    def _explained(self) -> list[str]:
+        """How well, a line for each output."""
+        if not np.isfinite(self.targets).any():
+            return [f"loss {self.loss / len(self.outputs):.4g} a sample"]
+        return [
+            f"{name}: root mean square of residuals {error:.3g}" + (f", R² {r:.4f}" if np.isfinite(r) else "")
+            for name, error, r in zip(output_names(self.system), self.rmse, self.explained, strict=True)
+            if np.isfinite(error)
+        ]
+
+    def __str__(self) -> str:
+        table = display.columns(parameter_rows(self.system, self.params, self.std, self.interval))
+        return "\n".join([self._title(), *table, *self._explained(), *(f"! {remark}" for remark in self.remarks)])
 
 
 def _root_mean(residuals: np.ndarray) -> np.ndarray:

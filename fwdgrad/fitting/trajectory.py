@@ -12,6 +12,7 @@ from fwdgrad.errors import DataError, DeclarationError, FirstSampleWarning, Outl
 from fwdgrad.learning.loops import Record, told_first
 from fwdgrad.learning.loops.sifting import Sifting
 from fwdgrad.learning.samples import SampleReader
+from fwdgrad.support import display
 from fwdgrad.support.trees import flatten
 from fwdgrad.system import System
 
@@ -27,6 +28,23 @@ class Trajectory(NamedTuple):
     """Targets; NaN, None or masked where missing."""
     state: Any = None
     """The state it begins in, in the containers of the system's; None: the declared, or learned, initial state."""
+
+    def __repr__(self) -> str:
+        given = [f"{label} of {_sizes(part)}" for label, part in (("xs", self.xs), ("ys", self.ys)) if part is not None]
+        begins = "" if self.state is None else f", from {_short(self.state)}"
+        return f"Trajectory: {', '.join(given) or 'no samples'}{begins}"
+
+    def _repr_html_(self) -> str:
+        return display.page(repr(self))
+
+
+def _sizes(stream: Any) -> str:
+    """The shape of a stream, or of each in a dict."""
+    if isinstance(stream, dict):
+        return ", ".join(f"{k} {_sizes(v)}" for k, v in stream.items())
+    if hasattr(stream, "shape"):
+        return str(stream.shape)
+    return display.counted(len(stream), "sample") if hasattr(stream, "__len__") else "samples"
 
 
 def recorded(system: System, reader: SampleReader, xs: Any, ys: Any, trajectories: Any) -> Record:

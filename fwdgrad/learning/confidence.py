@@ -17,6 +17,7 @@ from scipy.special import chdtri
 
 from fwdgrad.learning.identifiability import Group, groups_of
 from fwdgrad.optimizers.information.watch import FADING, LAGS, RECENT, SCALES, SMALL, STAGES, Learned, Watched
+from fwdgrad.support import display
 
 __all__ = ["Confidence", "Verdict", "confidence_of", "judged"]
 
@@ -74,6 +75,12 @@ class Verdict:
     too_large: np.ndarray
     inflation: float
     by_parameter: np.ndarray | None
+
+    def __repr__(self) -> str:
+        return f"Verdict: {'; '.join(self.findings) or 'nothing contradicts the claims'}"
+
+    def _repr_html_(self) -> str:
+        return display.page(repr(self))
 
 
 def judged(watched: Watched, quadratic: bool = False) -> Verdict:
@@ -195,6 +202,13 @@ class Confidence:
     left_out: tuple[str, ...] = ()
     begins: str = ""
     astray: float = 1.0
+
+    def __repr__(self) -> str:
+        watched = "not watched" if self.verdict is None else "claims hold" if self.holds else "claims do not hold"
+        return f"Confidence: {watched}, deviations times {self.overall:.3g} at most"
+
+    def _repr_html_(self) -> str:
+        return display.page(repr(self), display.paragraph(str(self)))
 
     @property
     def holds(self) -> bool:

@@ -13,10 +13,14 @@ from fwdgrad.estimators import Estimator
 from fwdgrad.learning.history import History, Progress
 from fwdgrad.learning.learner import Learner
 from fwdgrad.optimizers import Optimizer
+from fwdgrad.support import display
 from fwdgrad.support.parallel import calls
 from fwdgrad.system import System
 
 __all__ = ["Ensemble"]
+
+FEW = 16
+"""Numbers of a parameter that a notebook shows one by one, at most."""
 
 
 class Ensemble:
@@ -79,6 +83,16 @@ class Ensemble:
 
     def __repr__(self) -> str:
         return f"Ensemble of {len(self)}: {self.learners[0]!r}"
+
+    def _repr_html_(self) -> str:
+        rows: list[tuple[str, ...]] = [("parameter", "mean", "least", "largest")]
+        for name, values in self.params.items():
+            if values[0].size <= FEW:
+                for place in np.ndindex(values.shape[1:]):
+                    each = values[(slice(None), *place)]
+                    numbers = (each.mean(), each.min(), each.max())
+                    rows.append((name + (str(list(place)) if place else ""), *(f"{float(v):.4g}" for v in numbers)))
+        return display.page(repr(self), display.table(rows) if len(rows) > 1 else "")
 
     @property
     def params(self) -> dict[str, np.ndarray]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.errors import DataError, ShapeError
+from fwdgrad.support import display
 
 __all__ = ["History", "Progress", "Recorder"]
 
@@ -76,6 +77,26 @@ class History:
 
     def __len__(self) -> int:
         return len(self.loss)
+
+    def __repr__(self) -> str:
+        steps = display.counted(len(self) * self.every, "step")
+        tenth = max(len(self) // 10, 1)
+        begin, end = (_mean(part) for part in (self.loss[:tenth], self.loss[-tenth:]))
+        seen = f"{self.unit} {begin:.4g} → {end:.4g}" if np.isfinite(self.loss).any() else "no targets"
+        return f"History of {steps} from step {self.first}: {seen}"
+
+    def _repr_html_(self) -> str:
+        along = (f"step {self.first}", f"{self.first + len(self) * self.every}")
+        curves = [display.curve(self.loss, label=self.unit, along=along)]
+        if self.predictions is not None and self.predictions.dtype.kind == "f":
+            shown = self.predictions.reshape(len(self.predictions), -1).T[: display.CURVES]
+            curves += [display.curve(v, label=f"prediction {k}", along=along) for k, v in enumerate(shown)]
+        return display.page(repr(self), *curves)
+
+
+def _mean(losses: np.ndarray) -> float:
+    """Over the steps with a target; NaN if there is none."""
+    return float(np.nanmean(losses)) if np.isfinite(losses).any() else math.nan
 
 
 class Recorder:

@@ -14,6 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse.csgraph import connected_components
 
+from fwdgrad.support import display
+
 __all__ = ["Group", "groups_of"]
 
 FLAT = 0.8
@@ -46,6 +48,9 @@ class Group(NamedTuple):
         left = len(self.names) - self.directions
         kept = self.kept or ("a combination of them" if left == 1 else f"{left} combinations of them")
         return f"{many} cannot be told apart by these data: only {kept} can be learned"
+
+    def _repr_html_(self) -> str:
+        return display.page(str(self))
 
 
 def groups_of(

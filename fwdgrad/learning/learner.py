@@ -37,12 +37,13 @@ from fwdgrad.learning.execution import Execution, execution_for
 from fwdgrad.learning.history import History, Progress, Recorder
 from fwdgrad.learning.loops import SilentLeaves, loop_for, noise_for, told_dead, told_far, told_first, told_silent
 from fwdgrad.learning.noise import NoiseStream
-from fwdgrad.learning.report import Report, intervals_of, output_names, parameter_table
+from fwdgrad.learning.report import Report, intervals_of, output_names, parameter_rows
 from fwdgrad.learning.samples import Chunk
 from fwdgrad.learning.step import Carry
 from fwdgrad.learning.targets import Targets
 from fwdgrad.linear import NOT_TRACED
 from fwdgrad.optimizers import JointFilter, Optimizer
+from fwdgrad.support import display
 from fwdgrad.support.trees import flatten, map_leaves
 from fwdgrad.system import System
 
@@ -165,6 +166,13 @@ class Learner:
             f"Learner of {self.system.name} after {self.steps} steps: {self.estimator.name}, {self.optimizer!r}, "
             f"engine {self.engine}"
         )
+
+    def _repr_html_(self) -> str:
+        report, head = self.report(), [("estimator", self.estimator.name), ("optimizer", repr(self.optimizer))]
+        head += [("engine", f"{self.engine}: {self.engine_reason}"), ("why", self._reason)]
+        outputs = display.paragraph("\n".join(report.outputs))
+        parts = (display.pairs(head), display.table(report.rows), outputs, display.remarks(report.remarks))
+        return display.page(f"Learner: {report.title}", *parts)
 
     def explain(self) -> str:
         """What this learner does, why, and what else there is to set."""
@@ -329,14 +337,14 @@ class Learner:
                 warnings.simplefilter("ignore")
                 std = self.parameter_std()
         params = self.params
-        table = parameter_table(self.system, params, std, intervals_of(self.system, params, std))
+        rows = parameter_rows(self.system, params, std, intervals_of(self.system, params, std))
         noise: Any = (
             getattr(self._unpacked.optimizer, "noise", None) if isinstance(self.optimizer, JointFilter) else None
         )
         outputs = [] if noise is None else zip(output_names(self.system), np.sqrt(noise), strict=True)
         return Report(
             f"{self.system.name} after {self.steps} samples ({type(self.optimizer).__name__})",
-            tuple(table),
+            tuple(rows),
             tuple(f"{name}: noise {value:.3g}" for name, value in outputs),
             tuple(doubt.message for doubt in self._doubts(known)),
         )

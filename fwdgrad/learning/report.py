@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from fwdgrad.support import display
 from fwdgrad.system import System
 
-__all__ = ["Report", "entries_of", "intervals_of", "output_names", "parameter_table"]
+__all__ = ["Report", "entries_of", "intervals_of", "output_names", "parameter_rows"]
 
 NORMAL = 1.959963985
 """Half the width of an interval with 95 % of a normal distribution, in standard deviations."""
@@ -22,28 +23,40 @@ class Report:
 
     Attributes:
         title: what was learned, from how much, and how.
-        table: the parameters, as lines of text.
+        rows: the parameters: a row of text for each learned number, below a head.
         outputs: a line for each output: how far predictions are off.
         remarks: what speaks against any of it.
     """
 
     title: str
-    table: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
     outputs: tuple[str, ...]
     remarks: tuple[str, ...]
+
+    @property
+    def table(self) -> tuple[str, ...]:
+        """The parameters, as lines of text."""
+        return tuple(display.columns(self.rows))
+
+    def __repr__(self) -> str:
+        return f"Report: {self.title}"
+
+    def _repr_html_(self) -> str:
+        outputs = display.paragraph("\n".join(self.outputs))
+        return display.page(self.title, display.table(self.rows), outputs, display.remarks(self.remarks))
 
     def __str__(self) -> str:
         marked = ["! " + remark.replace("\n", "\n  ") for remark in self.remarks]
         return "\n".join([self.title, *self.table, *self.outputs, *marked])
 
 
-def parameter_table(
+def parameter_rows(
     system: System,
     params: Mapping[str, Any],
     std: Mapping[str, Any],
     interval: Mapping[str, tuple[Any, Any]],
-) -> list[str]:
-    """A line for each learned number: start, value, standard deviation, 95 % interval.
+) -> list[tuple[str, ...]]:
+    """A row for each learned number, below a head: start, value, standard deviation, 95 % interval.
 
     Args:
         system: with the declared values.
@@ -51,7 +64,7 @@ def parameter_table(
         std: deviations, by name; NaN where they are not known, nothing for a leaf that has none.
         interval: (low, high), by name.
     """
-    rows = [("parameter", "start", "value", "std", "95 %")]
+    rows: list[tuple[str, ...]] = [("parameter", "start", "value", "std", "95 %")]
     for name, leaf, index in entries_of(system):
         start, value = (float(np.asarray(v[leaf])[index]) for v in (system.params, params))
         deviation = float(np.asarray(std[leaf])[index]) if leaf in std else np.nan
@@ -62,7 +75,7 @@ def parameter_table(
             rows.append((*row, f"{deviation:.2g}", f"{low} to {high}"))
         else:
             rows.append((*row, "–", "not known"))
-    return _table(rows)
+    return rows
 
 
 def intervals_of(
@@ -101,11 +114,3 @@ def _digits(value: float, std: float) -> int:
     if not (np.isfinite(std) and np.isfinite(value)) or std <= 0 or value == 0:
         return 4
     return int(np.clip(np.floor(np.log10(abs(value))) - np.floor(np.log10(std)) + 2, 2, 8))
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    return [
-        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]).rstrip()
-        for row in rows
-    ]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fwdgrad.errors import DeclarationError
+from fwdgrad.support import display
 
 __all__ = ["BrownianPath", "brownian_path"]
 
@@ -23,6 +24,15 @@ class BrownianPath(NamedTuple):
     dt: float
     increments: np.ndarray
     """ΔW, of variance δt, shape (steps, *shape of the paths)."""
+
+    def __repr__(self) -> str:
+        shape = self.increments.shape
+        return f"BrownianPath of {display.counted(shape[0], 'step')} of {self.dt:g}, paths {shape[1:]}"
+
+    def _repr_html_(self) -> str:
+        paths = np.cumsum(self.increments.reshape(len(self.increments), -1), axis=0).T[: display.CURVES]
+        along = ("t = 0", f"{self.dt * len(self.increments):g}")
+        return display.page(repr(self), *(display.curve(path, label="W", along=along) for path in paths))
 
     @property
     def noise(self) -> np.ndarray:

@@ -21,6 +21,7 @@ import numpy as np
 from fwdgrad.errors import DataError, DeclarationError, ShapeError, nearly
 from fwdgrad.limits.reference import tangent, variational
 from fwdgrad.limits.timed import OfTime, Timed, grid
+from fwdgrad.support import display
 from fwdgrad.support.arguments import integer
 from fwdgrad.support.notice import Progress
 from fwdgrad.system import System
@@ -41,6 +42,13 @@ class Limit(NamedTuple):
     """Shape (R, n)."""
     w: np.ndarray
     """Shape (R, p)."""
+
+    def __repr__(self) -> str:
+        return f"Limit of {display.counted(len(self.v), 'replica')}: v of {self.v.shape[1]}, w of {self.w.shape[1]}"
+
+    def _repr_html_(self) -> str:
+        sizes = ((name, np.mean(np.sum(part**2, axis=1))) for name, part in (("E‖v‖²", self.v), ("E‖w‖²", self.w)))
+        return display.page(repr(self), display.pairs((name, f"{size:.4g}") for name, size in sizes))
 
     @property
     def matrices(self) -> np.ndarray:

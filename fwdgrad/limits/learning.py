@@ -18,6 +18,7 @@ from fwdgrad.limits.report import digits
 from fwdgrad.limits.slopes import slope
 from fwdgrad.limits.timed import OfTime, Timed, grid
 from fwdgrad.optimizers.rates import Rate, rate_at
+from fwdgrad.support import display
 from fwdgrad.support.arguments import entropy_of, integer, jobs
 from fwdgrad.support.notice import Progress
 from fwdgrad.support.parallel import calls
@@ -99,13 +100,21 @@ class Law:
         return f"Law of {', '.join(self.params)} of {self.system} under {self.estimator}, t to {self.times[-1]:g}"
 
     def __str__(self) -> str:
+        return "\n".join([*self._head(), "", *(f"  {line}" for line in display.columns(self._rows(), left=2))])
+
+    def _repr_html_(self) -> str:
+        title, said = self._head()
+        return display.page(title, display.paragraph(said.strip()), display.table(self._rows(), left=2))
+
+    def _head(self) -> list[str]:
         R = next(iter(self.params.values())).shape[1]
-        lines = [
+        return [
             f"θ of {self.system} learned by {self.estimator} to t = {self.times[-1]:g}; {R} replicas, "
             f"seed {self.entropy}",
             f"  without noise RTRL is off the gradient flow by δt^{self.order:.2f}",
-            "",
         ]
+
+    def _rows(self) -> list[tuple[str, ...]]:
         rows: list[tuple[str, ...]] = [("", "", "flow", "RTRL", "mean", "spread", "5 %", "median", "95 %")]
         for name, values in self.params.items():
             for place in np.ndindex(values.shape[3:]):
@@ -116,10 +125,7 @@ class Law:
                     numbers = [self.flow[name][(-1, *place)], self.noiseless[name][(k, -1, *place)], values[at].mean(),
                                values[at].std(ddof=1), low, middle, high]  # fmt: skip
                     rows.append((label if k == 0 else "", f"δt {digits(float(dt))}", *map(digits, map(float, numbers))))
-        widths = [max(len(row[j]) for row in rows) for j in range(len(rows[0]))]
-        for row in rows:
-            lines.append("  " + "  ".join([*map(str.ljust, row[:2], widths[:2]), *map(str.rjust, row[2:], widths[2:])]))
-        return "\n".join(lines)
+        return rows
 
 
 def learning(

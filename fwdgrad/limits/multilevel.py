@@ -26,6 +26,7 @@ from fwdgrad.limits.report import digits
 from fwdgrad.limits.timed import OfTime, Timed, grid
 from fwdgrad.optimizers.base import positive
 from fwdgrad.optimizers.rates import Rate
+from fwdgrad.support import display
 from fwdgrad.support.arguments import entropy_of, integer, jobs
 from fwdgrad.support.notice import Progress
 from fwdgrad.system import System
@@ -107,14 +108,28 @@ class Multilevel:
         """How many times more that is."""
         return self.plain_steps / self.steps
 
+    def __repr__(self) -> str:
+        return f"Multilevel: {self.estimate:.5g} ± {digits(1.96 * self.error)} (95 %)"
+
     def __str__(self) -> str:
+        return "\n".join([*self._said(), "", *(f"  {line}" for line in display.columns(self._rows(), left=0))])
+
+    def _repr_html_(self) -> str:
+        title, *said = self._said()
+        return display.page(
+            title, display.paragraph("\n".join(s.strip() for s in said)), display.table(self._rows(), 0)
+        )
+
+    def _rows(self) -> list[tuple[str, ...]]:
         rows: list[tuple[str, ...]] = [("δt", "replicas", "steps each", "mean", "variance")]
         for k, dt in enumerate(self.dts):
             numbers = (self.replicas[k], self.costs[k])
             rows.append(
                 (digits(float(dt)), *(f"{v:,}" for v in numbers), *map(digits, (self.means[k], self.variances[k])))
             )
-        widths = [max(len(row[j]) for row in rows) for j in range(5)]
+        return rows
+
+    def _said(self) -> list[str]:
         said = [
             f"E φ = {self.estimate:.5g} ± {digits(1.96 * self.error)} (95 %), with {self.steps:,} steps;",
             f"  plain Monte Carlo at δt = {digits(float(self.dts[-1]))}: {self.plain_steps:,.0f}, "
@@ -129,8 +144,7 @@ class Multilevel:
             said.append(
                 f"  ! one replica alone makes {self.dominance:.0%} of error²: with tails so heavy, it may be too small"
             )
-        table = ["  " + "  ".join(map(str.rjust, row, widths)) for row in rows]
-        return "\n".join([*said, "", *table])
+        return said
 
 
 def multilevel(

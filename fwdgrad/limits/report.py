@@ -15,10 +15,13 @@ from fwdgrad.estimators import Estimator
 from fwdgrad.influence import RankOne
 from fwdgrad.limits.slopes import FINEST, local_slopes, slope
 from fwdgrad.limits.unscaled import Unscaled
+from fwdgrad.support import display
 
 __all__ = ["Refined", "Refinement", "digits"]
 
 WIDTH = 98
+
+NOTE = "Bias and variance are relative to ‖G‖ and ‖G‖²; intervals are of 95 %; RTRL is the mean at each δt."
 
 FLOOR = 1e-9
 """Relative errors below this are those of the reference."""
@@ -99,6 +102,16 @@ class Refined:
     def strong_order(self) -> float:
         """The order of `apart` in δt, over the smallest four; NaN for signs."""
         return slope(self.dts[1:], self.apart)
+
+    def __repr__(self) -> str:
+        return f"Refined {self.label}: {len(self.dts)} δt, {display.counted(self.matrices.shape[1], 'replica')}"
+
+    def _repr_html_(self) -> str:
+        rows = [("δt", "bias", "variance", *(f"E‖Δ{k}‖²" for k in self.moved))]
+        for k, dt in enumerate(self.dts):
+            numbers = (dt, self.bias[k], self.variance[k], *(v[k] for v in self.moved.values()))
+            rows.append(tuple(digits(float(v)) for v in numbers))
+        return display.page(repr(self), display.table(rows, left=0))
 
     @property
     def agrees(self) -> bool:
@@ -245,36 +258,47 @@ class Refinement:
         )
 
     def __str__(self) -> str:
-        p, norm = self.limit.shape[1], float(np.linalg.norm(self.limit))
-        how = self.noise + ("" if self.rescale else ", without rescaling") + (", rows of ∂F/∂θ" * (self.rows == "rate"))
-        names = textwrap.shorten(", ".join(self.leaves), 50, placeholder=" …")
-        lines = [
-            f"∂h/∂θ of {self.system} at t = {self.horizon:g} for δt → 0; {self.replicas} replicas, seed {self.entropy}",
-            f"  parameters  {p:,} ({names})",
-            f"  the limit   variational equations, ‖G‖ = {norm:.3g}",
-            f"  method      {self.method}, {self._order()}; noise: {how}",
-        ]
+        lines = self._head()
         for label in self.estimates:
-            lines += ["", *self._table(label), *textwrap.wrap(self.reading(label), WIDTH - 2, initial_indent="  ",
-                                                             subsequent_indent="  ")]  # fmt: skip
-        note = "Bias and variance are relative to ‖G‖ and ‖G‖²; intervals are of 95 %; RTRL is the mean at each δt."
+            said = textwrap.wrap(self.reading(label), WIDTH - 2, initial_indent="  ", subsequent_indent="  ")
+            lines += ["", *(f"  {line}" for line in display.columns(self._rows(label))), *said]
         remarks = [
             line
             for remark in self.remarks
             for line in textwrap.wrap(remark, WIDTH - 2, initial_indent="  ! ", subsequent_indent="    ")
         ]
-        return "\n".join([*lines, "", f"  {note}", *remarks])
+        return "\n".join([*lines, "", f"  {NOTE}", *remarks])
+
+    def _repr_html_(self) -> str:
+        title, *head = self._head()
+        parts = [display.paragraph("\n".join(line.strip() for line in head))]
+        for label in self.estimates:
+            parts += [display.table(self._rows(label)), display.paragraph(self.reading(label))]
+        return display.page(title, *parts, display.paragraph(NOTE), display.remarks(self.remarks))
+
+    def _head(self) -> list[str]:
+        p, norm = self.limit.shape[1], float(np.linalg.norm(self.limit))
+        how = self.noise + ("" if self.rescale else ", without rescaling") + (", rows of ∂F/∂θ" * (self.rows == "rate"))
+        names = textwrap.shorten(", ".join(self.leaves), 50, placeholder=" …")
+        return [
+            f"∂h/∂θ of {self.system} at t = {self.horizon:g} for δt → 0; {self.replicas} replicas, seed {self.entropy}",
+            f"  parameters  {p:,} ({names})",
+            f"  the limit   variational equations, ‖G‖ = {norm:.3g}",
+            f"  method      {self.method}, {self._order()}; noise: {how}",
+        ]
 
     def _order(self) -> str:
         if not np.isnan(self.order):
             return f"of order {self.order:.2f} in the mean"
         return "whose order does not show: the errors are of rounding, or one δt is too few"
 
-    def _table(self, label: str) -> list[str]:
+    def _rows(self, label: str) -> list[tuple[str, ...]]:
         e = self[label]
         motion = [f"E‖Δ{k}‖²" for k in e.moved] if e.random else []
         paths = e.random and not np.all(np.isnan(e.apart))
-        rows = [(label, "steps", "RTRL", "bias", "off RTRL", "variance", *motion, *["apart"] * paths)]
+        rows: list[tuple[str, ...]] = [
+            (label, "steps", "RTRL", "bias", "off RTRL", "variance", *motion, *["apart"] * paths)
+        ]
         for k, dt in enumerate(e.dts):
             off = f"[{', '.join(map(digits, e.agreement_interval[k].tolist()))}]"
             row = [
@@ -290,8 +314,7 @@ class Refinement:
             last = [f"δt^{s:.2f}" for s in e.slopes.values()]
             strong = [f"δt^{e.strong_order:.2f}"] * paths
             rows.append(("slope", "", f"δt^{self.order:.2f}", "", "", "", *last, *strong))
-        widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-        return ["  " + "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
+        return rows
 
 
 def digits(value: float) -> str:

@@ -32,7 +32,8 @@ from fwdgrad.losses import Custom, Loss, as_loss
 from fwdgrad.outside import Outside
 from fwdgrad.program import Abstract, repeat, trace_pure
 from fwdgrad.program.tracer import as_operand
-from fwdgrad.support.trees import flatten, parted, unflatten
+from fwdgrad.support import display
+from fwdgrad.support.trees import flatten, leaf_names, parted, unflatten
 from fwdgrad.system.causes import cause
 from fwdgrad.system.parameters import Free, Parameter, Tied
 
@@ -54,6 +55,19 @@ class Simulation(NamedTuple):
     """The state after each sample, in the containers it was declared with."""
     outputs: np.ndarray
     """The prediction for each sample, shape (T, *shape of the prediction)."""
+
+    def __repr__(self) -> str:
+        size = sum(int(np.prod(np.shape(leaf)[1:], dtype=int)) for leaf in flatten(self.states))
+        outputs = int(np.prod(self.outputs.shape[1:], dtype=int))
+        parts = (display.counted(size, "state variable"), display.counted(outputs, "output"))
+        return f"Simulation of {display.counted(len(self.outputs), 'sample')}: {', '.join(parts)}"
+
+    def _repr_html_(self) -> str:
+        along = ("sample 0", f"{len(self.outputs) - 1}")
+        shown = self.outputs.reshape(len(self.outputs), -1).T[: display.CURVES]
+        return display.page(
+            repr(self), *(display.curve(v, label=f"output {k}", along=along) for k, v in enumerate(shown))
+        )
 
 
 class System:
@@ -222,6 +236,25 @@ class System:
             f"System {self.name}: state {self.size}, parameters {count} ({', '.join(self.params)}), "
             f"input {inputs}{step}, loss {self.loss!r}"
         )
+
+    def _repr_html_(self) -> str:
+        def sizes(tree: Any, prefix: str) -> str:
+            names = [name.removeprefix(f"{prefix}_") for name in leaf_names(tree, prefix)]
+            shapes = [f" {list(leaf.shape)}" if leaf.shape else "" for leaf in flatten(tree)]
+            return ", ".join(name + shape for name, shape in zip(names, shapes, strict=True)) or "none"
+
+        step = "a map" if self.dt is None else f"rates, step {self.dt}, {self.method}"
+        step += f" in {self.substeps} substeps" if self.substeps > 1 else ""
+        head = [("state", sizes(self.state, "h")), ("input", sizes(self.x, "x")), ("time", step)]
+        head += [("loss", repr(self.loss)), ("first sample", f"{self.first}")]
+        rows = [("parameter", "shape", "start", "learned")]
+        for name, value in self.params.items():
+            size = "×".join(map(str, value.shape)) or "number"
+            shown = f"{float(value):.6g}" if not value.shape else f"r.m.s. {np.sqrt(np.mean(np.square(value))):.4g}"
+            how = "no" if name in self.frozen else "tied" if name in self._tied else "yes"
+            bounds = f", {self.coordinate[name]!r}" if name in self.trainable and self.coordinate[name].bounded else ""
+            rows.append((name, size, shown, how + bounds))
+        return display.page(f"System {self.name}", display.pairs(head), display.table(rows))
 
     # ---- the functions in flat form: the state is one vector h of length n
 
