@@ -26,6 +26,8 @@ from fwdgrad.limits.learning import Law
 from fwdgrad.limits.multilevel import Multilevel
 from fwdgrad.limits.report import Refined, Refinement
 from fwdgrad.support import display
+from fwdgrad.sweeps.records import Record
+from fwdgrad.sweeps.report import Summary
 
 NO_RESULTS = (
     "engines", "errors", "estimators", "filtering.noise", "influence", "linear", "losses", "optimizers", "program",
@@ -63,13 +65,23 @@ def results() -> frozenset[type]:
                     inner = value.fget if isinstance(value, property) else getattr(value, "func", value)
                     todo += named(inner, classes)
             fields = {k: v for k, v in inspect.get_annotations(one).items() if not k.startswith("_")}
-            todo += [c for v in fields.values() for word in re.findall(r"\w+", str(v)) for c in classes.get(word, [])]
+            todo += meant(fields.values(), one.__module__, classes)
     return frozenset(made - DECLARED)
 
 
 def named(function, classes):
     told = getattr(function, "__annotations__", {}).get("return", "") if callable(function) else ""
-    return [c for word in re.findall(r"\w+", str(told)) for c in classes.get(word, [])]
+    return meant([told], getattr(function, "__module__", ""), classes)
+
+
+def meant(annotations, module, classes):
+    """The classes of the package in annotations: those that the module knows by that name, or else the only one."""
+    there = vars(sys.modules.get(module, sys))
+    made = []
+    for word in {word for annotation in annotations for word in re.findall(r"\w+", str(annotation))}:
+        known = [there[word]] if inspect.isclass(there.get(word)) else classes.get(word, [])
+        made += known if len(known) == 1 and known[0].__module__.startswith("fwdgrad.") else []
+    return made
 
 
 TEXT = "d x/dt = -k*x + u\nx(0) = 1\nparam k = 0.5 in (0, inf)\ninput u = 0\noutput level = x\ndt = 0.1\nmethod = rk4"
@@ -98,6 +110,7 @@ def examples() -> dict[type, object]:
         fg.check(plain, engines=["numpy"]) if "engines" in inspect.signature(fg.check).parameters else fg.check(plain)
     )
     confidence = learner.confidence()
+    sweep = fg.sweep(lambda rate: rate, {"rate": [0.1, 0.2]}, n_jobs=1)
     return {
         fg.Comparison: comparison, fg.Estimate: comparison["UORO"], Cost: comparison["UORO"].cost,
         fg.Ensemble: fg.Ensemble(plain, seeds=2), fg.EquationSystem: model,
@@ -108,7 +121,9 @@ def examples() -> dict[type, object]:
         fg.Trajectory: fg.Trajectory(XS, ys),
         CheckReport: check, CheckRow: check.rows[0], Confidence: confidence, Verdict: confidence.verdict,
         Group: Group(("a", "b"), 1, "their product", True), Law: law, Multilevel: levels, Refinement: refinement,
-        Refined: refinement["UORO"], Report: learner.report(), Limit: Limit(np.ones((4, 2)), np.ones((4, 3))),
+        Refined: refinement["UORO"], Report: learner.report(), fg.Sweep: sweep, Record: sweep.records[0],
+        Summary: sweep.summary()[0],
+        Limit: Limit(np.ones((4, 2)), np.ones((4, 3))),
         BrownianPath: BrownianPath(0.1, np.ones((4, 2))), Sparsity: model.sparsity(),
     }  # fmt: skip
 

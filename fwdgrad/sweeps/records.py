@@ -14,6 +14,7 @@ from typing import Any
 
 from fwdgrad.errors import DataError, DeclarationError, StaleRecordWarning
 from fwdgrad.outside.code import code_key
+from fwdgrad.support import display
 from fwdgrad.sweeps.cells import Scalar, key, plain
 
 __all__ = ["Record", "RecordFile", "results_of"]
@@ -47,6 +48,9 @@ class Record:
     def key(self) -> str:
         """Of its cell."""
         return key(self.settings, self.replica)
+
+    def _repr_html_(self) -> str:
+        return display.page("Record of a cell", display.pairs(self.row.items()))
 
     @property
     def row(self) -> dict[str, Scalar]:

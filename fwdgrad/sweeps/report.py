@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.errors import DataError, UnknownNameError, did_you_mean
+from fwdgrad.support import display
 from fwdgrad.sweeps.cells import Scalar, key
 from fwdgrad.sweeps.records import Record
 
@@ -40,6 +41,11 @@ class Summary:
     high: float
     replicas: int
     failed: int
+
+    def _repr_html_(self) -> str:
+        numbers = (("mean", self.mean), ("lowest", self.low), ("highest", self.high))
+        rows = [(k, f"{v:.4g}") for k, v in numbers] + [("replicas", self.replicas), ("failed", self.failed)]
+        return display.page("Summary of a combination of settings", display.pairs([*self.settings.items(), *rows]))
 
 
 @dataclass(frozen=True)
@@ -198,13 +204,22 @@ class Sweep:
         return f"Sweep of {len(self)} cells ({sizes}): {len(self.failed)} failed"
 
     def __str__(self) -> str:
+        table, told = self._table()
+        return "\n".join([*display.columns(table, left=len(table[0])), *told])
+
+    def _repr_html_(self) -> str:
+        table, told = self._table()
+        return display.page(repr(self), display.table(table, left=len(table[0])), display.paragraph("\n".join(told)))
+
+    def _table(self) -> tuple[list[list[str]], list[str]]:
+        """Rows of text below a head, and what is said of them."""
         result = self._result(None)
         rows = self.summary()
         shown = rows if len(rows) <= ROWS else sorted(rows, key=lambda s: s.mean)[:ROWS]
         best = min(rows, key=lambda s: s.mean)
         several = max(s.replicas for s in rows) > 1
         varied = [name for name, values in self.settings.items() if len(values) > 1] or list(self.settings)
-        table = [[*varied, result, *(["lowest", "highest"] if several else []), ""]]
+        table: list[list[str]] = [[*varied, result, *(["lowest", "highest"] if several else []), ""]]
         for s in shown:
             mean = f"{s.mean:.4g}" if math.isfinite(s.mean) else "–"
             ends = [f"{v:.4g}" if math.isfinite(v) else "–" for v in (s.low, s.high)] if several else []
@@ -216,13 +231,12 @@ class Sweep:
                 else ""
             )
             table.append([*(_shown(s.settings.get(name)) for name in varied), mean, *ends, note])
-        widths = [max(len(row[k]) for row in table) for k in range(len(table[0]))]
-        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table]
+        told = []
         if len(rows) > len(shown):
-            lines.append(f"… and {len(rows) - len(shown)} more, none better.")
+            told.append(f"… and {len(rows) - len(shown)} more, none better.")
         if self.failed:
-            lines.append(f"{len(self.failed)} of {len(self)} cells failed, the first with {self.failed[0].error}")
-        return "\n".join(lines)
+            told.append(f"{len(self.failed)} of {len(self)} cells failed, the first with {self.failed[0].error}")
+        return table, told
 
 
 def _is_number(value: Any) -> bool:
