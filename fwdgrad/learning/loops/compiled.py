@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from itertools import pairwise
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from fwdgrad.errors import NonFiniteError, StepError
 from fwdgrad.learning.execution import Execution, Flat
-from fwdgrad.learning.loops.base import Loop, Ran, Sample
+from fwdgrad.learning.loops.base import Ran, Sample
+from fwdgrad.learning.loops.in_place import InPlace, grain, outputs, spans
 from fwdgrad.learning.noise import BLOCK, NoiseStream
-from fwdgrad.learning.samples import CHUNK, Chunk
+from fwdgrad.learning.samples import Chunk
 from fwdgrad.support.trees import flatten
 
 __all__ = ["Compiled"]
 
 NONE: list[np.ndarray] = []
 
-PIECE = 0.05
-"""Seconds between two looks at the progress bar, about."""
 
-
-class Compiled(Loop):
+class Compiled(InPlace):
     """Windows of one step, by compiled streams.
 
     The arrays of the carry are changed in place. So that a step that is not finite changes nothing all the same, a copy
@@ -39,27 +36,14 @@ class Compiled(Loop):
         self._noise, self._block = drawn, NONE
         self._rows = [*self._x, *self._y, *drawn]
         self._observed = np.zeros(BLOCK, bool)
-        self._outs = _outputs(execution, BLOCK)
+        self._outs = outputs(execution, BLOCK)
         self._place = 0
         super().__init__(execution, noise, carry)
 
-    @property
-    def carry(self) -> Flat:
-        """All that is learned and remembered: copies."""
-        return tuple(b.copy() for b in self._buffers)
-
-    @carry.setter
-    def carry(self, carry: Flat) -> None:
-        from fwdgrad.engines.compiled_engine import aligned
-
-        self._buffers = [aligned(leaf) for leaf in carry]
+    def _unbind(self) -> None:
+        """The arrays are other ones."""
         self._first: int | None = None
         self._bound: dict[bool, Callable[[int, int], int]] = {}
-
-    @property
-    def view(self) -> Flat:
-        """The same arrays as are changed in place, to be read at once."""
-        return tuple(self._buffers)
 
     # ---- one sample
 
@@ -123,7 +107,7 @@ class Compiled(Loop):
         kept, noise = self.view, self.noise.state()
         kept = tuple(b.copy() for b in kept)
         rows = [*map(np.ascontiguousarray, (*chunk.x, *chunk.y)), *self.noise.take(count)]
-        outs = _outputs(self.execution, count)
+        outs = outputs(self.execution, count)
         self._first, before = None, self.steps
         try:
             done, error = self._made(rows, outs, chunk.observed, kept, noise)
@@ -140,8 +124,7 @@ class Compiled(Loop):
         done = self._go(rows, outs, observed, 0, count)
         if done == count:
             self.steps += count
-            spent = time.perf_counter() - start
-            self.grain = int(min(max(PIECE / max(spent, 1e-9) * count, 8), 2 * count, CHUNK))
+            self.grain = grain(count, time.perf_counter() - start)
             return done, None
         self._restore(kept, rows, observed, 0, done)
         self.noise.restore(noise)
@@ -155,7 +138,7 @@ class Compiled(Loop):
 
     def _go(self, rows: Any, outs: Any, observed: np.ndarray, start: int, stop: int) -> int:
         """Make some steps; the number of the first that was not finite, or `stop`."""
-        for a, b in _spans(observed, start, stop):
+        for a, b in spans(observed, start, stop):
             kind, given = ("learn", rows) if observed[a] else ("transit", self._without_targets(rows))
             done = self.execution.stream(kind).bind(self._buffers, given, outs)(a, b)
             if done < b:
@@ -169,13 +152,8 @@ class Compiled(Loop):
     def _restore(self, kept: Any, rows: Any, observed: np.ndarray, start: int, stop: int) -> None:
         """The carry as it was, and the steps since then again, up to the one that is refused."""
         self._put_back(kept)
-        self._go(rows, _outputs(self.execution, stop), observed, start, stop)
+        self._go(rows, outputs(self.execution, stop), observed, start, stop)
         self._first = None
-
-    def _put_back(self, kept: Flat) -> None:
-        """The carry as it was."""
-        for mine, copy in zip(self._buffers, kept, strict=True):
-            mine[...] = copy
 
     def _refuse(self, rows: Any, k: int, observed: bool) -> None:
         """Make step k once more, where what it makes can be looked at."""
@@ -209,16 +187,3 @@ class Compiled(Loop):
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
         """Nothing more."""
-
-
-def _outputs(execution: Execution, count: int) -> list[np.ndarray]:
-    """Arrays for losses and predictions; losses of samples without a target stay NaN."""
-    like, dtype = execution.system.prediction, execution.system.dtype
-    return [np.full(count, np.nan, dtype), np.zeros((count, *like.shape), like.dtype)]
-
-
-def _spans(observed: np.ndarray, start: int, stop: int) -> Iterator[tuple[int, int]]:
-    """The runs of equal values between two places."""
-    cuts = np.flatnonzero(np.diff(observed[start:stop])) + start + 1
-    edges = [start, *cuts.tolist(), stop]
-    return ((a, b) for a, b in pairwise(edges) if a < b)
