@@ -13,7 +13,6 @@ from fwdgrad.estimators import UORO, Estimator, estimator_named
 from fwdgrad.estimators.windows import Sliding
 from fwdgrad.learning.execution import Execution
 from fwdgrad.optimizers import NAMED
-from fwdgrad.support.trees import flatten
 from fwdgrad.system import System
 
 __all__ = ["run"]
@@ -29,15 +28,17 @@ def run(options: argparse.Namespace) -> None:
     system = Builder(options.system)(given, {"seed": 0})
     estimator = _estimator(options.estimator, system)
     execution = Execution(system, estimator, NAMED[options.optimizer](1e-3), AUTO)
-    # with a window, a step goes forward only
+    # with a window, a step goes forward only, and all of a window is compiled
     program = execution.program("learn" if estimator.window == Sliding(1) else "forward")
-    carried = len(flatten(execution.template))
     if not options.source:
         print(program)
         return
     engine = REGISTERED[options.engine]
     engine.require()
-    print(engine.source(program, carried if program.name == "learn" else None), end="")
+    if engine.streams:
+        print(engine.source(execution.program(execution.streamed), execution.carried(execution.streamed)), end="")
+    else:
+        print(engine.source(program), end="")
 
 
 def _estimator(name: str, system: System) -> Estimator:

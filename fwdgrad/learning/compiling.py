@@ -7,12 +7,13 @@ possible (the rule for renting or buying of Karlin et al., Algorithmica 3, 1988)
 
 from __future__ import annotations
 
+from typing import Any
+
 from fwdgrad.engines.registry import FAST
 from fwdgrad.estimators.windows import Sliding, segment_of
 from fwdgrad.learning.execution import Execution
 from fwdgrad.program import Program
 from fwdgrad.program.costs import calls, multiply_adds
-from fwdgrad.support.trees import flatten
 
 __all__ = ["compile_seconds", "predicted_seconds", "price", "seconds"]
 
@@ -27,8 +28,7 @@ def price(execution: Execution, missing: bool = False) -> tuple[float, str]:
     other = execution.on(FAST.name)
     if other is not None and other.has_compiled:
         return 0.0, "the step is compiled already"
-    first = _programs(execution)[0]
-    if FAST.is_known(first, len(flatten(execution.template)) if first.name == "learn" else None):
+    if FAST.is_known(execution.program(execution.streamed), execution.carried(execution.streamed)):
         return FAST.loading, "the step was compiled before"
     return compile_seconds(execution, missing), "the step is worth compiling"
 
@@ -55,12 +55,21 @@ def seconds(program: Program) -> float:
 
 def compile_seconds(execution: Execution, missing: bool = False) -> float:
     """What compiling all that is run takes, roughly."""
-    programs = _programs(execution) + ([execution.program("transit")] if missing else [])
+    programs = [execution.program(kind) for kind in _compiled(execution)]
+    programs += [execution.program("transit")] if missing and execution.streamed == "learn" else []
     return sum(map(FAST.seconds, programs))
 
 
+def _compiled(execution: Execution) -> list[Any]:
+    """What is compiled: a stream of steps or windows, one of the steps inside a window, and what ends other windows."""
+    kind = execution.streamed
+    if kind == "walk":
+        return [kind, ("backward", segment_of(execution.estimator.window)), "apply"]
+    return [kind] if kind == "learn" else [kind, "walk"]
+
+
 def _programs(execution: Execution) -> list[Program]:
-    """What is run for every sample, and then, in a longer window, what is run at its end."""
+    """What NumPy runs for every sample, and then, in a longer window, what it runs at its end."""
     window = execution.estimator.window
     if window == Sliding(1):
         return [execution.program("learn")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable, Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,8 @@ from fwdgrad.engines.base import Engine, Stream
 from fwdgrad.engines.names import AUTO, EAGER, engine_named
 from fwdgrad.engines.registry import NUMPY, REGISTERED, usable
 from fwdgrad.estimators import Estimator
-from fwdgrad.learning.step import Carry, steps_for
+from fwdgrad.estimators.windows import Sliding
+from fwdgrad.learning.step import Carry, Older, Samples, steps_for, walk, window
 from fwdgrad.linear import EagerModel, Model, Segment, TracedModel
 from fwdgrad.optimizers import Optimizer, split
 from fwdgrad.program import Abstract, Program, trace
@@ -200,6 +201,15 @@ class Execution:
         """The same on another engine, if it is there already."""
         return self._family.get(engine)
 
+    @cached_property
+    def plain(self) -> Execution:
+        """This, or, on any other engine that runs programs, the same on NumPy."""
+        if self._runs_on is NUMPY:
+            return self
+        made = copy.copy(self)
+        made._runs_on, made.engine, made._functions = NUMPY, NUMPY.name, {}
+        return made
+
     @property
     def has_compiled(self) -> bool:
         """Whether a step has been compiled."""
@@ -211,15 +221,46 @@ class Execution:
         return self._runs_on.streams
 
     def stream(self, kind: str) -> Stream:
-        """The loop over "learn" or "transit" steps."""
+        """The loop over steps of a kind.
+
+        "learn" and "transit" make a step, with a target and without; "walk" one inside of a window; "window" and "idle"
+        all of a window, with targets and without.
+        """
         if kind not in self._streams:
             with _PREPARING, slow(f"compiling the step of {self.system.name} ({self.estimator.name}, {kind})"):
-                self._streams[kind] = self._runs_on.stream(self.program(kind), len(flatten(self.template)))
+                self._streams[kind] = self._runs_on.stream(self.program(kind), self.carried(kind))
         return self._streams[kind]
+
+    def carried(self, kind: str) -> int:
+        """How many arrays a step of this kind hands on to the next one."""
+        return len(flatten((self.template, self.older))) if kind in ("window", "idle") else len(flatten(self.template))
+
+    @property
+    def streamed(self) -> str:
+        """The kind of step that streams make, above all."""
+        window = self.estimator.window
+        if not isinstance(window, Sliding):
+            return "walk"
+        return "learn" if window.length == 1 else "window"
+
+    @property
+    def _stride(self) -> int:
+        """Samples between two updates."""
+        window = self.estimator.window
+        return (window.stride or window.length or self.system.size) if isinstance(window, Sliding) else 1
+
+    @cached_property
+    def older(self) -> Any:
+        """Examples of the steps of a window that stay in it when it moves: `Older`, or None if there are none."""
+        window, system = self.estimator.window, self.system
+        length = (window.length or system.size) if isinstance(window, Sliding) else 1
+        count = length - self._stride
+        return Older(np.zeros((count, system.size), system.dtype), _repeated(system.given, count)) if count else None
 
     def _check(self, engine: Engine) -> None:
         """Whether the engine can run a step; see `Engine.check`."""
-        engine.check(self.program("learn"), len(flatten(self.template)))
+        kind = self.streamed if engine.streams else "learn"
+        engine.check(self.program(kind), self.carried(kind))
 
     def program(self, key: Any) -> Program:
         """The traced program of a kind of step."""
@@ -238,13 +279,10 @@ class Execution:
     def _plain(self, key: Any) -> tuple[Callable[..., Flat], list[Any], list[str]]:
         """A kind of step as a function of flat arrays, with example arguments and their names."""
         steps, system = self.steps, self.system
-        kind, length = (key, 1) if isinstance(key, str) else key
+        kind, length = (key, self._stride if key in ("window", "idle") else 1) if isinstance(key, str) else key
         marks = np.zeros(length, system.dtype)
         states = np.zeros((length, system.size), system.dtype)
-        inputs, targets = (
-            unflatten(like, [np.zeros((length, *leaf.shape), leaf.dtype) for leaf in flatten(like)])
-            for like in (system.given, system.y)
-        )
+        inputs, targets = (_repeated(like, length) for like in (system.given, system.y))
         parts: dict[str, tuple[Any, list[str]]] = {
             "carry": (self.template, _carry_names(self.template)),
             "x": (system.given, leaf_names(system.given, "x")),
@@ -260,6 +298,12 @@ class Execution:
             ),
             "derivatives": (self._derivatives, ["cotangent", *(f"sum_{k}" for k in system.trainable)]),
             "samples": (np.ones(()), ["samples"]),
+            "older": (self.older, ["older_states", *leaf_names(system.given, "older_xs")] if self.older else []),
+            "rows": (
+                Samples(inputs, targets, marks, marks),
+                [*leaf_names(system.given, "xs"), *leaf_names(system.y, "ys"), "counted", "alive"],
+            ),
+            "counted": (np.ones((), system.dtype), ["counted"]),
         }
         kinds: dict[str, tuple[Callable[..., Any], str]] = {
             "learn": (steps.learn, "carry x y noise"),
@@ -274,6 +318,9 @@ class Execution:
                 lambda c, states, xs, value, noise: steps.advance(c, states, xs, value, noise),
                 "carry states inputs value noise",
             ),
+            "walk": (partial(walk, steps), "carry x y counted"),
+            "window": (partial(window, steps, learns=True), "carry older rows noise"),
+            "idle": (partial(window, steps, learns=False), "carry older rows noise"),
         }
         body, wanted = kinds[kind]
         like = tuple(parts[label][0] for label in wanted.split())
@@ -283,6 +330,11 @@ class Execution:
             return tuple(flatten(body(*unflatten(like, flat))))
 
         return function, flatten(like), names
+
+
+def _repeated(like: Any, count: int) -> Any:
+    """Containers of arrays with a leading axis of so many rows."""
+    return unflatten(like, [np.zeros((count, *leaf.shape), leaf.dtype) for leaf in flatten(like)])
 
 
 def execution_for(system: System, estimator: Estimator, optimizer: Optimizer, engine: str) -> Execution:

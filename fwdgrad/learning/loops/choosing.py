@@ -15,6 +15,7 @@ from fwdgrad.learning.loops.online import Online
 from fwdgrad.learning.loops.refitting import Refitting
 from fwdgrad.learning.loops.sliding import Windowed
 from fwdgrad.learning.loops.unbounded import Unbounded
+from fwdgrad.learning.loops.windows import CompiledWindows
 from fwdgrad.learning.noise import NoiseStream
 from fwdgrad.optimizers import JointFilter
 
@@ -26,7 +27,7 @@ def _kind(execution: Execution) -> type[Loop]:
     if not isinstance(window, Sliding):
         return Unbounded
     if window.length != 1:
-        return Windowed
+        return CompiledWindows if execution.streams else Windowed
     return Compiled if execution.streams else Online
 
 

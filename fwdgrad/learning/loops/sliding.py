@@ -62,7 +62,7 @@ class Windowed(Loop):
 
     def _learn(self, carry: Flat, new: int, leaving: int, loss: float) -> Flat:
         """The update from the newest losses, and the influence after the oldest steps."""
-        execution, tape = self.execution, self._tape
+        execution, tape = self.execution.plain, self._tape
         made = carry
         observed = tape.observed.copy()
         observed[: len(tape) - new] = False

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.learning.loops.base import Sample
+from fwdgrad.learning.samples import Chunk
 from fwdgrad.linear import Segment
 from fwdgrad.support.trees import flatten
 from fwdgrad.system import System
@@ -36,6 +37,15 @@ class Column:
             self._store = np.concatenate([self._store, np.empty_like(self._store)])
         self._store[self._count] = row
         self._count += 1
+
+    def extend(self, rows: np.ndarray) -> None:
+        """Many more rows."""
+        count = self._count + len(rows)
+        if count > len(self._store):
+            more = max(count, 2 * len(self._store)) - len(self._store)
+            self._store = np.concatenate([self._store, np.empty((more, *self._store.shape[1:]), self._store.dtype)])
+        self._store[self._count : count] = rows
+        self._count = count
 
     def pop(self) -> None:
         """Take the last row off."""
@@ -78,6 +88,23 @@ class Tape:
         for column, value in zip(self._columns(), row, strict=True):
             column.append(value)
 
+    def extend(self, states: np.ndarray, chunk: Chunk) -> None:
+        """Many more steps, with the state before each."""
+        rows = [*([states] if self._with_states else []), *chunk.x, *chunk.y, chunk.observed]
+        for column, values in zip(self._columns(), rows, strict=True):
+            column.extend(values)
+
+    def move(self, states: np.ndarray, chunk: Chunk) -> None:
+        """As many steps, but later ones, some of which may have been there before.
+
+        Args:
+            states: state before each.
+            chunk: the samples that follow those that are there.
+        """
+        length = len(self)
+        for column, rows in zip(self._columns(), (states, *chunk.x, *chunk.y, chunk.observed), strict=True):
+            column.replace(np.concatenate([column.rows, rows])[-length:])
+
     def pop(self) -> None:
         """Take the last step off."""
         for column in self._columns():
@@ -102,6 +129,11 @@ class Tape:
     def x(self) -> list[np.ndarray]:
         """Inputs, flat, each with a leading axis T."""
         return [column.rows for column in self._x]
+
+    @property
+    def samples(self) -> list[np.ndarray]:
+        """Inputs and targets, flat, each with a leading axis T."""
+        return [column.rows for column in (*self._x, *self._y)]
 
     @property
     def observed(self) -> np.ndarray:

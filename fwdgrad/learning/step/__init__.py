@@ -2,5 +2,6 @@
 
 from fwdgrad.learning.step.gradient import Carry, Outcome, Steps
 from fwdgrad.learning.step.joint import JOINT, JointSteps, steps_for
+from fwdgrad.learning.step.windowed import Older, Samples, walk, window
 
-__all__ = ["JOINT", "Carry", "JointSteps", "Outcome", "Steps", "steps_for"]
+__all__ = ["JOINT", "Carry", "JointSteps", "Older", "Outcome", "Samples", "Steps", "steps_for", "walk", "window"]

@@ -183,9 +183,11 @@ class Steps:
         params, optimizer, health = self._update(carry, Coordinates(cotangent), sums)
         return carry._replace(params=params, optimizer=optimizer), health
 
-    def advance(self, carry: Carry, states: Any, inputs: Any, value: Any, noise: tuple[Any, ...]) -> tuple[Any, Any]:
-        """The influence after consecutive steps, taken as one map that ends in the state `value`."""
-        lin = Window(self.model, states, inputs, value, carry.params)
+    def advance(
+        self, carry: Carry, states: Any, inputs: Any, value: Any, noise: tuple[Any, ...], alive: Any = None
+    ) -> tuple[Any, Any]:
+        """The influence after consecutive steps, taken as one map that ends in the state `value`; see `Window`."""
+        lin = Window(self.model, states, inputs, value, carry.params, alive)
         measured = self._measured(lin, carry.optimizer)
         state = self.influence.advance(carry.influence, measured, noise[: self._first])
         return state, self.influence.magnitude(state)

@@ -1,0 +1,222 @@
+"""Windows as steps of a compiled stream: what the NumPy engine makes sample by sample, however the samples come."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+import fwdgrad as fg
+from fwdgrad.errors import IndexRangeError, NonFiniteError
+from fwdgrad.estimators.windows import Sliding
+from fwdgrad.learning.loops.windows import CompiledWindows
+
+ESTIMATORS = {
+    "TBPTT": fg.TBPTT(4),
+    "TBPTT, sliding": fg.TBPTT(6, 2),
+    "UORO": fg.UORO(window=4),
+    "UORO, sliding": replace(fg.UORO(), window=Sliding(6, 3)),
+}
+STEPS = 120
+RNG = np.random.default_rng(0)
+SYSTEM = fg.System(
+    lambda h, x, p: np.tanh(p["W"] @ h + p["U"][x["k"]] * x["u"]),
+    lambda h, x, p: p["V"] @ h,
+    np.zeros(3),
+    {"W": RNG.normal(size=(3, 3)) / 2, "U": RNG.normal(size=(5, 3)), "V": RNG.normal(size=(2, 3))},
+    {"k": 0, "u": 0.0},
+)
+XS = {"k": RNG.integers(5, size=STEPS), "u": RNG.normal(size=STEPS)}
+YS = RNG.normal(size=(STEPS, 2))
+YS[RNG.random(STEPS) < 0.3] = np.nan  # also a whole window now and then
+YS[40:60] = np.nan
+
+
+def learner(name, engine, system=SYSTEM):
+    return fg.Learner(system, ESTIMATORS[name], fg.Adam(1e-2), seed=3, engine=engine)
+
+
+def part(a, b, xs=XS, ys=YS):
+    return {k: v[a:b] for k, v in xs.items()}, ys[a:b]
+
+
+def sample(t, xs=XS, ys=YS):
+    return {k: v[t] for k, v in xs.items()}, ys[t]
+
+
+def go(one, a, b, single, ys=YS):
+    """Through samples a … b − 1, one by one or together."""
+    if single:
+        for t in range(a, b):
+            one.step(*sample(t, ys=ys))
+    else:
+        one.run(*part(a, b, ys=ys))
+
+
+def carry(one):
+    return [np.array(a) for a in one._loop.carry]
+
+
+def assert_close(ours, theirs):
+    for mine, there in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(mine, there, rtol=1e-11, atol=1e-13)
+
+
+@pytest.fixture(params=ESTIMATORS)
+def name(request):
+    return request.param
+
+
+def test_pieces_of_every_length(name):
+    """The same losses, predictions and carries, wherever a run is cut, and with samples one by one."""
+    here, there = learner(name, "compiled"), learner(name, "numpy")
+    assert isinstance(here._loop, CompiledWindows)
+    cuts = [0, 1, 3, 8, 9, 30, 31, 33, 34, 77, 90, 91, STEPS]
+    for a, b in pairwise(cuts):
+        ours, theirs = (one.run(*part(a, b), keep_predictions=True) for one in (here, there))
+        np.testing.assert_allclose(ours.loss, theirs.loss, rtol=1e-12)
+        np.testing.assert_allclose(ours.predictions, theirs.predictions, rtol=1e-12, atol=1e-14)
+        assert_close(carry(here), carry(there))
+        assert here.steps == there.steps == b
+    for t in range(30):
+        np.testing.assert_allclose(here.step(*sample(t)), there.step(*sample(t)), rtol=1e-12)
+    assert_close(carry(here), carry(there))
+    assert here._loop.noise.state() == there._loop.noise.state()
+
+
+def test_what_is_learned_does_not_depend_on_how_samples_come(name):
+    """Bit for bit."""
+    together, single, mixed = (learner(name, "compiled") for _ in range(3))
+    together.run(*part(0, STEPS))
+    for t in range(STEPS):
+        single.step(*sample(t))
+    for a, b in ((0, 7), (7, 50), (50, 51), (51, STEPS)):
+        mixed.run(*part(a, b))
+    for other in (single, mixed):
+        for mine, theirs in zip(carry(together), carry(other), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+
+
+def test_steps_that_stay_are_handed_on(monkeypatch):
+    """A negative control: without them, overlapping windows are not what they are on NumPy."""
+    monkeypatch.setattr(CompiledWindows, "_take_older", lambda self: None)
+    here, there = learner("TBPTT, sliding", "compiled"), learner("TBPTT, sliding", "numpy")
+    for one in (here, there):
+        one.run(*part(0, 30))
+    with pytest.raises(AssertionError, match="Not equal"):
+        assert_close(carry(here), carry(there))
+
+
+def test_trajectories_that_end_in_the_middle_of_a_window(name):
+    here, there = learner(name, "compiled"), learner(name, "numpy")
+    start = 0
+    for length in (5, 1, 13, 2, 40, 11, 3):
+        for one in (here, there):
+            one.run(*part(start, start + length))
+            one.reset_state()
+        assert_close(carry(here), carry(there))
+        start += length
+    here.finish()  # nothing is open
+    assert_close(carry(here), carry(there))
+
+
+@pytest.mark.parametrize("bad", [0, 2, 5, 38, 72, 75])
+@pytest.mark.parametrize("single", [False, True], ids=["run", "steps"])
+def test_the_sample_that_is_refused(name, bad, single):
+    """The same one as on NumPy, whatever its place in the window; nothing has happened to it, and learning goes on."""
+    ys = YS.copy()
+    ys[bad] = 1e200
+    here, there = learner(name, "compiled"), learner(name, "numpy")
+    for one in (here, there):
+        with pytest.raises(NonFiniteError, match=f"the loss is not finite at step {bad}"):
+            go(one, 0, STEPS, single, ys)
+        assert one.steps == bad
+    assert_close(carry(here), carry(there))
+    for one in (here, there):
+        one.run(*part(bad, STEPS))
+        one.finish()
+    assert_close(carry(here), carry(there))
+
+
+@pytest.mark.parametrize("bad", [3, 29])
+def test_an_update_that_is_refused(name, bad):
+    """The loss is finite, its derivative times the learning rate is not: the last sample of the window is refused."""
+    ys = YS.copy()
+    ys[bad - 1 : bad + 1] = 1e154
+    here, there = learner(name, "compiled"), learner(name, "numpy")
+    steps = []
+    for one in (here, there):
+        with pytest.raises(NonFiniteError):
+            one.run(XS, ys)
+        steps.append(one.steps)
+    assert steps[0] == steps[1] >= bad - 1
+    assert_close(carry(here), carry(there))
+    with pytest.raises(NonFiniteError):
+        here.run(*part(steps[0], STEPS, ys=ys))
+    assert_close(carry(here), carry(there))
+
+
+def test_an_index_out_of_range(name):
+    system = SYSTEM.replace(F=lambda h, x, p: np.tanh(p["W"] @ h + p["U"][x["k"] + 0] * x["u"]))
+    xs = {**XS, "k": XS["k"].copy()}
+    xs["k"][37] = 7
+    here, there = (learner(name, e, system) for e in ("compiled", "numpy"))
+    for one in (here, there):
+        with pytest.raises(IndexRangeError):
+            one.run(xs, YS)
+        assert one.steps == 37
+    assert_close(carry(here), carry(there))
+
+
+def test_a_checkpoint_in_the_middle_of_a_window_changes_engines(name, tmp_path):
+    learners = [learner(name, "compiled"), learner(name, "numpy")]
+    for one, path in zip(learners, ("compiled.npz", "numpy.npz"), strict=True):
+        one.run(*part(0, 33))
+        one.save(tmp_path / path)
+    made = [
+        fg.Learner.load(tmp_path / path, SYSTEM, engine=engine)
+        for path in ("compiled.npz", "numpy.npz")
+        for engine in ("compiled", "numpy")
+    ]
+    for one in made:
+        one.run(*part(33, 100))
+        one.finish()
+    for one in made:
+        assert_close(carry(one), carry(made[-1]))
+
+
+def test_ctrl_c_when_a_window_returns(name, monkeypatch):
+    """All of a call counts, or nothing."""
+    for single in (False, True):
+        here, there = learner(name, "compiled"), learner(name, "compiled")
+        for one in (here, there):
+            one.run(*part(0, 17))
+        with monkeypatch.context() as patch:
+            make = CompiledWindows._make
+
+            def interrupted(*arguments, make=make, patch=patch):
+                make(*arguments)
+                patch.setattr(CompiledWindows, "_make", make)
+                raise KeyboardInterrupt
+
+            patch.setattr(CompiledWindows, "_make", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                go(here, 17, 60, single)
+        for t in range(17, here.steps):
+            there.step(*sample(t))
+        assert here.steps < 60
+        assert_close(carry(here), carry(there))
+        for one in (here, there):
+            one.run(*part(one.steps, STEPS))
+            one.finish()
+        assert_close(carry(here), carry(there))
+
+
+def test_parameters_that_are_set_in_the_middle_of_a_window(name):
+    here, there = learner(name, "compiled"), learner(name, "numpy")
+    for one in (here, there):
+        one.run(*part(0, 21))
+        one.params = {**one.params, "W": 0.5 * one.params["W"]}
+        one.run(*part(21, 70))
+        one.finish()
+    assert_close(carry(here), carry(there))
