@@ -8,7 +8,7 @@ import pytest
 
 from fwdgrad.cli import main
 from fwdgrad.cli.builders import Builder
-from fwdgrad.cli.jobs import job_for
+from fwdgrad.cli.choosing import job_for
 from fwdgrad.errors import FirstSampleWarning
 
 MODEL = """

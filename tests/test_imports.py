@@ -255,6 +255,66 @@ def test_a_right_import_is_not_found(path, source):
     assert layer_violations(source, path) == []
 
 
+# ---- circles, inside packages too
+
+
+def arrows(files: dict[str, str]) -> dict[str, set[str]]:
+    """Module → the modules it imports anywhere in its text, for sources by module name ("fwdgrad.program.tracer")."""
+    found: dict[str, set[str]] = {}
+    for name, source in files.items():
+        package = name if name.endswith(".__init__") else name.rpartition(".")[0]
+        package = package.removesuffix(".__init__")
+        found[name] = set()
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Import):
+                targets = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+                known = {*files, *(n.removesuffix(".__init__") for n in files)}
+                targets = [t if t in known else base for t in (f"{base}.{alias.name}" for alias in node.names)]
+            else:
+                continue
+            for target in targets:
+                module = target if target in files else f"{target}.__init__"
+                if module in files and module != name:
+                    found[name].add(module)
+    return found
+
+
+def circle(found: dict[str, set[str]]) -> list[str]:
+    """The modules of a circle of imports, if there is one."""
+    try:
+        graphlib.TopologicalSorter(found).prepare()
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_circle_of_imports_anywhere():
+    files = {}
+    for file in source_files(PACKAGE):
+        name = ".".join(("fwdgrad", *file.relative_to(PACKAGE).with_suffix("").parts))
+        if name != "fwdgrad.__init__":  # where everybody begins
+            files[name] = file.read_text(encoding="utf-8")
+    assert len(files) > 300
+    assert not circle(arrows(files))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "from fwdgrad.a.one import f",
+        "def g():\n    from fwdgrad.a import one",
+        "from .one import f",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from fwdgrad.a.one import F",
+    ],
+)
+def test_a_circle_is_found(other):
+    files = {"fwdgrad.a.__init__": "", "fwdgrad.a.one": "from fwdgrad.a.two import h", "fwdgrad.a.two": other}
+    assert {"fwdgrad.a.one", "fwdgrad.a.two"} <= {*circle(arrows(files))}
+    assert not circle(arrows({**files, "fwdgrad.a.two": "import numpy"}))
+
+
 # ---- the catalogue
 
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
+from fwdgrad.analysis.findings import Findings
 from fwdgrad.plots import check_target, new_figure, save
 
 if TYPE_CHECKING:
-    from fwdgrad.analysis.structure import Structure
+    import networkx
 
 __all__ = ["draw"]
 
@@ -24,13 +25,13 @@ PIXELS = 400
 UNIT, LEAF, OUTPUT, INK = "#1f77b4", "#e0a030", "#444444", "#222222"
 
 
-def draw(structure: Structure, path: str | os.PathLike[str] | None = None) -> Any:
+def draw(structure: Findings, influence: networkx.DiGraph, path: str | os.PathLike[str] | None = None) -> Any:
     """A figure of three panels; written to `path` if there is one."""
     if path is not None:
         check_target(path)
     figure = new_figure(13.0, 4.6)
     graph, state, leaves = figure.subplots(1, 3, width_ratios=[1.15, 1.0, 1.25])
-    _graph(graph, structure)
+    _graph(graph, structure, influence)
     patterns = structure.patterns
     _spy(state, patterns.transition.state, "∂F/∂h")
     state.set_xlabel("state variable")
@@ -41,9 +42,9 @@ def draw(structure: Structure, path: str | os.PathLike[str] | None = None) -> An
     return figure
 
 
-def _graph(ax: Any, structure: Structure) -> None:
+def _graph(ax: Any, structure: Findings, graph: networkx.DiGraph) -> None:
     """Leaves on the left, units on a circle in the middle, the prediction on the right."""
-    units, graph = structure.units, structure.graph
+    units = structure.units
     folded = units.count > MOST_UNITS
     names: list[Any] = ["units"] if folded else [("unit", k) for k in range(units.count)]
     turn = 2 * np.pi * np.arange(len(names)) / max(len(names), 1)
@@ -111,7 +112,7 @@ def _extent(pattern: sp.csr_array) -> tuple[float, float, float, float]:
     return (-0.5, columns - 0.5, rows - 0.5, -0.5)
 
 
-def _leaves(ax: Any, structure: Structure) -> None:
+def _leaves(ax: Any, structure: Findings) -> None:
     """All leaves of ∂F/∂θ side by side, each at the same width, so that small ones can be seen."""
     patterns = structure.patterns
     names = list(patterns.influential)

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fwdgrad.analysis.choice import short
+from fwdgrad.analysis.findings import Findings
 from fwdgrad.estimators import Candidate, size_of
 from fwdgrad.support import display
 
 if TYPE_CHECKING:
     import networkx
-
-    from fwdgrad.analysis.structure import Structure
 
 __all__ = ["influence_graph", "page", "report"]
 
@@ -24,12 +23,12 @@ MANY = 24
 """More parameter leaves than this are listed by what they have in common."""
 
 
-def report(s: Structure) -> str:
+def report(s: Findings) -> str:
     """What ``print(structure)`` shows."""
     return "\n".join([*_head(s), "", *_leaves(s), "", *_estimators(s), "", *_conclusion(s)])
 
 
-def page(s: Structure) -> str:
+def page(s: Findings) -> str:
     """What a notebook shows."""
     title, *head = _head(s)
     leaves = [("parameter", "shape", "feeds", "colours", "notes"), *_leaf_rows(s)]
@@ -48,7 +47,7 @@ def page(s: Structure) -> str:
     )
 
 
-def _head(s: Structure) -> list[str]:
+def _head(s: Findings) -> list[str]:
     patterns, units = s.patterns, s.units
     n, p = patterns.size, size_of(patterns, patterns.influential)
     sizes = np.bincount(s.components)
@@ -67,7 +66,7 @@ def _head(s: Structure) -> list[str]:
     return lines
 
 
-def _leaves(s: Structure) -> list[str]:
+def _leaves(s: Findings) -> list[str]:
     rows = _leaf_rows(s)
     wide = min(max([9, *(len(row[0]) for row in rows)]), 26) + 2
     lines = [f"  {'parameter':<{wide}}{'shape':<16}{'feeds':<9}{'colours':>7}  notes"]
@@ -76,7 +75,7 @@ def _leaves(s: Structure) -> list[str]:
     return lines
 
 
-def _leaf_rows(s: Structure) -> list[tuple[str, ...]]:
+def _leaf_rows(s: Findings) -> list[tuple[str, ...]]:
     """(name, shape, feeds, colours, notes) of each parameter; of those that are alike together, if there are many."""
     rows: list[tuple[str, tuple[str, str, str, str]]] = []
     for k, shape in s.patterns.shapes.items():
@@ -91,7 +90,7 @@ def _leaf_rows(s: Structure) -> list[tuple[str, ...]]:
     return [(name, *rest) for name, rest in rows]
 
 
-def _notes(s: Structure, leaf: str) -> Iterable[str]:
+def _notes(s: Findings, leaf: str) -> Iterable[str]:
     if leaf not in s.patterns.trainable:
         yield "frozen"
     if leaf in s.readout_only:
@@ -104,7 +103,7 @@ def _notes(s: Structure, leaf: str) -> Iterable[str]:
         yield "bias-like"
 
 
-def _estimators(s: Structure) -> list[str]:
+def _estimators(s: Findings) -> list[str]:
     lines = [f"  {'estimator':<19}{'mult-adds':>10}{'bytes':>8}{'VJPs':>7}{'JVPs':>7}  {'bias':<8}variance"]
     for c in s.candidates:
         if c.why_not:
@@ -119,7 +118,7 @@ def _estimators(s: Structure) -> list[str]:
     return lines
 
 
-def _conclusion(s: Structure) -> list[str]:
+def _conclusion(s: Findings) -> list[str]:
     lines = [f"  {c.label} is biased: it {c.bias}." for c in s.candidates if c.bias not in ("none", "")]
     if s.patterns.without_rule:
         names = ", ".join(s.patterns.without_rule)
@@ -128,7 +127,7 @@ def _conclusion(s: Structure) -> list[str]:
     return [*lines, *_wrapped(f"auto: {chosen}, because {s.reason}")]
 
 
-def _is_choice(candidate: Candidate, s: Structure) -> bool:
+def _is_choice(candidate: Candidate, s: Findings) -> bool:
     return candidate.make() == s.choice
 
 
@@ -156,7 +155,7 @@ def _plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
-def influence_graph(s: Structure) -> networkx.DiGraph:
+def influence_graph(s: Findings) -> networkx.DiGraph:
     """See `Structure.graph`."""
     import networkx as nx
 

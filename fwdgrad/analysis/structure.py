@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from fwdgrad.analysis.choice import Budget, choose
+from fwdgrad.analysis.findings import Findings
+from fwdgrad.analysis.report import influence_graph, page, report
 from fwdgrad.errors import DeclarationError
-from fwdgrad.estimators import NAMED, Candidate, Costs, Estimator
+from fwdgrad.estimators import NAMED, Costs
 from fwdgrad.linear.costs import Products
-from fwdgrad.structure import Patterns
 from fwdgrad.structure.closure import delay_length, strong_components
-from fwdgrad.structure.units import Units, product_leaves, units_of
+from fwdgrad.structure.units import product_leaves, units_of
 from fwdgrad.support import display
 from fwdgrad.system import System
 from fwdgrad.system.tracing import traced
@@ -27,7 +26,7 @@ __all__ = ["Structure", "analyze"]
 
 
 @dataclass(frozen=True, eq=False)
-class Structure:
+class Structure(Findings):
     """What `analyze` found. ``print`` it for a table; `plot` it for pictures.
 
     Attributes:
@@ -48,26 +47,6 @@ class Structure:
         reason: why, in a sentence.
     """
 
-    name: str
-    patterns: Patterns
-    units: Units
-    colors: dict[str, int]
-    readout_only: tuple[str, ...]
-    dead: tuple[str, ...]
-    product_only: tuple[str, ...]
-    closed: int
-    delay: int | None
-    components: np.ndarray
-    model_cost: int
-    candidates: tuple[Candidate, ...]
-    choice: Estimator
-    reason: str
-
-    @property
-    def backward_products(self) -> int:
-        """Backward products that give all rows of ∂F/∂θ."""
-        return sum(family.count for family in self.patterns.row_families)
-
     @cached_property
     def graph(self) -> networkx.DiGraph:
         """The influence graph by units: nodes ("unit", k), ("leaf", name) and "prediction".
@@ -75,8 +54,6 @@ class Structure:
         Nodes carry `kind` and `size` (and units their `bias`); edges carry `entries`, the number of derivatives that
         can be non-zero between the two.
         """
-        from fwdgrad.analysis.report import influence_graph
-
         return influence_graph(self)
 
     def __repr__(self) -> str:
@@ -85,13 +62,9 @@ class Structure:
         return f"Structure of {self.name}: {sizes.replace('leafs', 'leaves')}; auto takes {self.choice.name}"
 
     def _repr_html_(self) -> str:
-        from fwdgrad.analysis.report import page
-
         return page(self)
 
     def __str__(self) -> str:
-        from fwdgrad.analysis.report import report
-
         return report(self)
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
@@ -105,7 +78,7 @@ class Structure:
         """
         from fwdgrad.analysis.picture import draw
 
-        return draw(self, path)
+        return draw(self, self.graph, path)
 
 
 def analyze(system: System, budget: Budget | None = None) -> Structure:

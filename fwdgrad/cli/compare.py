@@ -7,7 +7,8 @@ import sys
 from typing import Any
 
 from fwdgrad.cli.builders import Builder
-from fwdgrad.cli.jobs import TextJob, job_for
+from fwdgrad.cli.choosing import job_for
+from fwdgrad.cli.jobs import TextJob
 from fwdgrad.cli.outputs import sendable
 from fwdgrad.comparison import compare
 from fwdgrad.errors import DeclarationError

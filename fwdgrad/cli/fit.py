@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.cli.builders import Builder
+from fwdgrad.cli.choosing import job_for
 from fwdgrad.cli.data import read_columns
-from fwdgrad.cli.jobs import DataJob, TextJob, job_for
+from fwdgrad.cli.jobs import DataJob, TextJob
 from fwdgrad.cli.models import chosen
 from fwdgrad.cli.outputs import check_writable, plot_option, quiet_option
 from fwdgrad.engines.names import TRACED, current_name

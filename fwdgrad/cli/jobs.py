@@ -21,9 +21,8 @@ from fwdgrad.errors import DataError, DeclarationError, FirstSampleWarning
 from fwdgrad.losses import CrossEntropy
 from fwdgrad.support.trees import flatten, unflatten
 from fwdgrad.system import System
-from fwdgrad.systems import CATALOGUE
 
-__all__ = ["DataJob", "Job", "ModelJob", "TextJob", "job_for"]
+__all__ = ["DataJob", "Job", "ModelJob", "TextJob"]
 
 ONE_PASS = 100_000
 """Of a text, at most so many characters are read unless more are asked for: about half a minute."""
@@ -259,36 +258,6 @@ def _times(columns: Columns, name: str) -> np.ndarray:
     if times.ndim != 1:
         raise DataError(f"{columns.source}: the times {name!r} should be one number a sample.")
     return times
-
-
-def job_for(builder: Builder, settings: dict[str, Any]) -> Job:
-    """The job that the settings describe: data; else a text if the system reads symbols, else a simulation of its own.
-
-    Raises:
-        DeclarationError, DataError: the system and the data do not go together, or cannot be had.
-    """
-    if settings["text"] is not None and settings["data"] is not None:
-        raise DeclarationError("--text and --data: give one of them.")
-    if builder.model is not None:
-        if settings["text"] is not None:
-            raise DeclarationError(f"the model {builder.name} does not read text; give it data.")
-        return ModelJob(builder, settings)
-    for option in ("time", "observe"):
-        if settings[option] is not None:
-            raise DeclarationError(f"--{option} names columns for a model file, which {builder.name} is not.")
-    reads_symbols = "symbols" in builder.accepts
-    if settings["text"] is not None and not reads_symbols:
-        raise DeclarationError(
-            f"the system {builder.name} does not read text: its function has no argument `symbols`.\n"
-            "Give it --data, or take a network, such as tanh-rnn."
-        )
-    if settings["data"] is None and reads_symbols:
-        return TextJob(builder, settings)
-    if settings["data"] is None and builder.name in CATALOGUE and settings["inputs"] is settings["targets"] is None:
-        from fwdgrad.cli.simulated import SimulatedJob
-
-        return SimulatedJob(builder, settings)
-    return DataJob(builder, settings)
 
 
 def _units(settings: dict[str, Any]) -> dict[str, Any]:

@@ -16,8 +16,9 @@ import numpy as np
 from fwdgrad import optimizers, plots, streams
 from fwdgrad.cli import loop, report
 from fwdgrad.cli.builders import Builder
+from fwdgrad.cli.choosing import job_for
 from fwdgrad.cli.curve import Curve
-from fwdgrad.cli.jobs import DataJob, Job, TextJob, job_for
+from fwdgrad.cli.jobs import DataJob, Job, TextJob
 from fwdgrad.cli.outputs import check_writable
 from fwdgrad.errors import CheckpointError, DataError, DeclarationError, UnlearnedWarning
 from fwdgrad.estimators import Estimator, estimator_named

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from fwdgrad.comparison.report import cut
+from fwdgrad.comparison.statistics import Estimate
 from fwdgrad.plots import check_target, new_figure, save
-
-if TYPE_CHECKING:
-    from fwdgrad.comparison.report import Comparison
+from fwdgrad.support.words import cut
 
 __all__ = ["draw"]
 
@@ -27,7 +25,24 @@ EXACT = 1e-6
 """Errors below this count as none."""
 
 
-def draw(comparison: Comparison, path: str | os.PathLike[str] | None = None) -> Any:
+class Compared(Protocol):
+    """What is drawn of a `Comparison`; see there."""
+
+    @property
+    def system(self) -> str: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def replicas(self) -> int: ...
+    @property
+    def exact(self) -> np.ndarray: ...
+    @property
+    def edges(self) -> np.ndarray: ...
+    @property
+    def estimates(self) -> dict[str, Estimate]: ...
+
+
+def draw(comparison: Compared, path: str | os.PathLike[str] | None = None) -> Any:
     """A figure of three panels; written to `path` if there is one."""
     if path is not None:
         check_target(path)
@@ -51,7 +66,7 @@ def draw(comparison: Comparison, path: str | os.PathLike[str] | None = None) -> 
     return figure
 
 
-def _projections(ax: Any, comparison: Comparison, colours: list[str]) -> None:
+def _projections(ax: Any, comparison: Compared, colours: list[str]) -> None:
     """Mean and interval of ⟨g, g*⟩ / ‖g*‖², one line each: 1 is right, below 0 is the wrong way."""
     found = list(comparison.estimates.values())
     rows = np.arange(len(found))[::-1]
@@ -79,7 +94,7 @@ def _projections(ax: Any, comparison: Comparison, colours: list[str]) -> None:
     ax.grid(axis="x", color=PALE, linewidth=0.6, zorder=0)
 
 
-def _noise(ax: Any, comparison: Comparison, colours: list[str]) -> None:
+def _noise(ax: Any, comparison: Compared, colours: list[str]) -> None:
     """E ‖g − E g‖² / ‖g*‖² of each block."""
     middle = (comparison.edges[1:] + comparison.edges[:-1]) / 2
     drawn = False
@@ -104,7 +119,7 @@ def _noise(ax: Any, comparison: Comparison, colours: list[str]) -> None:
     ax.grid(axis="y", color=PALE, linewidth=0.6, zorder=0)
 
 
-def _costs(ax: Any, comparison: Comparison, colours: list[str]) -> None:
+def _costs(ax: Any, comparison: Compared, colours: list[str]) -> None:
     """Root mean square error of one estimate against the time of a step."""
     ax.set_title("error of one estimate and its price", fontsize=10)
     found = list(comparison.estimates.values())

@@ -13,8 +13,9 @@ import numpy as np
 from fwdgrad.comparison.statistics import Estimate
 from fwdgrad.errors import UnknownNameError, did_you_mean
 from fwdgrad.support import display
+from fwdgrad.support.words import cut
 
-__all__ = ["Comparison", "cut", "number", "reading"]
+__all__ = ["Comparison", "number", "reading"]
 
 WIDTH = 98
 LABEL = 24
@@ -192,8 +193,3 @@ def _bytes(count: float) -> str:
 
 def _seconds(value: float) -> str:
     return f"{value * 1e6:.3g} µs" if value < 1e-3 else f"{value * 1e3:.3g} ms"
-
-
-def cut(text: str, width: int) -> str:
-    """`text`, without its end if it is longer than `width`."""
-    return text if len(text) <= width else f"{text[: width - 1]}…"

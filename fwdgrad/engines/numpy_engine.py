@@ -16,9 +16,10 @@ import scipy.special
 
 from fwdgrad.engines.base import Engine
 from fwdgrad.engines.passes import fewer_passes
+from fwdgrad.program.guarded import guarded
+from fwdgrad.program.instructions import Constant, Instruction, Variable
 from fwdgrad.program.operations import Pointwise, factors
-from fwdgrad.program.program import Constant, Instruction, Program, Variable, identifier
-from fwdgrad.program.refusals import guarded
+from fwdgrad.program.program import Program, identifier
 from fwdgrad.program.roots import newton
 
 __all__ = ["NumPyEngine", "compile_program", "source"]

@@ -20,8 +20,10 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.program import Abstract, Instruction, Program, Variable
+from fwdgrad.program.instructions import Constant
 from fwdgrad.program.operations import matmul, reshape
-from fwdgrad.program.program import Constant, read, recording_for
+from fwdgrad.program.program import read
+from fwdgrad.program.sources import recording_for
 from fwdgrad.program.tracer import Graph
 
 __all__ = ["fewer_passes"]

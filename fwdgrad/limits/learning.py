@@ -14,7 +14,6 @@ from fwdgrad.estimators import RTRL, Estimator
 from fwdgrad.limits.learners import Learners, rate_of_time
 from fwdgrad.limits.options import ON_NUMPY, generator, one, prepared
 from fwdgrad.limits.reference import gradient_flow
-from fwdgrad.limits.report import digits
 from fwdgrad.limits.slopes import slope
 from fwdgrad.limits.timed import OfTime, Timed, grid
 from fwdgrad.optimizers.rates import Rate, rate_at
@@ -22,6 +21,7 @@ from fwdgrad.support import display
 from fwdgrad.support.arguments import entropy_of, integer, jobs
 from fwdgrad.support.notice import Progress
 from fwdgrad.support.parallel import calls
+from fwdgrad.support.words import digits
 from fwdgrad.system import System
 
 __all__ = ["Law", "learning"]

@@ -22,13 +22,13 @@ from fwdgrad.estimators import Estimator
 from fwdgrad.limits.learners import Learners, rate_of_time
 from fwdgrad.limits.levels import Functional, Level, Samples, believed, next_counts
 from fwdgrad.limits.options import one, prepared
-from fwdgrad.limits.report import digits
 from fwdgrad.limits.timed import OfTime, Timed, grid
 from fwdgrad.optimizers.base import positive
 from fwdgrad.optimizers.rates import Rate
 from fwdgrad.support import display
 from fwdgrad.support.arguments import entropy_of, integer, jobs
 from fwdgrad.support.notice import Progress
+from fwdgrad.support.words import digits
 from fwdgrad.system import System
 
 __all__ = ["Multilevel", "multilevel"]

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any, Protocol
 
 import numpy as np
 
+from fwdgrad.limits.diffusion import Limit
+from fwdgrad.limits.multilevel import Multilevel
 from fwdgrad.limits.slopes import FINEST
 from fwdgrad.plots import check_target, new_figure, save
-
-if TYPE_CHECKING:
-    from fwdgrad.limits.diffusion import Limit
-    from fwdgrad.limits.learning import Law
-    from fwdgrad.limits.multilevel import Multilevel
-    from fwdgrad.limits.report import Refinement
 
 __all__ = ["draw", "draw_law", "draw_study"]
 
@@ -27,12 +24,52 @@ STYLES = ("-", "--", ":")
 """One for each factor of an estimator."""
 
 
-def draw(found: Refinement, path: str | os.PathLike[str] | None = None) -> Any:
+class Ladder(Protocol):
+    """What is drawn of a `Refinement`; see there."""
+
+    @property
+    def system(self) -> str: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def horizon(self) -> float: ...
+    @property
+    def replicas(self) -> int: ...
+    @property
+    def noise(self) -> str: ...
+    @property
+    def dts(self) -> np.ndarray: ...
+    @property
+    def errors(self) -> np.ndarray: ...
+    @property
+    def order(self) -> float: ...
+    @property
+    def estimates(self) -> dict[str, Any]: ...
+
+
+class Learned(Protocol):
+    """What is drawn of a `Law`; see there."""
+
+    @property
+    def system(self) -> str: ...
+    @property
+    def estimator(self) -> str: ...
+    @property
+    def dts(self) -> np.ndarray: ...
+    @property
+    def times(self) -> np.ndarray: ...
+    @property
+    def flow(self) -> dict[str, np.ndarray]: ...
+    def mean(self, name: str) -> np.ndarray: ...
+    def quantiles(self, name: str, levels: Iterable[float]) -> np.ndarray: ...
+
+
+def draw(found: Ladder, path: str | os.PathLike[str] | None = None) -> Any:
     """A figure of three panels; written to `path` if there is one."""
     return _drawn(path, 13.0, 4.2, 1, lambda axes: _ladder(axes, found, ""), _title(found))
 
 
-def draw_law(law: Law, path: str | os.PathLike[str] | None = None) -> Any:
+def draw_law(law: Learned, path: str | os.PathLike[str] | None = None) -> Any:
     """A panel for each number in θ, up to six; written to `path` if there is one."""
     panels = _numbers(law)[:6]
     width, title = 4.3 * max(len(panels), 2), f"{law.system}: learning by {law.estimator}"
@@ -40,10 +77,10 @@ def draw_law(law: Law, path: str | os.PathLike[str] | None = None) -> Any:
 
 
 def draw_study(
-    with_rescaling: Refinement,
-    without: Refinement,
+    with_rescaling: Ladder,
+    without: Ladder,
     limit: Limit,
-    law: Law | None,
+    law: Learned | None,
     levels: Multilevel | None,
     path: str | os.PathLike[str] | None = None,
 ) -> Any:
@@ -68,7 +105,7 @@ def draw_study(
     return _drawn(path, 13.0, 12.0, 3, fill, _title(with_rescaling))
 
 
-def _title(found: Refinement) -> str:
+def _title(found: Ladder) -> str:
     return f"{found.system} by {found.method}, t = {found.horizon:g}, {found.replicas} replicas, {found.noise}"
 
 
@@ -103,7 +140,7 @@ def _ticks(axis: Any) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _ladder(axes: Any, found: Refinement, suffix: str) -> None:
+def _ladder(axes: Any, found: Ladder, suffix: str) -> None:
     """Error of the mean, motion a step, sizes of the factors and variance."""
     mean, motion, variance = axes
     _line(mean, found.dts, found.errors, INK, "-", f"RTRL, order {found.order:.2f}")
@@ -139,12 +176,12 @@ def _line(ax: Any, x: np.ndarray, y: np.ndarray, colour: str, style: str, label:
     ax.plot(x, np.where(y > 0, y, np.nan), color=colour, linestyle=style, marker="o", markersize=3, label=label)
 
 
-def _numbers(law: Law) -> list[tuple[str, tuple[int, ...]]]:
+def _numbers(law: Learned) -> list[tuple[str, tuple[int, ...]]]:
     """Every number in θ, by name and place."""
     return [(k, place) for k, v in law.flow.items() for place in np.ndindex(v.shape[1:])]
 
 
-def _thetas(axes: Any, law: Law, panels: list[tuple[str, tuple[int, ...]]]) -> None:
+def _thetas(axes: Any, law: Learned, panels: list[tuple[str, tuple[int, ...]]]) -> None:
     """Quantiles and mean at the smallest δt, and the flow, against time."""
     for ax, (name, place) in zip(axes, panels, strict=True):
         here: Any = (..., *place)
@@ -160,7 +197,7 @@ def _thetas(axes: Any, law: Law, panels: list[tuple[str, tuple[int, ...]]]) -> N
         ax.legend(fontsize=7, frameon=False)
 
 
-def _laws(ax: Any, found: Refinement, limit: Limit) -> None:
+def _laws(ax: Any, found: Ladder, limit: Limit) -> None:
     """Distribution of ‖G̃‖: the discrete estimator at the largest and the smallest δt, and the diffusion."""
     e = next(iter(found.estimates.values()))
     shown = [(e.matrices[0], f"δt = {e.dts[0]:.3g}", PALE_INK), (e.matrices[-1], f"δt = {e.dts[-1]:.3g}", COLOURS[0])]

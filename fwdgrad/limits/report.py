@@ -16,8 +16,9 @@ from fwdgrad.influence import RankOne
 from fwdgrad.limits.slopes import FINEST, local_slopes, slope
 from fwdgrad.limits.unscaled import Unscaled
 from fwdgrad.support import display
+from fwdgrad.support.words import digits
 
-__all__ = ["Refined", "Refinement", "digits"]
+__all__ = ["Refined", "Refinement"]
 
 WIDTH = 98
 
@@ -320,3 +321,5 @@ class Refinement:
 def digits(value: float) -> str:
     """Three digits."""
     return f"{value:.3g}".replace("e-0", "e-").replace("-", "−")
+        widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+        return ["  " + "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]

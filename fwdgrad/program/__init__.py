@@ -1,13 +1,15 @@
 """The step as a program: tracing, core operations, derivatives, loops."""
 
+from fwdgrad.program import lowering
 from fwdgrad.program.array import Tracer, is_tracer
 from fwdgrad.program.derivatives import Linearized
+from fwdgrad.program.instructions import Abstract, Constant, Instruction, Source, Variable
 from fwdgrad.program.jacobians import jacobian
 from fwdgrad.program.loop_derivatives import opened
 from fwdgrad.program.loops import repeat, scan
 from fwdgrad.program.outlived import trace_pure
 from fwdgrad.program.points import at_points
-from fwdgrad.program.program import Abstract, Constant, Instruction, Program, Source, Variable
+from fwdgrad.program.program import Program
 from fwdgrad.program.roots import root
 from fwdgrad.program.tracer import trace
 from fwdgrad.program.whole import whole
@@ -24,6 +26,7 @@ __all__ = [
     "at_points",
     "is_tracer",
     "jacobian",
+    "lowering",
     "opened",
     "repeat",
     "root",

@@ -26,8 +26,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from fwdgrad.program import operations as ops
+from fwdgrad.program.instructions import Constant, Instruction, Variable
 from fwdgrad.program.operations import Pointwise
-from fwdgrad.program.program import Constant, Instruction, Program, Variable
+from fwdgrad.program.program import Program
 from fwdgrad.program.rules import BACKWARD, FORWARD
 
 __all__ = [

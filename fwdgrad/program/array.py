@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from fwdgrad.program.instructions import Abstract, Traced, Variable
 from fwdgrad.program.operations import astype
-from fwdgrad.program.program import Abstract, Variable
 from fwdgrad.program.sources import refuse
 
-if TYPE_CHECKING:
-    from fwdgrad.program.tracer import Graph
-
-__all__ = ["Tracer", "is_tracer"]
+__all__ = ["LOWERED", "Tracer", "is_tracer"]
 
 OBJECT_LIMIT = 100
 """The largest array that may be taken apart into an object array of its elements."""
@@ -32,14 +29,25 @@ PLAIN_TABLE = (
 _STACK = "In arrays built with np.array([...]), comparisons are branches too: build these with np.stack([...])."
 
 
-class Tracer(NDArrayOperatorsMixin):
+class _Lowered:
+    """Where NumPy calls on traced arrays go: `fwdgrad.program.lowering` registers its functions here."""
+
+    ufunc: Callable[..., Any]
+    function: Callable[..., Any]
+    getitem: Callable[..., Any]
+
+
+LOWERED = _Lowered()
+
+
+class Tracer(NDArrayOperatorsMixin, Traced):
     """An array of known shape and dtype and unknown value."""
 
     __slots__ = ("graph", "variable")
     __array_priority__ = 1000.0
     __hash__ = object.__hash__
 
-    def __init__(self, graph: Graph, variable: Variable) -> None:
+    def __init__(self, graph: Any, variable: Variable) -> None:
         self.graph = graph
         self.variable = variable
 
@@ -99,14 +107,10 @@ class Tracer(NDArrayOperatorsMixin):
     # ---- NumPy's protocols: everything is lowered by fwdgrad.program.lowering
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        from fwdgrad.program.lowering import lower_ufunc
-
-        return lower_ufunc(ufunc, method, inputs, kwargs)
+        return LOWERED.ufunc(ufunc, method, inputs, kwargs)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        from fwdgrad.program.lowering import lower_function
-
-        return lower_function(function, args, kwargs)
+        return LOWERED.function(function, args, kwargs)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """An object array of the elements: what np.array([...]) and np.asarray make of traced values."""
@@ -134,9 +138,7 @@ class Tracer(NDArrayOperatorsMixin):
         return elements
 
     def __getitem__(self, index: Any) -> Any:
-        from fwdgrad.program.lowering import lower_getitem
-
-        return lower_getitem(self, index)
+        return LOWERED.getitem(self, index)
 
     def __len__(self) -> int:
         if not self.shape:

@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from fwdgrad.program.program import Instruction, Program
+from fwdgrad.program.instructions import Instruction
+from fwdgrad.program.program import Program
 
 __all__ = ["calls", "length", "multiply_adds"]
 

@@ -36,9 +36,11 @@ from fwdgrad.program.alive import (
     widened,
 )
 from fwdgrad.program.array import is_tracer
+from fwdgrad.program.instructions import Constant, Instruction, Variable
 from fwdgrad.program.operations import Pointwise
-from fwdgrad.program.program import Constant, Instruction, Program, Variable, read, recording_for
+from fwdgrad.program.program import Program, read
 from fwdgrad.program.rules import BACKWARD, FORWARD, PARTIALS, autograd_rule, unbroadcast
+from fwdgrad.program.sources import recording_for
 
 __all__ = ["PRODUCTS", "Linearized", "infinite"]
 

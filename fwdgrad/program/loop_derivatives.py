@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fwdgrad.program.derivatives import PRODUCTS, Linearized
+from fwdgrad.program.instructions import Abstract, Constant, Instruction, Variable
 from fwdgrad.program.loops import SCAN
-from fwdgrad.program.program import Abstract, Constant, Instruction, Program, Variable
+from fwdgrad.program.program import Program
 from fwdgrad.program.tracer import Graph, Tracer, index_bounds
 
 __all__ = ["opened"]

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from fwdgrad.program.instructions import Abstract, Instruction, Variable
 from fwdgrad.program.operations import Operand, Operation
-from fwdgrad.program.program import Abstract, Instruction, Program, Variable
+from fwdgrad.program.program import Program
 from fwdgrad.program.tracer import Graph, Tracer, active_graph, as_operand, refuse
 
 __all__ = ["SCAN", "repeat", "scan"]

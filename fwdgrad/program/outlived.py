@@ -9,7 +9,8 @@ from typing import Any, NoReturn
 
 from fwdgrad.errors import HiddenStateError
 from fwdgrad.program.array import Tracer
-from fwdgrad.program.program import Abstract, Program
+from fwdgrad.program.instructions import Abstract
+from fwdgrad.program.program import Program
 from fwdgrad.program.tracer import Graph, record_program
 
 __all__ = ["trace_pure"]

@@ -13,8 +13,9 @@ import numpy as np
 
 from fwdgrad.errors import ShapeError
 from fwdgrad.program import operations as ops
+from fwdgrad.program.instructions import Instruction, Variable
 from fwdgrad.program.operations import Operand, Pointwise
-from fwdgrad.program.program import Instruction, Program, Variable, read
+from fwdgrad.program.program import Program, read
 from fwdgrad.program.roots import ITERATIONS, settled
 
 __all__ = ["at_points"]

@@ -11,7 +11,6 @@ import builtins
 import hashlib
 import keyword
 import re
-import threading
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,83 +19,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fwdgrad.errors import ShapeError
+from fwdgrad.program.instructions import Abstract, Constant, Instruction, Source, Variable
 from fwdgrad.program.refusals import REFUSALS, while_executing
+from fwdgrad.program.sources import recording_for
 
 if TYPE_CHECKING:
     import networkx
 
-    from fwdgrad.program.operations import Operation
-
-__all__ = ["Abstract", "Constant", "Instruction", "Program", "Source", "Variable", "identifier"]
-
-
-@dataclass(frozen=True)
-class Abstract:
-    """An array without values: its shape and dtype."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-
-    @staticmethod
-    def of(value: Any) -> Abstract:
-        """The abstraction of a concrete array or scalar."""
-        array = np.asarray(value)
-        return Abstract(array.shape, array.dtype)
-
-    def __str__(self) -> str:
-        return f"{self.dtype.name}{list(self.shape)}"
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where in the user's code an operation was called."""
-
-    file: str
-    line: int
-    function: str
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}, in {self.function}"
-
-
-@dataclass(eq=False)
-class Variable:
-    """The value of a program's input or of one instruction's output, known by shape and dtype only."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    name: str | None = None
-
-
-@dataclass(eq=False)
-class Constant:
-    """A value known when the program was written: an array, or a Python number (which takes its partner's dtype)."""
-
-    value: Any
-
-    @property
-    def weak(self) -> bool:
-        """Whether this is a Python number, whose dtype gives way to that of the arrays it meets (NEP 50)."""
-        return type(self.value) in (bool, int, float, complex)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return np.shape(self.value)
-
-    @property
-    def dtype(self) -> np.dtype:
-        return np.asarray(self.value).dtype
-
-
-@dataclass(eq=False)
-class Instruction:
-    """outputs = operation(*inputs, **params), called at `source`."""
-
-    operation: Operation
-    inputs: tuple[Variable | Constant, ...]
-    params: dict[str, Any]
-    outputs: tuple[Variable, ...]
-    source: Source | None = None
+__all__ = ["Abstract", "Constant", "Instruction", "Program", "Source", "Variable", "identifier", "read"]
 
 
 @dataclass(eq=False)
@@ -269,30 +199,6 @@ class Program:
         feed("return")
         feed_operands(self.outputs)
         return digest.hexdigest()[:16]
-
-
-class _Replayed(threading.local):
-    source: Source | None = None
-
-
-REPLAYED = _Replayed()
-"""The line of the user's function on whose behalf operations are being recorded, while a program is replayed."""
-
-
-class recording_for:
-    """While this is entered, recorded operations are credited to `source`."""
-
-    __slots__ = ("before", "source")
-
-    def __init__(self, source: Source | None) -> None:
-        self.source = source
-
-    def __enter__(self) -> None:
-        self.before = REPLAYED.source
-        REPLAYED.source = self.source
-
-    def __exit__(self, *_: Any) -> None:
-        REPLAYED.source = self.before
 
 
 def read(values: dict[Variable, Any], x: Variable | Constant) -> Any:

@@ -5,17 +5,15 @@ There are three such things: an index out of range, a matrix without an inverse,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from fwdgrad.errors import IndexRangeError, NonFiniteError, SingularMatrixError, StepError
+from fwdgrad.program.instructions import Instruction, Source
 
-if TYPE_CHECKING:
-    from fwdgrad.program.program import Instruction, Program, Source
-
-__all__ = ["REFUSALS", "guarded", "named", "refused", "while_executing"]
+__all__ = ["REFUSALS", "named", "while_executing"]
 
 REFUSALS = (IndexError, np.linalg.LinAlgError, ValueError, ArithmeticError)
 """What NumPy raises."""
@@ -66,53 +64,3 @@ def while_executing(instruction: Instruction, values: Sequence[Any], error: Exce
                 error = IndexError(f"index {wrong[0]} is out of bounds for an axis of size {size}")
                 break
     return named(error, instruction.source)
-
-
-def guarded(function: Callable[..., tuple[Any, ...]], program: Program) -> Callable[..., tuple[Any, ...]]:
-    """`function`, which computes `program` by NumPy calls, such that what NumPy refuses gets its name."""
-    if not _may_refuse(program):
-        return function
-
-    def call(*arguments: Any) -> tuple[Any, ...]:
-        try:
-            return function(*arguments)
-        except REFUSALS as error:
-            refusal = refused(program, arguments, error)
-            if refusal is error:
-                raise
-            raise refusal from error
-
-    return call
-
-
-def refused(program: Program, arguments: Sequence[Any], error: Exception | None = None) -> Exception:
-    """Why `program` is refused at these arguments: found by doing it once more, operation by operation.
-
-    Args:
-        program: what was executed.
-        arguments: its inputs.
-        error: what NumPy said; None if it was not asked.
-    """
-    try:
-        with np.errstate(all="ignore"):
-            program.evaluate(arguments)
-    except StepError as found:
-        return found
-    return error or SingularMatrixError(
-        f"A matrix that {program.name!r} has to invert has no inverse to rounding.\n"
-        "Its rows nearly depend on each other, for these parameters and this state. Start from others, bound the\n"
-        "parameters, or add a small multiple of the identity, as in A + 1e-9 * np.eye(n)."
-    )
-
-
-def _may_refuse(program: Program) -> bool:
-    for ins in program.instructions:
-        if ins.operation.name in ("getitem", "scatter_add") and len(ins.inputs) > 1:
-            return True
-        if ins.operation.name in ("inv", "solve"):
-            return True
-        if ins.operation.name == "power" and ins.outputs[0].dtype.kind in "iu":
-            return True
-        if any(_may_refuse(body) for key, body in ins.params.items() if key in ("body", "residual")):
-            return True
-    return False

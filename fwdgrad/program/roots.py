@@ -21,9 +21,10 @@ from autograd.tracer import getval, isbox
 from fwdgrad.errors import TracingError
 from fwdgrad.program import operations as ops
 from fwdgrad.program.derivatives import PRODUCTS, Linearized
+from fwdgrad.program.instructions import Abstract, Instruction
 from fwdgrad.program.jacobians import jacobian
 from fwdgrad.program.operations import Operand, Operation
-from fwdgrad.program.program import Abstract, Instruction, Program
+from fwdgrad.program.program import Program
 from fwdgrad.program.tracer import Graph, active_graph, as_operand, refuse, trace
 
 __all__ = ["ITERATIONS", "ROOT", "newton", "root", "settled", "watched"]

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from functools import cache
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import autograd
 import numpy as np
 import scipy
 
 from fwdgrad.errors import TracingError, UnsupportedOperationError
-from fwdgrad.program.program import REPLAYED, Source
+from fwdgrad.program.instructions import Source
 
-__all__ = ["caller", "frames_of", "is_users", "mend_of", "refuse", "refuse_operation", "scipy_call", "source_among"]
+__all__ = [
+    "caller",
+    "frames_of",
+    "is_users",
+    "mend_of",
+    "recording_for",
+    "refuse",
+    "refuse_operation",
+    "scipy_call",
+    "source_among",
+]
 
 
 def _folder(file: str | None) -> str:
@@ -40,6 +51,30 @@ def is_users(file: str) -> bool:
 @cache
 def _source(file: str, line: int, function: str) -> Source:
     return Source(file, line, function)
+
+
+class _Replayed(threading.local):
+    source: Source | None = None
+
+
+REPLAYED = _Replayed()
+"""The line of the user's function on whose behalf operations are being recorded, while a program is replayed."""
+
+
+class recording_for:
+    """While this is entered, recorded operations are credited to `source`."""
+
+    __slots__ = ("before", "source")
+
+    def __init__(self, source: Source | None) -> None:
+        self.source = source
+
+    def __enter__(self) -> None:
+        self.before = REPLAYED.source
+        REPLAYED.source = self.source
+
+    def __exit__(self, *_: Any) -> None:
+        REPLAYED.source = self.before
 
 
 def caller() -> Source | None:

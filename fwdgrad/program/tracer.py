@@ -18,8 +18,9 @@ import numpy as np
 from fwdgrad.errors import FwdgradError, HiddenStateError, TracingError
 from fwdgrad.program.array import Tracer, is_tracer
 from fwdgrad.program.failures import explain
-from fwdgrad.program.operations import Operation, astype, concatenate, reshape
-from fwdgrad.program.program import Abstract, Constant, Instruction, Program, Variable
+from fwdgrad.program.instructions import Abstract, Constant, Instruction, Operation, Variable
+from fwdgrad.program.operations import astype, concatenate, reshape
+from fwdgrad.program.program import Program
 from fwdgrad.program.simplify import simplify
 from fwdgrad.program.sources import caller, refuse
 
@@ -113,6 +114,11 @@ class Graph:
                 _leaked(value)
             self.foreign[value.variable] = value
         return value.variable
+
+    @staticmethod
+    def record(operation: Operation, operands: Sequence[Any], params: dict[str, Any]) -> Any:
+        """Write an operation down; see `record`."""
+        return record(operation, operands, params)
 
     def value(self, operand: Variable | Constant) -> Any:
         """What was given as the operand of an instruction of this graph; the inverse of `operand`."""

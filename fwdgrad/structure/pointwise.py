@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from fwdgrad.program.instructions import Instruction
 from fwdgrad.program.operations import Pointwise
-from fwdgrad.program.program import Instruction
 from fwdgrad.structure.trail import Trail, broadcast, some, union_all, united
 
 __all__ = ["follow_pointwise"]

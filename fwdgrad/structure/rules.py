@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from fwdgrad.program.instructions import Constant, Instruction, Variable
 from fwdgrad.program.operations import Pointwise
-from fwdgrad.program.program import Constant, Instruction, Variable
 from fwdgrad.structure.closure import closed_pattern
 from fwdgrad.structure.dependence import Dependence, Rows, stacked
 from fwdgrad.structure.pointwise import follow_pointwise

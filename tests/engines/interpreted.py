@@ -14,7 +14,7 @@ import scipy.special
 from fwdgrad.engines.compiled_engine import runtime as compiled_runtime
 from fwdgrad.engines.compiled_engine.writing import write
 from fwdgrad.program import Program
-from fwdgrad.program.refusals import refused
+from fwdgrad.program.guarded import refused
 
 # C's functions, which neither raise nor leave double precision
 SAME = "expm1 log log10 log1p sqrt sin cos tan sinh cosh hypot copysign floor exp"

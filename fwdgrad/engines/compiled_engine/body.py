@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from fwdgrad.engines.compiled_engine import pointwise
 from fwdgrad.engines.compiled_engine.indices import Affine, Axis, Datum, Quotient, flat
-from fwdgrad.engines.compiled_engine.names import LOOPS
+from fwdgrad.engines.compiled_engine.names import LOOPS, Names
 from fwdgrad.engines.compiled_engine.nodes import Iota, Literal, Map, Node, Place, View
 from fwdgrad.engines.compiled_engine.pointwise import Scalar
 from fwdgrad.engines.compiled_engine.reading import Index, restricted
 from fwdgrad.engines.compiled_engine.statements import Statement, copies, folded, shown
 
-if TYPE_CHECKING:
-    from fwdgrad.engines.compiled_engine.blocks import Block
-
-__all__ = ["Body", "Value"]
+__all__ = ["Around", "Body", "Value"]
 
 INTEGER = np.dtype(np.int64)
 TOGETHER = 4
@@ -34,6 +31,28 @@ class Value(NamedTuple):
     depth: int
 
 
+class Around(Protocol):
+    """What the body of a nest asks of the block that it stands in; see `Block`."""
+
+    names: Names
+    lines: list[str]
+
+    def number(self, node: Node) -> Scalar:
+        """A value without axes."""
+
+    def once(self, stem: str, text: str) -> str:
+        """A local variable for an expression of numbers."""
+
+    def in_memory(self, node: Node) -> bool:
+        """Whether a node is an array that can be read."""
+
+    def place(self, node: Node) -> tuple[str, Affine]:
+        """The buffer of an array, and where its first element stands."""
+
+    def wanted(self, node: Node) -> tuple[str, Affine] | None:
+        """Where a value that is being made is to be written, if anywhere."""
+
+
 class Body:
     """A nest of loops over `sizes`, being written.
 
@@ -44,7 +63,7 @@ class Body:
         after: statements by depth, behind the loop inside.
     """
 
-    def __init__(self, block: Block, sizes: Sequence[int]) -> None:
+    def __init__(self, block: Around, sizes: Sequence[int]) -> None:
         self.block = block
         self.axes = tuple(Axis(size, name) for size, name in zip(sizes, LOOPS, strict=False))
         self.depths = {axis: number + 1 for number, axis in enumerate(self.axes)}

@@ -16,7 +16,7 @@ from fwdgrad.engines.compiled_engine.stream import KEPT, place, work
 from fwdgrad.engines.compiled_engine.writing import Argument, Written, write
 from fwdgrad.engines.known import remember
 from fwdgrad.program import Program
-from fwdgrad.program.refusals import refused
+from fwdgrad.program.guarded import refused
 
 __all__ = ["compile_program", "source"]
 

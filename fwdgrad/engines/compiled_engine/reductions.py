@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fwdgrad.engines.compiled_engine import pointwise
-from fwdgrad.engines.compiled_engine.body import Body
+from fwdgrad.engines.compiled_engine.body import Around, Body
 from fwdgrad.engines.compiled_engine.indices import Affine, flat
 from fwdgrad.engines.compiled_engine.nodes import Node, Reduce
 from fwdgrad.engines.compiled_engine.pointwise import Scalar
 from fwdgrad.engines.compiled_engine.reading import Index
 from fwdgrad.engines.compiled_engine.statements import Statement
-
-if TYPE_CHECKING:
-    from fwdgrad.engines.compiled_engine.blocks import Block
 
 __all__ = ["begin", "write_reduction"]
 
@@ -28,7 +25,7 @@ _STEP = {
 }
 
 
-def write_reduction(block: Block, body: Body, root: Reduce) -> Scalar | None:
+def write_reduction(block: Around, body: Body, root: Reduce) -> Scalar | None:
     """Write a reduction into a nest over its axes; returns the result if it has no axes."""
     by = {a: Affine.of(b) for a, b in zip(root.axes, body.axes, strict=True)}
     out = tuple(i.replaced(by) for i in root.out)
@@ -64,7 +61,7 @@ def write_reduction(block: Block, body: Body, root: Reduce) -> Scalar | None:
     return None
 
 
-def begin(block: Block, root: Node, value: str) -> list[str]:
+def begin(block: Around, root: Node, value: str) -> list[str]:
     """Statements that fill the array of `root`."""
     wanted = block.wanted(root)
     assert wanted is not None
@@ -73,7 +70,7 @@ def begin(block: Block, root: Node, value: str) -> list[str]:
     return [f"for i in range({root.size}):  # {root.note}", f"    {wanted[0]}[{offset}i] = {value}"]
 
 
-def _in_memory(block: Block, body: Body, root: Reduce, out: Index, factors: Any) -> None:
+def _in_memory(block: Around, body: Body, root: Reduce, out: Index, factors: Any) -> None:
     block.lines += begin(block, root, _first(root.kind, root.dtype))
     wanted = block.wanted(root)
     assert wanted is not None
@@ -104,7 +101,7 @@ def _first(kind: str, dtype: np.dtype) -> str:
     return pointwise.literal(kind == "all", dtype)
 
 
-def _extreme_place(block: Block, body: Body, root: Reduce, factors: Any, name: str, depth: int) -> None:
+def _extreme_place(block: Around, body: Body, root: Reduce, factors: Any, name: str, depth: int) -> None:
     """Where the first extreme value stands; NaN counts as one."""
     value = body.value(*factors[0]).scalar
     text = pointwise.cast(value, value.dtype)

@@ -4,6 +4,8 @@ One entry per NumPy function: it takes the function's own arguments and writes t
 same. What has no entry is refused by name. `SUPPORTED` holds every entry; the documentation's table is made from it.
 """
 
+from fwdgrad.program.array import LOWERED
+
 # each module registers the functions of its theme
 from fwdgrad.program.lowering import (
     choosing,
@@ -36,3 +38,5 @@ __all__ = [
     "shapes",
     "ufuncs",
 ]
+
+LOWERED.ufunc, LOWERED.function, LOWERED.getitem = lower_ufunc, lower_function, lower_getitem

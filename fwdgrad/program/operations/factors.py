@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import scipy.linalg.lapack
 
+from fwdgrad.program.instructions import Abstract
 from fwdgrad.program.operations.base import Operand, Operation
-from fwdgrad.program.program import Abstract
 
 __all__ = ["add_rows", "cholesky_update", "solve_triangle", "solve_triangular"]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from fwdgrad.program.instructions import Abstract, Constant
 from fwdgrad.program.operations.base import Operand, Operation
-from fwdgrad.program.program import Abstract, Constant
 
 __all__ = ["Index", "getitem", "scatter_add"]
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import scipy.special
 
+from fwdgrad.program.instructions import Abstract, Constant
 from fwdgrad.program.operations.base import Operand, Operation, sample_dtype
-from fwdgrad.program.program import Abstract, Constant
 
 __all__ = ["POINTWISE", "Pointwise", "astype"]
 

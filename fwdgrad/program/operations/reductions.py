@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from fwdgrad.program.instructions import Abstract
 from fwdgrad.program.operations.base import Operand, Operation, sample_dtype
-from fwdgrad.program.program import Abstract
 
 __all__ = [
     "Reduce",
