@@ -20,7 +20,8 @@ from fwdgrad.checks.compare import Tally, sign_table
 from fwdgrad.errors import DeclarationError
 from fwdgrad.influence import Exact, RankOne
 from fwdgrad.losses import SquaredError
-from fwdgrad.program import derivatives, roots
+from fwdgrad.program import operations, roots
+from fwdgrad.program.operations.pointwise import PARTIALS
 
 
 def verdicts(report: CheckReport) -> dict[str, str]:
@@ -89,7 +90,7 @@ def test_unlike_units_raise_no_alarm():
 
 def test_an_error_in_the_small_variable_is_seen(monkeypatch):
     """Negative control of the same: differences are relative, number by number."""
-    monkeypatch.setitem(derivatives.PARTIALS, "sqrt", lambda g, out, k, x: g * (0.5 / out) * (1 + 1e-4))
+    monkeypatch.setitem(PARTIALS, "sqrt", lambda g, out, k, x: g * (0.5 / out) * (1 + 1e-4))
 
     def F(h: Any, x: Any, p: Any) -> Any:
         return np.array([1e-9 * np.sqrt(h[0] * 1e9), h[1] * p["b"]])
@@ -211,7 +212,7 @@ def test_a_wrong_derivative_of_a_solution_is_found(monkeypatch):
 @pytest.mark.parametrize("size", [1e-1, 1e-5])
 def test_a_wrong_rule_is_found(monkeypatch, size):
     """The same mistake forward and backward: they agree with one another, not with the function."""
-    monkeypatch.setitem(derivatives.PARTIALS, "tanh", lambda g, out, k, x: g * (1.0 - out * out) * (1 + size))
+    monkeypatch.setitem(PARTIALS, "tanh", lambda g, out, k, x: g * (1.0 - out * out) * (1 + size))
     report = check(oracles.tanh_rnn().system)
     assert failed(report) == {FORWARD, BACKWARD, INFLUENCE, GRADIENTS}
     assert not report.ok
@@ -221,12 +222,13 @@ def test_a_wrong_rule_is_found(monkeypatch, size):
 
 def test_a_wrong_backward_rule_is_found(monkeypatch):
     """A transpose forgotten: forward and backward products part."""
-    right = derivatives.BACKWARD["matmul"]
+    matmul = type(operations.matmul)
+    right = matmul.backward
 
-    def wrong(values: Any, out: Any, g: Any, number: int, params: Any) -> Any:
-        return right([values[0].T, values[1]] if number else values, out, g, number, params)
+    def wrong(self: Any, values: Any, out: Any, g: Any, number: int, params: Any) -> Any:
+        return right(self, [values[0].T, values[1]] if number else values, out, g, number, params)
 
-    monkeypatch.setitem(derivatives.BACKWARD, "matmul", wrong)
+    monkeypatch.setattr(matmul, "backward", wrong)
     W = np.random.default_rng(0).normal(size=(3, 3))
     found = failed(check(fg.System(lambda h, x, p: np.tanh(p["W"] @ h), None, np.ones(3), {"W": W})))
     assert {BACKWARD, ADJOINT} <= found

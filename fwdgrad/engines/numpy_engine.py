@@ -12,15 +12,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import scipy.special
 
 from fwdgrad.engines.base import Engine
+from fwdgrad.engines.numpy_source import SCOPE, emit, evaluation, has_source
 from fwdgrad.engines.passes import fewer_passes
 from fwdgrad.program.guarded import guarded
 from fwdgrad.program.instructions import Constant, Instruction, Variable
-from fwdgrad.program.operations import Pointwise, factors
+from fwdgrad.program.operations import Pointwise
 from fwdgrad.program.program import Program, identifier
-from fwdgrad.program.roots import newton
 
 __all__ = ["NumPyEngine", "compile_program", "source"]
 
@@ -60,30 +59,9 @@ def compile_program(program: Program) -> Callable[..., tuple[Any, ...]]:
 
 def source(program: Program) -> tuple[str, dict[str, Any]]:
     """The function's source, and the constants and helpers it refers to."""
-    scope: dict[str, Any] = {
-        "np": np,
-        "special": scipy.special,
-        "factors": factors,
-        "newton": newton,
-        "scatter": scatter,
-        "scatter_add": scatter_add,
-    }
+    scope = dict(SCOPE)
     lines = _function(fewer_passes(program), identifier(program.name), scope, {}, indent="")
     return "\n".join(lines) + "\n", scope
-
-
-def scatter(values: Any, index: Any, shape: tuple[int, ...]) -> Any:
-    """Zeros with `values` at `index`, an index that takes each place at most once."""
-    out = np.zeros(shape, values.dtype)
-    out[index] = values
-    return out
-
-
-def scatter_add(values: Any, index: Any, shape: tuple[int, ...]) -> Any:
-    """Zeros with `values` added at `index`; equal places accumulate."""
-    out = np.zeros(shape, values.dtype)
-    np.add.at(out, index, values)
-    return out
 
 
 def _function(program: Program, name: str, scope: dict[str, Any], constants: dict[int, str], indent: str) -> list[str]:
@@ -120,6 +98,8 @@ def _function(program: Program, name: str, scope: dict[str, Any], constants: dic
         body = f"body_{number}"
         if "body" in ins.params:
             lines += _function(ins.params["body"], body, scope, constants, inner)
+        if not has_source(ins.operation):
+            scope[evaluation(ins.operation)] = ins.operation.evaluate
         if ins.operation.several:
             lines += _loop(names, ins, arguments, body, inner)
         elif "body" in ins.params:
@@ -180,7 +160,7 @@ def _assignment(names: dict[Variable, str], ins: Instruction, arguments: list[st
     """One line that computes an instruction's result, in the memory of the operand `reused` if there is one."""
     out, operation = names[ins.outputs[0]], ins.operation
     if reused is not None:
-        call = operation.emit(arguments, ins.inputs, ins.params)
+        call = emit(operation, arguments, ins.inputs, ins.params)
         return f"{out} = {call[:-1]}, out={names[reused]})"
     if operation.name in INFIX:
         return f"{out} = {arguments[0]} {INFIX[operation.name]} {arguments[1]}"
@@ -190,7 +170,7 @@ def _assignment(names: dict[Variable, str], ins: Instruction, arguments: list[st
         return f"{out} = {arguments[1]} if {arguments[0]} else {arguments[2]}"
     if operation.name == "reshape":
         return f"{out} = {arguments[0]}.reshape({ins.params['shape']})"
-    return f"{out} = {operation.emit(arguments, ins.inputs, ins.params)}"
+    return f"{out} = {emit(operation, arguments, ins.inputs, ins.params)}"
 
 
 def _keeps_dtype(ins: Instruction) -> bool:

@@ -29,12 +29,10 @@ from fwdgrad.program import operations as ops
 from fwdgrad.program.instructions import Constant, Instruction, Variable
 from fwdgrad.program.operations import Pointwise
 from fwdgrad.program.program import Program
-from fwdgrad.program.rules import BACKWARD, FORWARD
 
 __all__ = [
     "BY_VALUE",
     "EVERYWHERE",
-    "STEEP",
     "STILL",
     "Guards",
     "both",
@@ -50,52 +48,8 @@ __all__ = [
     "widened",
 ]
 
-STEEP = {
-    "sqrt": "infinite at 0",
-    "cbrt": "infinite at 0",
-    "power": "infinite at 0 for exponents below 1",
-    "arcsin": "infinite at −1 and 1",
-    "arccos": "infinite at −1 and 1",
-    "arccosh": "infinite at 1",
-}
-"""Operations with an infinite partial derivative where their value is finite: they are guarded wherever they stand."""
-
 AT_ZERO = frozenset(("sqrt", "cbrt", "power"))
-"""Those of them for which that is at 0."""
-
-_LOOSE = """
-sqrt power arcsin arccos arccosh divide reciprocal log log2 log10 log1p arctanh logit mod exp exp2 expm1 sinh cosh
-square gamma gammaln psi polygamma i0 i1 iv
-"""
-LOOSE = frozenset(_LOOSE.split())
-"""Operations whose value may be infinite or NaN where their operands are finite. Where it is, so are the derivatives,
-and those of all that is computed from it: they are guarded in the alternatives of np.where, which may leave that value
-out. Anywhere else it is in the result, and the step is refused."""
-
-LINEAR = frozenset(("add", "subtract", "negative", "where", "astype", "maximum", "minimum", "fmax", "fmin"))
-"""Pointwise operations whose partial derivatives are finite whatever the values are."""
-
-KINKS = frozenset(("absolute", "hypot", "max", "min"))
-"""Operations that multiply what comes by a partial derivative of 0 where they cut a path."""
-
-SUMS = frozenset(
-    (
-        *("add", "subtract", "negative", "astype", "where", "maximum", "minimum", "fmax", "fmin", "absolute"),
-        *(
-            "reshape",
-            "transpose",
-            "concatenate",
-            "sum",
-            "getitem",
-            "broadcast_to",
-            "cumsum",
-            "scatter_add",
-            "max",
-            "min",
-        ),
-    )
-)
-"""Operations by which a result depends on an operand as on a term of a sum: linearly, or not at all."""
+"""Operations with a derivative that is infinite at 0, where their value is finite."""
 
 _P = ops.POINTWISE
 BY_VALUE = "by value"
@@ -149,19 +103,19 @@ class Guards:
             risky = {(ins, k) for k in moving if _risky(ins, k, loose)} if inside.issuperset(ins.outputs) else set()
             self.forward |= steep
             self.backward |= steep | risky
-            if ins.operation.name in LOOSE or not loose.isdisjoint(ins.inputs):
+            if ins.operation.loose or not loose.isdisjoint(ins.inputs):
                 loose.update(ins.outputs)
             if steep or not self.fast.isdisjoint(ins.inputs):
                 self.fast.update(ins.outputs)
             if steep or risky or not self.wild.isdisjoint(ins.inputs):
                 self.wild.update(ins.outputs)
-            if ins.operation.name in KINKS and not self.fast.isdisjoint(ins.inputs):
+            if ins.operation.kink and not self.fast.isdisjoint(ins.inputs):
                 self.kinks.add(ins)
             if steep or risky or not self.results.isdisjoint(ins.inputs):
                 self.results.update(ins.outputs)
         for ins in reversed(program.instructions):
             if (ins, 0) in self.forward or not self.operands.isdisjoint(ins.outputs):
-                if ins.operation.name in KINKS:
+                if ins.operation.kink:
                     self.kinks.add(ins)
                 self.operands.update(i for i in ins.inputs if isinstance(i, Variable))
 
@@ -188,7 +142,7 @@ def _alternatives(program: Program) -> set[Variable]:
 
 def _steep(ins: Instruction) -> bool:
     """Whether the derivative in the first operand may be infinite where the value is finite."""
-    if ins.operation.name not in STEEP:
+    if not ins.operation.steep:
         return False
     exponent = ins.inputs[1] if ins.operation.name == "power" else None
     return not isinstance(exponent, Constant) or not bool(np.all(np.asarray(exponent.value) >= 1))
@@ -203,11 +157,12 @@ def _positive(ins: Instruction | None) -> bool:
 
 def _risky(ins: Instruction, number: int, loose: set[Variable]) -> bool:
     """Whether a partial derivative may be infinite or NaN, together with a value."""
-    if ins.operation.name in LINEAR or not (isinstance(ins.operation, Pointwise) or ins.operation.name == "matmul"):
-        return False
-    if ins.operation.name in ("multiply", "matmul"):
+    operation = ins.operation
+    if operation.name in ("multiply", "matmul"):
         return any(i in loose for k, i in enumerate(ins.inputs) if k != number)
-    return ins.operation.name in LOOSE or not loose.isdisjoint(ins.inputs)
+    if not isinstance(operation, Pointwise) or operation.tame:
+        return False
+    return operation.loose or not loose.isdisjoint(ins.inputs)
 
 
 # ---------------------------------------------------------------- masks
@@ -295,18 +250,16 @@ def _spread(ins: Instruction, values: Sequence[Any], reduced: Any) -> Any:
     return ops.reshape(reduced, shape=tuple(1 if k in axes else s for k, s in enumerate(np.shape(values[0]))))
 
 
-def _linear(ins: Instruction, number: int) -> bool:
-    """Whether a result is linear in an operand, the others held."""
-    name = ins.operation.name
-    return name in SUMS or name in ("multiply", "matmul", "einsum") or (name, number) in (("divide", 0), ("solve", 1))
-
-
 def pulled(
     ins: Instruction, values: Sequence[Any], out: Any, g: Any, mask: Any, number: int, wild: Container[Any] = ()
 ) -> Any:
     """The mask of an operand, from that of the cotangent g of the result: backward."""
     others = (i for k, i in enumerate(ins.inputs) if k != number)
-    if mask is BY_VALUE and _linear(ins, number) and (ins.operation.name in SUMS or not any(i in wild for i in others)):
+    if (
+        mask is BY_VALUE
+        and ins.operation.linear_in(number)
+        and (ins.operation.additive or not any(i in wild for i in others))
+    ):
         return BY_VALUE
     mask = shown(mask, g)
     shape = np.shape(values[number])
@@ -320,19 +273,19 @@ def pulled(
         return None
     match name:
         case "reshape" | "transpose" | "concatenate":
-            return BACKWARD[name](list(values), out, mask, number, ins.params)
+            return ins.operation.backward(list(values), out, mask, number, ins.params)
         case "sum":
             return widened(_spread(ins, values, mask), shape)
         case "getitem" | "broadcast_to" | "cumsum" | "scatter_add":
-            return BACKWARD[name](list(values), out, _counted(mask), number, ins.params) != 0
+            return ins.operation.backward(list(values), out, _counted(mask), number, ins.params) != 0
     return widened(lively(mask), shape)
 
 
 def pushed(ins: Instruction, values: Sequence[Any], out: Any, directions: Sequence[Any], masks: Sequence[Any]) -> Any:
     """The mask of a result, from those of the operands' directions: forward. A direction that is None does not move."""
     moving = [k for k, d in enumerate(directions) if d is not None]
-    alone = ins.operation.name in SUMS or len(moving) == 1
-    if alone and all(masks[k] is BY_VALUE and _linear(ins, k) for k in moving):
+    alone = ins.operation.additive or len(moving) == 1
+    if alone and all(masks[k] is BY_VALUE and ins.operation.linear_in(k) for k in moving):
         return BY_VALUE
     masks = [STILL if d is None else shown(m, d) for m, d in zip(masks, directions, strict=True)]
     if isinstance(ins.operation, Pointwise):
@@ -353,11 +306,11 @@ def pushed(ins: Instruction, values: Sequence[Any], out: Any, directions: Sequen
         return None
     match name:
         case "reshape" | "transpose" | "broadcast_to" | "getitem":
-            return FORWARD[name](list(values), out, list(masks), params)
+            return ins.operation.forward(list(values), out, list(masks), params)
         case "sum":
             return ops.reduce_any(masks[0], axes=params["axes"])
         case "cumsum" | "scatter_add":
-            return FORWARD[name](list(values), out, [_counted(masks[0])], params) != 0
+            return ins.operation.forward(list(values), out, [_counted(masks[0])], params) != 0
     total = STILL
     for mask in masks:
         total = either(total, lively(mask))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,11 +9,6 @@ from fwdgrad.program.instructions import Instruction
 from fwdgrad.program.program import Program
 
 __all__ = ["calls", "length", "multiply_adds"]
-
-_FREE = {"reshape", "transpose", "getitem", "broadcast_to", "stop_gradient", "concatenate"}
-"""Operations that move numbers and compute none."""
-_ITERATIONS = 5
-"""What Newton's method usually takes."""
 
 
 def multiply_adds(program: Program, outputs: Sequence[int] | None = None) -> int:
@@ -41,7 +35,9 @@ def length(program: Program) -> int:
 
 def calls(program: Program) -> int:
     """Operations that one execution calls: those in loops count at every turn."""
-    return sum(1 + _turns(instruction) * sum(map(calls, _bodies(instruction))) for instruction in program)
+    return sum(
+        1 + instruction.operation.turns(instruction) * sum(map(calls, _bodies(instruction))) for instruction in program
+    )
 
 
 def _bodies(instruction: Instruction) -> list[Program]:
@@ -49,36 +45,6 @@ def _bodies(instruction: Instruction) -> list[Program]:
     return [instruction.params["body"]] if "body" in instruction.params else []
 
 
-def _turns(instruction: Instruction) -> int:
-    """How often it executes them."""
-    if instruction.operation.name == "scan":
-        return instruction.inputs[instruction.params["carried"]].shape[0]
-    return _ITERATIONS if instruction.operation.name == "root" else 1
-
-
 def _cost(instruction: Instruction) -> int:
-    name = instruction.operation.name
-    size = max(math.prod(v.shape) for v in (*instruction.inputs, *instruction.outputs))
-    if name in _FREE:
-        return 0
-    if name == "matmul":
-        contracted = instruction.inputs[0].shape[-1]
-        return math.prod(instruction.outputs[0].shape) * contracted
-    if name == "einsum":
-        letters = instruction.params["subscripts"].split("->")[0].split(",")
-        sizes = {
-            c: s
-            for word, v in zip(letters, instruction.inputs, strict=True)
-            for c, s in zip(word, v.shape, strict=True)
-        }
-        return math.prod(sizes.values())
-    if name in ("inv", "det", "solve"):
-        n = instruction.inputs[0].shape[-1]
-        return n**3
-    if name in ("cholesky_update", "solve_triangular"):
-        return math.prod(instruction.inputs[1].shape) * instruction.inputs[0].shape[-1]
-    if name == "scan":
-        return _turns(instruction) * multiply_adds(instruction.params["body"])
-    if name == "root":
-        return _turns(instruction) * (multiply_adds(instruction.params["body"]) + instruction.inputs[0].shape[0] ** 3)
-    return size
+    own = instruction.operation.multiply_adds(instruction)
+    return own + instruction.operation.turns(instruction) * sum(map(multiply_adds, _bodies(instruction)))

@@ -2,7 +2,7 @@
 
 `Linearized` evaluates a program at a point, keeps the intermediate values, and multiplies the Jacobian there by
 vectors, from the right (`jvp`, forward) or from the left (`vjp`, backward). It replays the rules of
-`fwdgrad.program.rules` operation by operation with NumPy calls, so it works on arrays, and on tracers, where it writes
+their operations, one after the other, with NumPy calls, so it works on arrays, and on tracers, where it writes
 the derivative into the program being traced; forward and backward products then share the values and partial
 derivatives they have in common.
 
@@ -39,7 +39,6 @@ from fwdgrad.program.array import is_tracer
 from fwdgrad.program.instructions import Constant, Instruction, Variable
 from fwdgrad.program.operations import Pointwise
 from fwdgrad.program.program import Program, read
-from fwdgrad.program.rules import BACKWARD, FORWARD, PARTIALS, autograd_rule, unbroadcast
 from fwdgrad.program.sources import recording_for
 
 __all__ = ["PRODUCTS", "Linearized", "infinite"]
@@ -349,14 +348,15 @@ def forward(
 ) -> Any:
     """The tangent of an instruction's result, or None where it is zero; `masks` are those of the directions."""
     operation = instruction.operation
-    if operation.name in FORWARD:
+    if not isinstance(operation, Pointwise):
         if instruction in guards.kinks:
             directions = [kept(directions[0], cut(instruction, values, out, 0))]
             if directions[0] is None:
                 return None
-        return FORWARD[operation.name](values, out, directions, instruction.params)
-    if not isinstance(operation, Pointwise):
-        raise _no_rule(instruction)
+        try:
+            return operation.forward(values, out, directions, instruction.params)
+        except NotImplementedError:
+            raise _no_rule(instruction) from None
     if not operation.differentiable:
         return None
     total = None
@@ -394,15 +394,16 @@ def backward(
     """
     operation = instruction.operation
     guarded = (instruction, number) in guards.backward
-    if operation.name in BACKWARD:
-        part = BACKWARD[operation.name](values, out, gradient, number, instruction.params)
+    if not isinstance(operation, Pointwise):
+        try:
+            part = operation.backward(values, out, gradient, number, instruction.params)
+        except NotImplementedError:
+            raise _no_rule(instruction) from None
         if part is not None and guarded:
             part = kept(part, pulled(instruction, values, out, gradient, shown(mask, gradient), number))
         if part is not None and instruction in guards.kinks:
             part = kept(part, cut(instruction, values, out, number))
         return part
-    if not isinstance(operation, Pointwise):
-        raise _no_rule(instruction)
     if not operation.differentiable:
         return None
     part = _pointwise(operation, values, out, gradient, number, instruction)
@@ -418,7 +419,7 @@ def backward(
         part = kept(part, cut(instruction, values, out, number))
     if part is not None and instruction.outputs[0] in guards.operands and _hides(instruction, number, moving):
         part = kept(part, values[1 - number] != 0)
-    return None if part is None else unbroadcast(part, np.shape(values[number]))
+    return None if part is None else ops.unbroadcast(part, np.shape(values[number]))
 
 
 def _hides(instruction: Instruction, number: int, changing: Container[Any]) -> bool:
@@ -439,13 +440,7 @@ def _no_rule(instruction: Instruction) -> UnsupportedOperationError:
 def _pointwise(op: Pointwise, values: list[Any], out: Any, g: Any, number: int, instruction: Instruction) -> Any:
     """g times the partial derivative with respect to operand `number`; broadcast, not summed."""
     try:
-        if op.name in PARTIALS:
-            return PARTIALS[op.name](g, out, number, *values)
-        shape = out.shape
-        wide = [ops.broadcast_to(v, shape=shape) if np.shape(v) != shape else v for v in values]
-        g = ops.broadcast_to(g, shape=shape) if g.shape != shape else g
-        (part,) = autograd_rule(op)((number,), out, tuple(wide), {})(g)
-        return part
+        return op.partial(values, out, g, number)
     except NotImplementedError:
         raise UnsupportedOperationError(
             f"{op.name} has no derivative with respect to argument {number + 1}, at {instruction.source}.\n"

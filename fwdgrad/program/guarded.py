@@ -53,11 +53,7 @@ def refused(program: Program, arguments: Sequence[Any], error: Exception | None 
 
 def _may_refuse(program: Program) -> bool:
     for ins in program.instructions:
-        if ins.operation.name in ("getitem", "scatter_add") and len(ins.inputs) > 1:
-            return True
-        if ins.operation.name in ("inv", "solve"):
-            return True
-        if ins.operation.name == "power" and ins.outputs[0].dtype.kind in "iu":
+        if ins.operation.may_refuse(ins):
             return True
         if any(_may_refuse(body) for key, body in ins.params.items() if key in ("body", "residual")):
             return True

@@ -149,8 +149,13 @@ class Scan(Operation):
             Abstract(o.shape if k < carried else (length, *o.shape), o.dtype) for k, o in enumerate(body.outputs)
         )
 
-    def emit(self, arguments: Sequence[str], inputs: Sequence[Operand], params: dict[str, Any]) -> str:
-        raise NotImplementedError("engines write loops themselves")
+    def multiply_adds(self, instruction: Instruction) -> int:
+        """None but those of the body."""
+        return 0
+
+    def turns(self, instruction: Instruction) -> int:
+        """One for each row."""
+        return instruction.inputs[instruction.params["carried"]].shape[0]
 
     def trimmed(self, instruction: Instruction, needed: set[Variable]) -> Instruction:
         """Stacked results that nothing needs are not made. Always a copy, since a recorded loop may still grow."""

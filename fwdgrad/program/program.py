@@ -209,7 +209,7 @@ def read(values: dict[Variable, Any], x: Variable | Constant) -> Any:
 _RESERVED = frozenset(dir(builtins)) | {"np", "special", "factors", "newton", "scatter", "scatter_add", "k"}
 """What emitted source refers to, beside variables and numbered constants and loop bodies."""
 
-_NUMBERED = re.compile(r"(.*_)?(body|constant)_\d+")
+_NUMBERED = re.compile(r"(.*_)?(body|constant)_\d+|evaluate_.*")
 
 
 def _is_reserved(name: str) -> bool:

@@ -31,6 +31,8 @@ __all__ = ["ITERATIONS", "ROOT", "newton", "root", "settled", "watched"]
 
 ITERATIONS = 30
 """Newton's method gives up after so many. From a good start it takes four to six."""
+USUALLY = 5
+"""What it takes, about, for predictions of costs."""
 ROUNDING = 4
 """A step of at most so many units in the last place of what it changes is a rounding error."""
 
@@ -197,9 +199,13 @@ class Root(Operation):
     def infer(self, inputs: Sequence[Operand], params: dict[str, Any]) -> tuple[Abstract, ...]:
         return (Abstract(inputs[0].shape, inputs[0].dtype),)
 
-    def emit(self, arguments: Sequence[str], inputs: Sequence[Operand], params: dict[str, Any]) -> str:
-        """The call, given the name of the function that computes `body` before the operands."""
-        return f"newton({', '.join(arguments)})"
+    def multiply_adds(self, instruction: Instruction) -> int:
+        """An elimination at each iteration, beside the body."""
+        return self.turns(instruction) * instruction.inputs[0].shape[0] ** 3
+
+    def turns(self, instruction: Instruction) -> int:
+        """What Newton's method usually takes."""
+        return USUALLY
 
     def indexed_axes(self, inputs: Sequence[Operand], params: dict[str, Any]) -> Iterator[tuple[Operand, int]]:
         for number, size in params["body"].index_bounds.items():

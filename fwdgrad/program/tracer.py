@@ -21,7 +21,6 @@ from fwdgrad.program.failures import explain
 from fwdgrad.program.instructions import Abstract, Constant, Instruction, Operation, Variable
 from fwdgrad.program.operations import astype, concatenate, reshape
 from fwdgrad.program.program import Program
-from fwdgrad.program.simplify import simplify
 from fwdgrad.program.sources import caller, refuse
 
 __all__ = [
@@ -340,7 +339,7 @@ def record(operation: Operation, operands: Sequence[Any], params: dict[str, Any]
             if graph is None or o.graph.depth > graph.depth:
                 graph = o.graph
     assert graph is not None
-    simpler = simplify(operation, operands, params)
+    simpler = operation.simplified(operands, params)
     if simpler is not None:
         return simpler
     inputs = tuple([graph.operand(o) for o in operands])

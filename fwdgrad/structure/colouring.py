@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from fwdgrad.program.dependence import distinct
 from fwdgrad.structure.columns import distinct_columns
-from fwdgrad.structure.dependence import distinct
 
 __all__ = ["MOST", "Family", "Owners", "colour_rows", "families"]
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fwdgrad.program import Program
-from fwdgrad.structure.dependence import Dependence, Rows, distinct
+from fwdgrad.program.dependence import Dependence, Rows, distinct
 from fwdgrad.structure.rules import trails_of
 
 __all__ = ["Paths", "paths_to_the_loss"]

@@ -11,9 +11,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from fwdgrad.program import Program
+from fwdgrad.program.dependence import Dependence
 from fwdgrad.structure.colouring import MOST, Family, colour_rows, families
 from fwdgrad.structure.columns import Columns, distinct_columns
-from fwdgrad.structure.dependence import Dependence
 from fwdgrad.structure.products import Product, ResultPattern, Use, uses_of
 from fwdgrad.structure.rules import trails_of
 

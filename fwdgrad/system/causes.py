@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fwdgrad.program import Linearized, Program
-from fwdgrad.program.alive import STEEP
 from fwdgrad.program.derivatives import infinite
 from fwdgrad.program.roots import watched
 from fwdgrad.support.trees import flatten
@@ -70,10 +69,10 @@ def steepness(parts: Sequence[tuple[Program, Sequence[Any], Sequence[int]]], qua
     """
     for program, arguments, wrt in parts:
         ins = infinite(program, arguments, wrt)
-        if ins is not None and ins.operation.name in STEEP:
+        if ins is not None and ins.operation.steep:
             name = f"np.{ins.operation.name}"
             return Cause(
-                f"The derivative of {name} is {STEEP[ins.operation.name]}, where its argument is now, at {ins.source}.",
+                f"The derivative of {name} is {ins.operation.steep}, where its argument is now, at {ins.source}.",
                 f"{quantity} (the derivative of {name} is infinite)",
                 "Keep the argument away from there, as np.sqrt(np.maximum(h, 1e-6)) does, or choose another value\n"
                 "there: np.where(h > 0, np.sqrt(h), 0.0) has the derivative 0 at h = 0.",

@@ -9,7 +9,8 @@ import pytest
 from fwdgrad.engines.numpy_engine import compile_program
 from fwdgrad.linear import autodiff
 from fwdgrad.program import Abstract, Linearized, derivatives, repeat, trace
-from fwdgrad.program.alive import STEEP, Guards
+from fwdgrad.program.alive import Guards
+from fwdgrad.program.operations.pointwise import STEEP
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "engines"))
 

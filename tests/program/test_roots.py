@@ -12,8 +12,8 @@ from fwdgrad.errors import TracingError
 from fwdgrad.program import Abstract, Linearized, root, scan, trace
 from fwdgrad.program import roots as roots_module
 from fwdgrad.program.costs import multiply_adds
-from fwdgrad.program.rules import PARTIALS
-from fwdgrad.structure.dependence import Dependence
+from fwdgrad.program.dependence import Dependence
+from fwdgrad.program.operations.pointwise import PARTIALS
 from fwdgrad.structure.rules import trails_of
 
 rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Each rule of `simplify`: it applies, and it changes no result, special values included."""
+"""Each rule by which calls are simplified: it applies, and it changes no result, special values included."""
 
 import numpy as np
 import pytest

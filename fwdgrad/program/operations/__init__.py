@@ -1,13 +1,17 @@
 """The core operations: the small closed set to which every supported NumPy call is lowered.
 
-A core operation says how to execute it (`evaluate`), what shape and dtype comes out (`infer`), and how to write it as
-NumPy source (`emit`). Its derivative rules are in `fwdgrad.program.rules`. Calling an operation with arrays executes
-it; calling it with tracers records it.
+A core operation says all that is known of it, in one place: how to execute it (`evaluate`), what shape and dtype comes
+out (`infer`), its derivatives (`forward`, `backward`), on what its result depends (`follow`), what it costs
+(`multiply_adds`), when it is another one (`simplified`). How an engine writes it is the engine's. Calling an operation
+with arrays executes it; calling it with tracers records it.
 
-Pointwise operations broadcast their operands; everything else has a class of its own.
+Families, one a file, each using those above it only: shapes, reductions, broadcasting, indexing, products, factors, and
+pointwise operations, which broadcast their operands. Two operations hold programs and stand above tracing:
+`fwdgrad.program.loops` and `fwdgrad.program.roots`.
 """
 
 from fwdgrad.program.operations.base import Operand, Operation
+from fwdgrad.program.operations.broadcasting import broadcast_to, unbroadcast
 from fwdgrad.program.operations.factors import cholesky_update, solve_triangular
 from fwdgrad.program.operations.indexing import Index, getitem, scatter_add
 from fwdgrad.program.operations.pointwise import POINTWISE, Pointwise, astype
@@ -25,7 +29,7 @@ from fwdgrad.program.operations.reductions import (
     reduce_sum,
     searchsorted,
 )
-from fwdgrad.program.operations.shapes import broadcast_to, concatenate, reshape, stop_gradient, transpose
+from fwdgrad.program.operations.shapes import concatenate, reshape, stop_gradient, transpose
 
 __all__ = [
     "POINTWISE",
@@ -59,4 +63,5 @@ __all__ = [
     "solve_triangular",
     "stop_gradient",
     "transpose",
+    "unbroadcast",
 ]

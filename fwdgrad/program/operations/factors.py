@@ -6,14 +6,17 @@ entry of RᵀR itself, so nothing is lost when numbers of very different size ar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import scipy.linalg.lapack
 
-from fwdgrad.program.instructions import Abstract
-from fwdgrad.program.operations.base import Operand, Operation
+from fwdgrad.program.instructions import Abstract, Instruction
+from fwdgrad.program.operations.base import Operand, Operation, shape_of, swapped
+from fwdgrad.program.operations.products import matmul
+from fwdgrad.program.trail import Trail, dense
 
 __all__ = ["add_rows", "cholesky_update", "solve_triangle", "solve_triangular"]
 
@@ -81,6 +84,14 @@ class Factors(Operation):
             raise ValueError(f"shapes {r} and {other} do not fit")
         return (Abstract(r if axis == -1 else other, np.result_type(*(i.dtype for i in inputs))),)
 
+    def follow(self, trails: list[Trail], instruction: Instruction, steady: np.ndarray) -> list[Trail]:
+        """Everything from everything."""
+        return [dense(trails, instruction.outputs[0].shape)]
+
+    def multiply_adds(self, instruction: Instruction) -> int:
+        """One for each number of the second operand and each row of R."""
+        return math.prod(instruction.inputs[1].shape) * instruction.inputs[0].shape[-1]
+
 
 class CholeskyUpdate(Factors):
     """(R, B) ↦ the upper triangular factor of RᵀR + BᵀB; see `add_rows`."""
@@ -88,8 +99,22 @@ class CholeskyUpdate(Factors):
     def evaluate(self, r: Any, rows: Any) -> Any:
         return add_rows(r, rows)
 
-    def emit(self, arguments: Sequence[str], inputs: Sequence[Operand], params: dict[str, Any]) -> str:
-        return f"factors.add_rows({', '.join(arguments)})"
+    def forward(self, values: list[Any], out: Any, directions: list[Any], params: dict[str, Any]) -> Any:
+        """SᵀS = RᵀR + BᵀB, so S⁻ᵀ(dRᵀR + RᵀdR + …)S⁻¹ = (dS S⁻¹)ᵀ + dS S⁻¹, of which dS S⁻¹ is the upper triangle."""
+        total = None
+        for number, (value, direction) in enumerate(zip(values, directions, strict=True)):
+            if direction is not None:
+                one, other = (value, direction) if number else (_upper(value), _upper(direction))
+                part = matmul(swapped(one), other)
+                total = part if total is None else total + part
+        return matmul(_upper(_between(out, total + swapped(total), transposed=True), 0.5), out)
+
+    def backward(self, values: list[Any], out: Any, g: Any, number: int, params: dict[str, Any]) -> Any:
+        half = _upper(matmul(g, swapped(out)), 0.5)
+        middle = _between(out, half + swapped(half), transposed=False)
+        if number == 1:
+            return matmul(values[1], middle)
+        return _upper(matmul(_upper(values[0]), middle))
 
 
 class SolveTriangular(Factors):
@@ -98,9 +123,32 @@ class SolveTriangular(Factors):
     def evaluate(self, r: Any, b: Any, transposed: bool) -> Any:
         return solve_triangle(r, b, transposed)
 
-    def emit(self, arguments: Sequence[str], inputs: Sequence[Operand], params: dict[str, Any]) -> str:
-        return f"factors.solve_triangle({', '.join(arguments)}, {params['transposed']})"
+    def forward(self, values: list[Any], out: Any, directions: list[Any], params: dict[str, Any]) -> Any:
+        r = values[0]
+        dr, db = directions
+        moved = None if dr is None else -matmul(swapped(_upper(dr)) if params["transposed"] else _upper(dr), out)
+        right = moved if db is None else db if moved is None else db + moved
+        return solve_triangular(r, right, **params)
+
+    def backward(self, values: list[Any], out: Any, g: Any, number: int, params: dict[str, Any]) -> Any:
+        adjoint = solve_triangular(values[0], g, transposed=not params["transposed"])
+        if number == 1:
+            return adjoint
+        outer = matmul(out, swapped(adjoint)) if params["transposed"] else matmul(adjoint, swapped(out))
+        return -_upper(outer)
 
 
 cholesky_update = CholeskyUpdate("cholesky_update")
 solve_triangular = SolveTriangular("solve_triangular")
+
+
+def _upper(x: Any, diagonal: float = 1.0) -> Any:
+    """The part on and above the diagonal, the diagonal times a number."""
+    n = shape_of(x)[-1]
+    return x * (np.triu(np.ones((n, n)), 1) + diagonal * np.eye(n)).astype(x.dtype)
+
+
+def _between(r: Any, x: Any, transposed: bool) -> Any:
+    """R⁻¹ X R⁻ᵀ, or R⁻ᵀ X R⁻¹ if transposed, for a symmetric result."""
+    half = solve_triangular(r, x, transposed=transposed)
+    return solve_triangular(r, swapped(half), transposed=transposed)

@@ -9,9 +9,25 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.structure.dependence import Dependence
+from fwdgrad.program.dependence import Dependence
 
-__all__ = ["Trail", "broadcast", "constant", "numbers", "some", "union_all", "united"]
+__all__ = [
+    "EXPANSION",
+    "Trail",
+    "all_zero",
+    "broadcast",
+    "constant",
+    "dense",
+    "numbers",
+    "some",
+    "summed",
+    "union_all",
+    "united",
+]
+
+EXPANSION = 20_000_000
+"""Largest space of terms (of a product or a running sum) that is enumerated to make use of what is known of each."""
+
 
 Change = Callable[[Dependence], Dependence]
 
@@ -91,3 +107,26 @@ def united(trails: Sequence[Trail]) -> tuple[Dependence, Dependence]:
     depends = union_all([t.depends for t in trails])
     same = all(t.varies is t.depends for t in trails)
     return depends, depends if same else union_all([t.varies for t in trails])
+
+
+def all_zero(x: Trail, entries: np.ndarray, groups: np.ndarray, count: int) -> np.ndarray | None:
+    """True for the groups all of whose entries are zero."""
+    if x.zero is None:
+        return None
+    return some(np.bincount(groups, ~x.zero[entries], count) == 0)
+
+
+def summed(x: Trail, axes: tuple[int, ...]) -> Trail:
+    """The sum over some axes."""
+    shape = tuple(s for k, s in enumerate(x.shape) if k not in axes)
+    kept = tuple(1 if k in axes else s for k, s in enumerate(x.shape))
+    groups = np.broadcast_to(numbers(kept), x.shape).ravel()
+    count = math.prod(shape)
+    live = groups if x.zero is None else np.where(x.zero, -1, groups)
+    return x.mapped(shape, lambda d: d.merged(live, count), all_zero(x, np.arange(x.size), groups, count))
+
+
+def dense(trails: Sequence[Trail], shape: tuple[int, ...]) -> Trail:
+    """An array each of whose entries depends on all entries of all of some arrays."""
+    whole = union_all([t.depends.everything(math.prod(shape)) for t in trails])
+    return Trail(shape, whole, whole)
