@@ -27,7 +27,7 @@ from fwdgrad.limits.multilevel import Multilevel
 from fwdgrad.limits.report import Refined, Refinement
 from fwdgrad.support import display
 from fwdgrad.sweeps.records import Record
-from fwdgrad.sweeps.report import Summary
+from fwdgrad.sweeps.summaries import Summary
 
 NO_RESULTS = (
     "engines", "errors", "estimators", "filtering.noise", "influence", "linear", "losses", "optimizers", "program",

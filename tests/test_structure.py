@@ -641,7 +641,7 @@ def test_boolean_matrices(one, other, seed):
 
 def test_large_unions_are_made_row_by_row(monkeypatch):
     """The way taken for large matrices gives the same."""
-    from fwdgrad.structure import dependence
+    from fwdgrad.program import dependence
 
     one = Dependence.identity(0, 6, 6).union(Dependence.identity(0, 6, 6).take(np.array([1, 2, 3, 4, 5, 0])))
     groups, entries = np.array([0, 0, 0, 1, 1, 2]), np.array([0, 1, 2, 3, 4, 5])

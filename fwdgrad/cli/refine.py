@@ -16,10 +16,10 @@ from fwdgrad.estimators import RTRL
 from fwdgrad.limits import Law, Multilevel, Refinement, diffusion, learning, multilevel, refine, same_law
 from fwdgrad.limits.diffusion import SCALES
 from fwdgrad.limits.learners import Learners
-from fwdgrad.limits.report import digits
 from fwdgrad.limits.timed import OfTime, Timed
 from fwdgrad.plots import check_target
 from fwdgrad.support.trees import flatten, map_leaves, unflatten
+from fwdgrad.support.words import digits
 from fwdgrad.system import System
 
 __all__ = ["add", "run"]

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.cli.builders import Builder
-from fwdgrad.cli.jobs import Job, TextJob, job_for
+from fwdgrad.cli.choosing import job_for
+from fwdgrad.cli.jobs import Job, TextJob
 from fwdgrad.cli.outputs import check_writable, plot_option, quiet_option, sendable
 from fwdgrad.engines.names import current_name
 from fwdgrad.errors import DeclarationError

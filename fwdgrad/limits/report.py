@@ -316,10 +316,3 @@ class Refinement:
             strong = [f"δt^{e.strong_order:.2f}"] * paths
             rows.append(("slope", "", f"δt^{self.order:.2f}", "", "", "", *last, *strong))
         return rows
-
-
-def digits(value: float) -> str:
-    """Three digits."""
-    return f"{value:.3g}".replace("e-0", "e-").replace("-", "−")
-        widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-        return ["  " + "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]

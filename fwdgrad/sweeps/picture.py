@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from fwdgrad.plots import check_target, new_figure, save
-
-if TYPE_CHECKING:
-    from fwdgrad.sweeps.report import Summary, Sweep
+from fwdgrad.sweeps.cells import Scalar
+from fwdgrad.sweeps.summaries import Summary
 
 __all__ = ["draw"]
 
@@ -22,7 +21,16 @@ WIDE = 20.0
 """Numbers that differ by such a factor are drawn on a logarithmic axis."""
 
 
-def draw(sweep: Sweep, result: str, x: str | None, path: str | os.PathLike[str] | None) -> Any:
+class Swept(Protocol):
+    """What is drawn of a `Sweep`; see there."""
+
+    def __len__(self) -> int: ...
+    @property
+    def settings(self) -> dict[str, tuple[Scalar, ...]]: ...
+    def summary(self, result: str) -> list[Summary]: ...
+
+
+def draw(sweep: Swept, result: str, x: str | None, path: str | os.PathLike[str] | None) -> Any:
     """A figure of one panel; written to `path` if there is one."""
     if path is not None:
         check_target(path)
@@ -49,7 +57,7 @@ def draw(sweep: Sweep, result: str, x: str | None, path: str | os.PathLike[str] 
     return figure
 
 
-def _along(sweep: Sweep) -> str:
+def _along(sweep: Swept) -> str:
     """The first setting with several numbers, or with several values."""
     several = [name for name, values in sweep.settings.items() if len(values) > 1] or list(sweep.settings)
     return next((n for n in several if all(_number(v) for v in sweep.settings[n])), several[0])
@@ -59,7 +67,7 @@ def _number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _others(sweep: Sweep, summary: Summary, x: str) -> str:
+def _others(sweep: Swept, summary: Summary, x: str) -> str:
     """What the line is called: the other settings that have several values."""
     varied = [name for name, values in sweep.settings.items() if name != x and len(values) > 1]
     if len(varied) == 1:
@@ -100,7 +108,7 @@ def _line(ax: Any, row: list[Summary], places: list[Any], label: str, number: in
         )
 
 
-def _axes(ax: Any, sweep: Sweep, places: list[float], result: str, x: str) -> None:
+def _axes(ax: Any, sweep: Swept, places: list[float], result: str, x: str) -> None:
     if min(places) > 0 and max(places) >= WIDE * min(places):
         ax.set_xscale("log")
     finite = [s.mean for s in sweep.summary(result) if math.isfinite(s.mean)]

@@ -15,37 +15,12 @@ from fwdgrad.errors import DataError, UnknownNameError, did_you_mean
 from fwdgrad.support import display
 from fwdgrad.sweeps.cells import Scalar, key
 from fwdgrad.sweeps.records import Record
+from fwdgrad.sweeps.summaries import Summary
 
 __all__ = ["Summary", "Sweep"]
 
 ROWS = 40
 """Of a table that is printed; the best ones if there are more."""
-
-
-@dataclass(frozen=True)
-class Summary:
-    """One combination of settings, over its replicas.
-
-    Attributes:
-        settings: by name.
-        mean: of the result that was asked for, over the replicas; infinite if one failed or is not finite.
-        low: the lowest of them; NaN if none is finite.
-        high: the highest.
-        replicas: how many there are.
-        failed: how many of them failed.
-    """
-
-    settings: dict[str, Scalar]
-    mean: float
-    low: float
-    high: float
-    replicas: int
-    failed: int
-
-    def _repr_html_(self) -> str:
-        numbers = (("mean", self.mean), ("lowest", self.low), ("highest", self.high))
-        rows = [(k, f"{v:.4g}") for k, v in numbers] + [("replicas", self.replicas), ("failed", self.failed)]
-        return display.page("Summary of a combination of settings", display.pairs([*self.settings.items(), *rows]))
 
 
 @dataclass(frozen=True)
