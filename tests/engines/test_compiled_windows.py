@@ -9,6 +9,8 @@ import pytest
 import fwdgrad as fg
 from fwdgrad.errors import IndexRangeError, NonFiniteError
 from fwdgrad.estimators.windows import Sliding
+from fwdgrad.learning.loops.sequence import CompiledSequence
+from fwdgrad.learning.loops.walking import Walking
 from fwdgrad.learning.loops.windows import CompiledWindows
 
 ESTIMATORS = {
@@ -16,7 +18,11 @@ ESTIMATORS = {
     "TBPTT, sliding": fg.TBPTT(6, 2),
     "UORO": fg.UORO(window=4),
     "UORO, sliding": replace(fg.UORO(), window=Sliding(6, 3)),
+    "BPTT": fg.BPTT(),
+    "BPTT, checkpoints": fg.BPTT(checkpoints=True),
+    "ARTBP": fg.ARTBP(0.2),
 }
+FIXED = ["TBPTT", "TBPTT, sliding", "UORO", "UORO, sliding"]
 STEPS = 120
 RNG = np.random.default_rng(0)
 SYSTEM = fg.System(
@@ -50,7 +56,7 @@ def go(one, a, b, single, ys=YS):
         for t in range(a, b):
             one.step(*sample(t, ys=ys))
     else:
-        one.run(*part(a, b, ys=ys))
+        one.run(*part(a, b, ys=ys), finish=False)
 
 
 def carry(one):
@@ -70,10 +76,10 @@ def name(request):
 def test_pieces_of_every_length(name):
     """The same losses, predictions and carries, wherever a run is cut, and with samples one by one."""
     here, there = learner(name, "compiled"), learner(name, "numpy")
-    assert isinstance(here._loop, CompiledWindows)
+    assert isinstance(here._loop, CompiledWindows if name in FIXED else CompiledSequence)
     cuts = [0, 1, 3, 8, 9, 30, 31, 33, 34, 77, 90, 91, STEPS]
     for a, b in pairwise(cuts):
-        ours, theirs = (one.run(*part(a, b), keep_predictions=True) for one in (here, there))
+        ours, theirs = (one.run(*part(a, b), keep_predictions=True, finish=False) for one in (here, there))
         np.testing.assert_allclose(ours.loss, theirs.loss, rtol=1e-12)
         np.testing.assert_allclose(ours.predictions, theirs.predictions, rtol=1e-12, atol=1e-14)
         assert_close(carry(here), carry(there))
@@ -87,11 +93,11 @@ def test_pieces_of_every_length(name):
 def test_what_is_learned_does_not_depend_on_how_samples_come(name):
     """Bit for bit."""
     together, single, mixed = (learner(name, "compiled") for _ in range(3))
-    together.run(*part(0, STEPS))
+    together.run(*part(0, STEPS), finish=False)
     for t in range(STEPS):
         single.step(*sample(t))
     for a, b in ((0, 7), (7, 50), (50, 51), (51, STEPS)):
-        mixed.run(*part(a, b))
+        mixed.run(*part(a, b), finish=False)
     for other in (single, mixed):
         for mine, theirs in zip(carry(together), carry(other), strict=True):
             np.testing.assert_array_equal(mine, theirs)
@@ -102,7 +108,7 @@ def test_steps_that_stay_are_handed_on(monkeypatch):
     monkeypatch.setattr(CompiledWindows, "_take_older", lambda self: None)
     here, there = learner("TBPTT, sliding", "compiled"), learner("TBPTT, sliding", "numpy")
     for one in (here, there):
-        one.run(*part(0, 30))
+        one.run(*part(0, 30), finish=False)
     with pytest.raises(AssertionError, match="Not equal"):
         assert_close(carry(here), carry(there))
 
@@ -112,7 +118,7 @@ def test_trajectories_that_end_in_the_middle_of_a_window(name):
     start = 0
     for length in (5, 1, 13, 2, 40, 11, 3):
         for one in (here, there):
-            one.run(*part(start, start + length))
+            one.run(*part(start, start + length), finish=False)
             one.reset_state()
         assert_close(carry(here), carry(there))
         start += length
@@ -133,7 +139,7 @@ def test_the_sample_that_is_refused(name, bad, single):
         assert one.steps == bad
     assert_close(carry(here), carry(there))
     for one in (here, there):
-        one.run(*part(bad, STEPS))
+        one.run(*part(bad, STEPS), finish=False)
         one.finish()
     assert_close(carry(here), carry(there))
 
@@ -152,7 +158,7 @@ def test_an_update_that_is_refused(name, bad):
     assert steps[0] == steps[1] >= bad - 1
     assert_close(carry(here), carry(there))
     with pytest.raises(NonFiniteError):
-        here.run(*part(steps[0], STEPS, ys=ys))
+        here.run(*part(steps[0], STEPS, ys=ys), finish=False)
     assert_close(carry(here), carry(there))
 
 
@@ -171,7 +177,7 @@ def test_an_index_out_of_range(name):
 def test_a_checkpoint_in_the_middle_of_a_window_changes_engines(name, tmp_path):
     learners = [learner(name, "compiled"), learner(name, "numpy")]
     for one, path in zip(learners, ("compiled.npz", "numpy.npz"), strict=True):
-        one.run(*part(0, 33))
+        one.run(*part(0, 33), finish=False)
         one.save(tmp_path / path)
     made = [
         fg.Learner.load(tmp_path / path, SYSTEM, engine=engine)
@@ -179,44 +185,48 @@ def test_a_checkpoint_in_the_middle_of_a_window_changes_engines(name, tmp_path):
         for engine in ("compiled", "numpy")
     ]
     for one in made:
-        one.run(*part(33, 100))
+        one.run(*part(33, 100), finish=False)
         one.finish()
     for one in made:
         assert_close(carry(one), carry(made[-1]))
 
 
-def test_ctrl_c_when_a_window_returns(name, monkeypatch):
+@pytest.mark.parametrize("single", [False, True], ids=["run", "steps"])
+@pytest.mark.parametrize("method", ["_make", "_walked"])
+def test_ctrl_c_when_a_call_returns(name, method, single, monkeypatch):
     """All of a call counts, or nothing."""
-    for single in (False, True):
-        here, there = learner(name, "compiled"), learner(name, "compiled")
-        for one in (here, there):
-            one.run(*part(0, 17))
-        with monkeypatch.context() as patch:
-            make = CompiledWindows._make
+    owner = Walking if method == "_walked" else CompiledWindows
+    if name not in FIXED and method == "_make":
+        pytest.skip("it makes no windows at once")
+    here, there = learner(name, "compiled"), learner(name, "compiled")
+    for one in (here, there):
+        one.run(*part(0, 17), finish=False)
+    with monkeypatch.context() as patch:
+        make = getattr(owner, method)
 
-            def interrupted(*arguments, make=make, patch=patch):
-                make(*arguments)
-                patch.setattr(CompiledWindows, "_make", make)
-                raise KeyboardInterrupt
+        def interrupted(*arguments):
+            make(*arguments)
+            patch.setattr(owner, method, make)
+            raise KeyboardInterrupt
 
-            patch.setattr(CompiledWindows, "_make", interrupted)
-            with pytest.raises(KeyboardInterrupt):
-                go(here, 17, 60, single)
-        for t in range(17, here.steps):
-            there.step(*sample(t))
-        assert here.steps < 60
-        assert_close(carry(here), carry(there))
-        for one in (here, there):
-            one.run(*part(one.steps, STEPS))
-            one.finish()
-        assert_close(carry(here), carry(there))
+        patch.setattr(owner, method, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            go(here, 17, 60, single)
+    for t in range(17, here.steps):
+        there.step(*sample(t))
+    assert here.steps < 60
+    assert_close(carry(here), carry(there))
+    for one in (here, there):
+        one.run(*part(one.steps, STEPS), finish=False)
+        one.finish()
+    assert_close(carry(here), carry(there))
 
 
 def test_parameters_that_are_set_in_the_middle_of_a_window(name):
     here, there = learner(name, "compiled"), learner(name, "numpy")
     for one in (here, there):
-        one.run(*part(0, 21))
+        one.run(*part(0, 21), finish=False)
         one.params = {**one.params, "W": 0.5 * one.params["W"]}
-        one.run(*part(21, 70))
+        one.run(*part(21, 70), finish=False)
         one.finish()
     assert_close(carry(here), carry(there))

@@ -13,6 +13,7 @@ from fwdgrad.learning.loops.base import Loop
 from fwdgrad.learning.loops.compiled import Compiled
 from fwdgrad.learning.loops.online import Online
 from fwdgrad.learning.loops.refitting import Refitting
+from fwdgrad.learning.loops.sequence import CompiledSequence
 from fwdgrad.learning.loops.sliding import Windowed
 from fwdgrad.learning.loops.unbounded import Unbounded
 from fwdgrad.learning.loops.windows import CompiledWindows
@@ -25,7 +26,7 @@ __all__ = ["loop_for", "noise_for", "noiseless"]
 def _kind(execution: Execution) -> type[Loop]:
     window = execution.estimator.window
     if not isinstance(window, Sliding):
-        return Unbounded
+        return CompiledSequence if execution.streams else Unbounded
     if window.length != 1:
         return CompiledWindows if execution.streams else Windowed
     return Compiled if execution.streams else Online

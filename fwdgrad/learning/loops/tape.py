@@ -88,8 +88,8 @@ class Tape:
         for column, value in zip(self._columns(), row, strict=True):
             column.append(value)
 
-    def extend(self, states: np.ndarray, chunk: Chunk) -> None:
-        """Many more steps, with the state before each."""
+    def extend(self, states: Any, chunk: Chunk) -> None:
+        """Many more steps, with the state before each, if they are stored here."""
         rows = [*([states] if self._with_states else []), *chunk.x, *chunk.y, chunk.observed]
         for column, values in zip(self._columns(), rows, strict=True):
             column.extend(values)

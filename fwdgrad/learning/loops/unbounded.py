@@ -60,13 +60,17 @@ class Unbounded(Loop):
                 self._states.pop()
                 raise
             self.discard()
-        if self._thin and len(self._states) == 2 * self._spacing:
-            self._states.keep(slice(None, None, 2))
-            self._spacing *= 2
+        self._thin_out()
         self.carry = carry
         self.noise.advance()
         self.steps += 1
         return loss, prediction
+
+    def _thin_out(self) -> None:
+        """Drop every other checkpoint, if there are too many."""
+        if self._thin and len(self._states) == 2 * self._spacing:
+            self._states.keep(slice(None, None, 2))
+            self._spacing *= 2
 
     def finish(self) -> None:
         """Learn from the sequence."""

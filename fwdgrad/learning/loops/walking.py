@@ -11,7 +11,7 @@ import numpy as np
 from fwdgrad.learning.execution import Execution, Flat
 from fwdgrad.learning.loops.base import Sample
 from fwdgrad.learning.loops.in_place import InPlace, outputs
-from fwdgrad.learning.noise import NoiseStream
+from fwdgrad.learning.noise import BLOCK, NoiseStream
 from fwdgrad.learning.samples import Chunk
 from fwdgrad.support.trees import flatten
 
@@ -22,14 +22,25 @@ class Walking(InPlace):
     """A loop that goes through windows in place."""
 
     def __init__(self, execution: Execution, noise: NoiseStream, carry: Flat) -> None:
-        given, y = flatten(execution.system.given), flatten(execution.system.y)
-        self._sample = [*(np.zeros((1, *leaf.shape), leaf.dtype) for leaf in (*given, *y)), self._weights(execution, 1)]
-        self._seen = self._outputs(execution, 1)
+        system = execution.system
+        leaves = (*flatten(system.given), *flatten(system.y), np.zeros((), system.dtype))
+        self._rows_inside = [np.zeros((BLOCK, *leaf.shape), leaf.dtype) for leaf in leaves]
+        self._outs_inside = [np.zeros((BLOCK, system.size), system.dtype), *outputs(execution, BLOCK)]
         super().__init__(execution, noise, carry)
 
     def _unbind(self) -> None:
         """The arrays are other ones."""
-        self._one: Callable[[int, int], int] | None = None
+        self._step_inside: Callable[[int, int], int] | None = None
+
+    def _walked(self, count: int) -> int:
+        """Make so many steps from the first row on; how many were made. The state is that after these."""
+        if self._step_inside is None:
+            stream = self.execution.stream("walk")
+            self._step_inside = stream.bind(self._buffers, self._rows_inside, self._outs_inside)
+        done = self._step_inside(0, count)
+        if done < count:
+            self._buffers[0][...] = self._outs_inside[0][done]
+        return done
 
     def _walk(self, sample: Sample) -> tuple[float, Any]:
         """One step: loss (NaN without a target) and prediction.
@@ -37,14 +48,11 @@ class Walking(InPlace):
         Raises:
             StepError: it is refused. The state is what it was.
         """
-        for column, value in zip(self._sample, (*sample.x, *sample.y, sample.observed), strict=True):
+        for column, value in zip(self._rows_inside, (*sample.x, *sample.y, sample.observed), strict=True):
             column[0] = value
-        if self._one is None:
-            self._one = self.execution.stream("walk").bind(self._buffers, self._sample, self._seen)
-        before, losses, predictions = self._seen
-        if self._one(0, 1) == 0:
-            self._buffers[0][...] = before[0]
+        if self._walked(1) == 0:
             return self._walk_plainly(sample)
+        _, losses, predictions = self._outs_inside
         return losses.item(0), predictions[0].copy()
 
     def _walk_plainly(self, sample: Sample) -> tuple[float, Any]:
@@ -58,22 +66,15 @@ class Walking(InPlace):
 
     def _stretch(self, chunk: Chunk) -> list[np.ndarray]:
         """Steps up to the first that is refused: state before each, loss, prediction. The state is that after them."""
-        count = len(chunk.observed)
-        outs, weights = self._outputs(self.execution, count), self._weights(self.execution, count)
-        weights[...] = chunk.observed
-        rows = [*map(np.ascontiguousarray, (*chunk.x, *chunk.y)), weights]
-        done = self.execution.stream("walk").bind(self._buffers, rows, outs)(0, count)
-        if done < count:
-            self._buffers[0][...] = outs[0][done]
-        return [out[:done] for out in outs]
-
-    @staticmethod
-    def _weights(execution: Execution, *count: int) -> np.ndarray:
-        """1.0 for what counts, or is there."""
-        return np.ones(count, execution.system.dtype)
-
-    @staticmethod
-    def _outputs(execution: Execution, count: int) -> list[np.ndarray]:
-        """Arrays for the state before each step, losses and predictions."""
-        system = execution.system
-        return [np.zeros((count, system.size), system.dtype), *outputs(execution, count)]
+        count, at = len(chunk.observed), 0
+        made: list[list[np.ndarray]] = []
+        while at < count:
+            stop = min(at + BLOCK, count)
+            for rows, column in zip(self._rows_inside, (*chunk.x, *chunk.y, chunk.observed), strict=True):
+                rows[: stop - at] = column[at:stop]
+            done = self._walked(stop - at)
+            made.append([out[:done].copy() for out in self._outs_inside])
+            at += done
+            if at < stop:
+                break
+        return [np.concatenate(column) for column in zip(*made, strict=True)]

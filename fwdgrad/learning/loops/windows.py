@@ -40,7 +40,7 @@ class CompiledWindows(Walking, Windowed):
         samples = (*flatten(system.given), *flatten(system.y))
         self._older = [np.zeros_like(leaf) for leaf in flatten(execution.older)]
         self._drawn = [np.zeros(spec.shape, system.dtype) for spec in execution.specs if spec.when == "step"]
-        self._counted, self._alive = (self._weights(execution, held, self._stride) for _ in range(2))
+        self._counted, self._alive = (np.ones((held, self._stride), system.dtype) for _ in range(2))
         self._noise = [np.zeros((held, *leaf.shape), leaf.dtype) for leaf in self._drawn]
         self._samples = [np.zeros((held, self._stride, *leaf.shape), leaf.dtype) for leaf in samples]
         self._rows = [*self._samples, self._counted, self._alive, *self._noise]
@@ -185,7 +185,7 @@ class CompiledWindows(Walking, Windowed):
         outs = outputs(execution, *shape)
         start = time.perf_counter()
         try:
-            rows = [*samples, counted, self._weights(execution, *shape), *self._take(count)]
+            rows = [*samples, counted, np.ones_like(counted), *self._take(count)]
             done = self._make({}, rows, outs, 0, count)
             if done < count:
                 self._put_back(kept)
