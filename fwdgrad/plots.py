@@ -193,8 +193,15 @@ class Fitted(Protocol):
     """What is drawn: a `fwdgrad.Fit`."""
 
     @property
-    def times(self) -> np.ndarray:
-        """Of the samples, (T,), from the start of their trajectory."""
+    def stamps(self) -> Any:
+        """When the samples were: dates, or times from the start of their trajectory, (T,)."""
+
+    @property
+    def calendar(self) -> Any:
+        """What the dates are from; None if there are none."""
+
+    def later(self, count: int) -> Any:
+        """When further samples will be."""
 
     @property
     def targets(self) -> np.ndarray:
@@ -274,8 +281,9 @@ def plot_fit(
     except DeclarationError:
         bands = None
     label = "fit" if fit.method == "simulation" else "one sample ahead"
+    stamps, dated = fit.stamps, fit.calendar is not None
     for axes, (k, rows_) in zip(np.ravel(grid), panels, strict=False):
-        t, drawn = fit.times[rows_], fit.outputs[rows_, k]
+        t, drawn = stamps[rows_], fit.outputs[rows_, k]
         if bands is not None:
             low, high = (drawn + sign * WIDTH * bands[rows_, k] for sign in (-1, 1))
             axes.fill_between(t, low, high, color=BLUE, alpha=0.2, linewidth=0, label="95 % of observations", zorder=2)
@@ -293,7 +301,11 @@ def plot_fit(
             zorder=4,
         )
         if forecast is not None and rows_ == last:
-            _ahead(axes, t, *(np.reshape(part, (len(part), -1))[:, k] for part in (forecast.mean, forecast.std)))
+            _ahead(
+                axes,
+                fit.later(len(forecast.mean)),
+                *(np.reshape(part, (len(part), -1))[:, k] for part in (forecast.mean, forecast.std)),
+            )
         axes.set_ylabel(names[k])
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color="#e6e6e6", linewidth=0.6, zorder=0)
@@ -304,7 +316,11 @@ def plot_fit(
     for axes in np.ravel(grid)[len(panels) :]:
         axes.set_visible(False)
     for axes in grid[-1]:
-        axes.set_xlabel(xlabel or ("sample" if fit.system.dt is None else "time"))
+        axes.set_xlabel(xlabel or ("" if dated else "sample" if fit.system.dt is None else "time"))
+        if dated:
+            locator = _matplotlib("dates").AutoDateLocator()
+            axes.xaxis.set_major_locator(locator)
+            axes.xaxis.set_major_formatter(_matplotlib("dates").ConciseDateFormatter(locator))
     handles = {label: handle for axes in np.ravel(grid) for handle, label in zip(*_legend(axes), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4, frameon=False)
     if len(panels) < len(places):
@@ -319,10 +335,8 @@ def _legend(axes: Any) -> tuple[list[Any], list[str]]:
     return handles, labels
 
 
-def _ahead(axes: Any, times: np.ndarray, mean: np.ndarray, std: np.ndarray) -> None:
-    """What comes after some times, as far apart as the last two of them."""
-    step = float(times[-1] - times[-2]) if len(times) > 1 else 1.0
-    later = times[-1] + step * np.arange(1, len(mean) + 1)
+def _ahead(axes: Any, later: Any, mean: np.ndarray, std: np.ndarray) -> None:
+    """What comes at later times."""
     axes.fill_between(later, mean - WIDTH * std, mean + WIDTH * std, color=GREY, alpha=0.2, linewidth=0, zorder=2)
     axes.plot(later, mean, color=GREY, linewidth=1.6, linestyle=(0, (4, 2)), label="forecast", zorder=4)
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from fwdgrad.comparison.cost import Cost
 from fwdgrad.comparison.statistics import Estimate
 from fwdgrad.errors import UnknownNameError, did_you_mean
-from fwdgrad.support import display
+from fwdgrad.support import display, frames
 from fwdgrad.support.words import cut
 
 __all__ = ["Comparison", "number", "reading"]
@@ -93,6 +94,26 @@ class Comparison:
         from fwdgrad.comparison.picture import draw
 
         return draw(self, path)
+
+    def to_frame(self) -> Any:
+        """A `pandas.DataFrame` with a row for each estimator, by label, of what the table has.
+
+        Raises:
+            DeclarationError: pandas is not installed.
+        """
+        each = list(self.estimates.values())
+        columns = {
+            "projection": [e.projection for e in each],
+            "projection_low": [float(e.projection_interval[0]) for e in each],
+            "projection_high": [float(e.projection_interval[1]) for e in each],
+            "bias": [e.bias for e in each],
+            "bias_low": [float(e.bias_interval[0]) for e in each],
+            "bias_high": [float(e.bias_interval[1]) for e in each],
+            "variance": [e.variance for e in each],
+            "cosine": [float(np.mean(e.cosines)) for e in each],
+            **{name: [getattr(e.cost, name) for e in each] for name in Cost._fields},
+        }
+        return frames.frame(columns, list(self.estimates), "estimator")
 
     def __repr__(self) -> str:
         return f"Comparison of {', '.join(self.estimates)} on {self.system}, {self.steps} steps"

@@ -14,9 +14,9 @@ from fwdgrad.errors import DataError, DeclarationError
 from fwdgrad.learning.confidence import Verdict
 from fwdgrad.learning.identifiability import Group, groups_of
 from fwdgrad.learning.learner import Learner
-from fwdgrad.learning.report import NORMAL, entries_of, intervals_of, output_names, parameter_rows
+from fwdgrad.learning.report import NORMAL, entries_of, intervals_of, output_names, parameter_frame, parameter_rows
 from fwdgrad.losses import SquaredError
-from fwdgrad.support import display
+from fwdgrad.support import display, frames
 from fwdgrad.system import System
 
 __all__ = ["Fit", "Forecast", "Going"]
@@ -89,6 +89,7 @@ class Fit:
         verdict: what the residuals say, see `fwdgrad.learning.confidence.Verdict`; None for a loss without a scale.
         lacks: terms that the model has not and the residuals, though white, ask for, the surest first, a sentence each.
         notes: what else speaks against it, a sentence each.
+        calendar: the dates of the samples, where targets came as a table of pandas that has them as its index.
     """
 
     system: System
@@ -109,6 +110,7 @@ class Fit:
     notes: tuple[str, ...]
     _going: Going | None = field(repr=False)
     lacks: tuple[str, ...] = ()
+    calendar: frames.Calendar | None = None
 
     # ---- the parameters
 
@@ -286,6 +288,65 @@ class Fit:
         from fwdgrad.plots import plot_fit
 
         return plot_fit(self, path, xlabel, names, trajectories, forecast)
+
+    # ---- as tables
+
+    @property
+    def stamps(self) -> Any:
+        """When the samples were: dates, as an index of pandas, where the record had some; else `times`."""
+        return self.times if self.calendar is None else self.calendar.dates(len(self.times))
+
+    def later(self, count: int) -> Any:
+        """When so many further samples will be, as `stamps` has it."""
+        if self.calendar is not None:
+            return self.calendar.dates(count, len(self.times))
+        step = float(self.times[-1] - self.times[-2]) if len(self.times) > 1 else 1.0
+        return self.times[-1] + step * np.arange(1, count + 1)
+
+    def to_frame(self, forecast: Forecast | None = None) -> Any:
+        r"""A `pandas.DataFrame` of the record: a row for each sample, and for each of a forecast.
+
+        For an output y its columns are "y", what was observed, "y_fit", and, where the model can be filtered, "y_std",
+        the deviation of an observation, and "y_low" and "y_high", its 95 % band. The index has the dates of the table
+        that was fitted, or else times; a column "trajectory" numbers trajectories if there are several.
+
+        Raises:
+            DeclarationError: pandas is not installed.
+
+        Example:
+            >>> import numpy as np, fwdgrad as fg
+            >>> system = fg.from_text("d x/dt = -k*x\nx(0) = 1\nparam k = 1 in (0, inf)\ndt = 0.5\nmethod = rk4")
+            >>> ys = np.exp(-0.8 * 0.5 * np.arange(40)) + 0.01 * np.random.default_rng(0).normal(size=40)
+            >>> fit = fg.fit(system, ys=ys[:, None], engine="numpy")
+            >>> list(fit.to_frame().columns)
+            ['x', 'x_fit', 'x_std', 'x_low', 'x_high']
+            >>> len(fit.to_frame(fit.forecast(5)))
+            45
+        """
+        fitted, std = self.outputs, self.bands if self._going is not None else None
+        targets, index = self.targets, list(self.stamps)
+        if forecast is not None:
+            mean, deviation = (np.reshape(part, (len(part), -1)) for part in forecast)
+            targets = np.concatenate([targets, np.full(mean.shape, np.nan)])
+            fitted, index = np.concatenate([fitted, mean]), [*index, *self.later(len(mean))]
+            std = None if std is None else np.concatenate([std, deviation])
+        columns: dict[str, Any] = {}
+        if len(self.starts) > 1:
+            columns["trajectory"] = np.searchsorted(self.starts, np.arange(len(fitted)), side="right")
+        for k, name in enumerate(output_names(self.system)):
+            columns |= {name: targets[:, k], f"{name}_fit": fitted[:, k]}
+            if std is not None:
+                low, high = (fitted[:, k] + sign * NORMAL * std[:, k] for sign in (-1, 1))
+                columns |= {f"{name}_std": std[:, k], f"{name}_low": low, f"{name}_high": high}
+        return frames.frame(columns, index, "time" if self.calendar is None else "date")
+
+    def parameter_frame(self) -> Any:
+        """A `pandas.DataFrame` with a row for each learned number: start, value, std, and its 95 % interval, low, high.
+
+        Raises:
+            DeclarationError: pandas is not installed.
+        """
+        return parameter_frame(self.system, self.params, self.std, self.interval)
 
     # ---- in words
 

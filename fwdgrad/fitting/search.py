@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -41,6 +42,7 @@ from fwdgrad.learning.samples import SampleReader
 from fwdgrad.learning.step import JOINT
 from fwdgrad.optimizers import JointFilter, NormalEquations
 from fwdgrad.optimizers.information.joint import unit
+from fwdgrad.support import frames
 from fwdgrad.system import System
 
 __all__ = ["METHODS", "fit"]
@@ -168,7 +170,12 @@ def fit(
             system, options if why_not is None else None, engine, lambda count: shown.update(np.full(count, np.nan))
         )
         record = recorded(system, SampleReader(search.execution.model), xs, ys, trajectories)
-        return search.found(record, method)
+        found = search.found(record, method)
+    calendar = None if isinstance(system.dt, str) else frames.calendar_of(frames.table(ys))
+    if calendar is None:
+        return found
+    told = f"{calendar.missing} of {calendar.count} dates are not in the table: not observed then"
+    return replace(found, calendar=calendar).remarked(*[told] * (calendar.missing > 0))
 
 
 class _Search:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fwdgrad.errors import DataError, ShapeError
-from fwdgrad.support import display
+from fwdgrad.support import display, frames
 
 __all__ = ["History", "Progress", "Recorder"]
 
@@ -77,6 +77,22 @@ class History:
 
     def __len__(self) -> int:
         return len(self.loss)
+
+    def to_frame(self, names: Sequence[str] | None = None) -> Any:
+        """A `pandas.DataFrame` with a row for each entry of `loss`, and the numbers of steps as its index.
+
+        Predictions, if they were kept, of every step, are in columns of their own.
+
+        Args:
+            names: of the numbers of a prediction; "prediction 0" and so on unless given.
+
+        Raises:
+            DeclarationError: pandas is not installed.
+        """
+        columns: dict[str, Any] = {"loss": self.loss}
+        if self.predictions is not None and self.every == 1:
+            columns |= frames.named(self.predictions, names, "prediction")
+        return frames.frame(columns, self.first + self.every * np.arange(len(self)), "step")
 
     def __repr__(self) -> str:
         steps = display.counted(len(self) * self.every, "step")

@@ -37,7 +37,7 @@ from fwdgrad.learning.execution import Execution, execution_for
 from fwdgrad.learning.history import History, Progress, Recorder
 from fwdgrad.learning.loops import SilentLeaves, loop_for, noise_for, told_dead, told_far, told_first, told_silent
 from fwdgrad.learning.noise import NoiseStream
-from fwdgrad.learning.report import Report, intervals_of, output_names, parameter_rows
+from fwdgrad.learning.report import Report, intervals_of, output_names, parameter_frame, parameter_rows
 from fwdgrad.learning.samples import Chunk
 from fwdgrad.learning.step import Carry
 from fwdgrad.learning.targets import Targets
@@ -330,13 +330,7 @@ class Learner:
             a            0.5  0.7997  0.0011  0.7975 to 0.8019
             output: noise 0.0927
         """
-        known = self.confidence()
-        std: dict[str, np.ndarray] = {}
-        if hasattr(self._execution.steps.informed, "variances"):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                std = self.parameter_std()
-        params = self.params
+        known, std, params = self.confidence(), self._quiet_std(), self.params
         rows = parameter_rows(self.system, params, std, intervals_of(self.system, params, std))
         noise: Any = (
             getattr(self._unpacked.optimizer, "noise", None) if isinstance(self.optimizer, JointFilter) else None
@@ -348,6 +342,25 @@ class Learner:
             tuple(f"{name}: noise {value:.3g}" for name, value in outputs),
             tuple(doubt.message for doubt in self._doubts(known)),
         )
+
+    def parameter_frame(self) -> Any:
+        """A `pandas.DataFrame` with a row for each learned number: start, value, std, and its 95 % interval, low, high.
+
+        As `report`: changes nothing, and warns of nothing; deviations are NaN with an optimizer that keeps none.
+
+        Raises:
+            DeclarationError: pandas is not installed.
+        """
+        std, params = self._quiet_std(), self.params
+        return parameter_frame(self.system, params, std, intervals_of(self.system, params, std))
+
+    def _quiet_std(self) -> dict[str, np.ndarray]:
+        """Deviations without a warning; none with an optimizer that keeps none."""
+        if not hasattr(self._execution.steps.informed, "variances"):
+            return {}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return self.parameter_std()
 
     def _doubts(self, known: Confidence) -> list[_Doubt]:
         """All that speaks against what has been learned."""

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.support import display
+from fwdgrad.support import display, frames
 from fwdgrad.system import System
 
-__all__ = ["Report", "entries_of", "intervals_of", "output_names", "parameter_rows"]
+__all__ = ["Report", "entries_of", "intervals_of", "output_names", "parameter_frame", "parameter_rows"]
 
 NORMAL = 1.959963985
 """Half the width of an interval with 95 % of a normal distribution, in standard deviations."""
@@ -76,6 +76,28 @@ def parameter_rows(
         else:
             rows.append((*row, "–", "not known"))
     return rows
+
+
+def parameter_frame(
+    system: System,
+    params: Mapping[str, Any],
+    std: Mapping[str, Any],
+    interval: Mapping[str, tuple[Any, Any]],
+) -> Any:
+    """The same as a `pandas.DataFrame` of numbers: start, value, std, low, high; NaN where nothing is known.
+
+    Raises:
+        DeclarationError: pandas is not installed.
+    """
+    names, made = [], []
+    for name, leaf, index in entries_of(system):
+        names.append(name)
+        ends = interval[leaf] if leaf in std else (np.full(system.coordinates[leaf].shape, np.nan),) * 2
+        parts = (system.params[leaf], params[leaf], std.get(leaf, ends[0]), *ends)
+        made.append([float(np.asarray(part)[index]) for part in parts])
+    columns = np.reshape(made, (len(made), 5)).T
+    head = ("start", "value", "std", "low", "high")
+    return frames.frame(dict(zip(head, columns, strict=True)), names, "parameter")
 
 
 def intervals_of(

@@ -11,6 +11,7 @@ import numpy as np
 
 from fwdgrad.errors import DataError, ShapeError
 from fwdgrad.linear import Model
+from fwdgrad.support import frames
 from fwdgrad.support.trees import flatten, leaf_names
 
 __all__ = ["Chunk", "SampleReader"]
@@ -101,10 +102,12 @@ class SampleReader:
         Args:
             xs: inputs; or, if `ys` is None, an iterable of pairs (x, y); None for an autonomous system. A table with
                 names of columns, as of pandas, goes by these where the system has names: of inputs, or of outputs.
+                If its index has dates, steps that it has no row for are missing.
             ys: targets.
             steps: at most this many; None for all.
             start: number of the first step, for messages.
         """
+        xs, ys = frames.regular(xs, ys, self._system.dt)
         xs, ys = _by_name(xs, self._like, (), "xs"), _by_name(ys, self._system.y, _known(self._system), "ys")
         if xs is None and self._like is not None:
             raise DataError("run: expected inputs xs, got None. Only an autonomous system (x=None) runs without.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -32,7 +32,7 @@ from fwdgrad.losses import Custom, Loss, as_loss
 from fwdgrad.outside import Outside
 from fwdgrad.program import Abstract, repeat, trace_pure
 from fwdgrad.program.tracer import as_operand
-from fwdgrad.support import display
+from fwdgrad.support import display, frames
 from fwdgrad.support.trees import flatten, leaf_names, parted, unflatten
 from fwdgrad.system.causes import cause
 from fwdgrad.system.parameters import Free, Parameter, Tied
@@ -55,6 +55,28 @@ class Simulation(NamedTuple):
     """The state after each sample, in the containers it was declared with."""
     outputs: np.ndarray
     """The prediction for each sample, shape (T, *shape of the prediction)."""
+
+    def to_frame(self, names: Sequence[str] | None = None) -> Any:
+        r"""A `pandas.DataFrame` with a row for each sample: state variables by name, and outputs.
+
+        Args:
+            names: of the outputs; "output 0" and so on unless given, `EquationSystem.output_names` for one.
+
+        Raises:
+            DeclarationError: pandas is not installed.
+
+        Example:
+            >>> import fwdgrad as fg
+            >>> model = fg.from_text("d x/dt = -k*x\nx(0) = 1\nparam k = 0.5\noutput level = 2*x\ndt = 0.1")
+            >>> list(model.simulate(steps=3).to_frame(model.output_names).columns)
+            ['x', 'level']
+        """
+        columns: dict[str, Any] = {}
+        labels = [label.removeprefix("state_") for label in leaf_names(self.states, "state")]
+        for label, values in zip(labels, flatten(self.states), strict=True):
+            columns |= frames.named(values, [label] if np.ndim(values) == 1 else None, label)
+        outputs = frames.named(self.outputs, names, "output")
+        return frames.frame(columns | {k: v for k, v in outputs.items() if k not in columns}, None, "sample")
 
     def __repr__(self) -> str:
         size = sum(int(np.prod(np.shape(leaf)[1:], dtype=int)) for leaf in flatten(self.states))
