@@ -72,8 +72,10 @@ def pages() -> list[Path]:
 
 @pytest.fixture(autouse=True)
 def _somewhere_else(tmp_path, monkeypatch):
-    """Examples may write files, and draw without a screen."""
+    """Examples may write files, draw without a screen, and read the table of the front page."""
     monkeypatch.chdir(tmp_path)
+    for name in ("lakes.csv", "lakes.txt"):
+        (tmp_path / name).write_bytes((ROOT / "examples" / "data" / name).read_bytes())
     monkeypatch.setenv("MPLBACKEND", "Agg")
 
 

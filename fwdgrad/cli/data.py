@@ -296,8 +296,8 @@ def _mend(text: str) -> str:
         except ValueError:
             continue
         return (
-            "write times as numbers in the model's unit of time, such as hours since the first row; with pandas,\n"
-            "t = pd.to_datetime(table[name]); (t - t.iloc[0]) / pd.Timedelta(hours=1)"
+            "for a model, say what its unit of time is, --unit days for one; or write times as numbers, such as hours\n"
+            "since the first row; with pandas, t = pd.to_datetime(table[name]); (t - t.iloc[0]) / pd.Timedelta(hours=1)"
         )
     return "write numbers without separators of thousands or units" if any(c.isdigit() for c in text) else ""
 

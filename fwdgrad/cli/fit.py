@@ -6,6 +6,7 @@ import argparse
 import csv
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from fwdgrad.cli.builders import Builder
 from fwdgrad.cli.choosing import job_for
 from fwdgrad.cli.data import read_columns
+from fwdgrad.cli.dates import said
 from fwdgrad.cli.jobs import DataJob, TextJob
 from fwdgrad.cli.models import chosen
 from fwdgrad.cli.outputs import check_writable, plot_option, quiet_option
@@ -32,6 +34,7 @@ is disturbed. Prints values with standard deviations and 95 % intervals, and wha
 
   fwdgrad fit model.toml data.csv --time year --observe prey=hare,pred=lynx --plot
   fwdgrad fit model.txt doses.csv --time hour --subject patient --begin gut=dose
+  fwdgrad fit lakes.txt lakes.csv --time date --unit days --forecast 90 --plot --out lakes_fit.csv
   fwdgrad fit model.py:build --data run.npz --forecast 20 --out curves.csv
   fwdgrad fit lotka-volterra                     a simulation of its own, with moved parameters and noise
 
@@ -118,6 +121,9 @@ def run(options: argparse.Namespace) -> None:
         engine=options.engine,
         progress=sys.stderr.isatty() and not options.quiet,
     )
+    if job.calendar is not None:
+        told = f"{job.calendar.missing} of {job.calendar.count} dates are not in the table: not observed then"
+        found = replace(found, calendar=job.calendar).remarked(*[told] * (job.calendar.missing > 0))
     print(_report(found, job))
     later = None if options.forecast is None else found.forecast(options.forecast)
     if later is not None:
@@ -183,13 +189,13 @@ def _write(path: str, found: Fit, job: DataJob, later: Any) -> None:
     labels = job.labels or [str(k + 1) for k in range(len(found.starts))]
     order = np.concatenate([np.full(b - a, label) for label, (a, b) in zip(labels, _spans(found), strict=True)])
     columns = np.stack([found.targets, found.outputs, found.bands], axis=2).reshape(len(order), -1)
-    rows = [[k, t, *row] for k, t, row in zip(order.tolist(), found.times.tolist(), columns.tolist(), strict=True)]
+    show: Callable[[Any], Any] = float if found.calendar is None else said
+    rows = [[k, show(t), *row] for k, t, row in zip(order.tolist(), found.stamps, columns.tolist(), strict=True)]
     if later is not None:
-        step = float(found.times[-1] - found.times[-2]) if len(found.times) > 1 else 1.0
-        for k, (mean, std) in enumerate(zip(later.mean, later.std, strict=True), 1):
+        for t, mean, std in zip(found.later(len(later.mean)), later.mean, later.std, strict=True):
             pairs = zip(np.ravel(mean).tolist(), np.ravel(std).tolist(), strict=True)
             cells = [cell for a, b in pairs for cell in (float("nan"), a, b)]
-            rows.append([labels[-1], float(found.times[-1]) + k * step, *cells])
+            rows.append([labels[-1], show(t), *cells])
     try:
         with open(path, "w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)

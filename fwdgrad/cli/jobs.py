@@ -6,6 +6,7 @@ import hashlib
 import math
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -14,11 +15,13 @@ import numpy as np
 from fwdgrad import streams
 from fwdgrad.cli.builders import Builder
 from fwdgrad.cli.data import Columns, read_columns, read_labels
+from fwdgrad.cli.dates import read_dates
 from fwdgrad.cli.models import chosen
 from fwdgrad.cli.timing import UNEVEN, Clock, Timing
 from fwdgrad.declare import EquationSystem
 from fwdgrad.errors import DataError, DeclarationError, FirstSampleWarning
 from fwdgrad.losses import CrossEntropy
+from fwdgrad.support.frames import Calendar
 from fwdgrad.support.trees import flatten, unflatten
 from fwdgrad.system import System
 
@@ -43,6 +46,7 @@ class Job:
         truth: the parameters that the samples come from, by name, where they are known.
         groups: the rows of each trajectory, one after the other in time.
         labels: what the table calls each; none without a column of subjects.
+        calendar: the dates of the samples, where the table has some.
     """
 
     built_in = False
@@ -57,6 +61,7 @@ class Job:
     ys: Any
     groups: list[np.ndarray]
     labels: list[str]
+    calendar: Calendar | None = None
 
     def __len__(self) -> int:
         return len(flatten(self.ys)[0])
@@ -175,10 +180,17 @@ class ModelJob(DataJob):
             raise DeclarationError(f"--inputs: the model also needs {', '.join(missing)}.")
         outputs = _outputs(like)
         observed = chosen(settings["observe"], list(outputs), "--observe")
-        wanted = [*self.inputs.values(), *([time] if time else [])]
+        unit = settings.get("unit")
+        if unit is not None and (time is None or settings.get("subject") is not None):
+            raise DeclarationError("--unit: expected --time COLUMN with the dates of one trajectory.")
+        wanted = [*self.inputs.values(), *([time] if time and unit is None else [])]
         self.columns = read_columns(path, [*dict.fromkeys(wanted)], [*dict.fromkeys(observed.values())])
         self.source, self.identity = str(path), self.columns.digest()
-        times = None if time is None else _times(self.columns, time)
+        times = None
+        if unit is not None:
+            times = self._dated(path, time, unit)
+        elif time is not None:
+            times = _times(self.columns, time)
         self.groups, self.labels = _groups(path, settings.get("subject"), len(self.columns))
         timings = _timings(model.clock, times, self.groups, self.source)
         self.system = model.system(timings[0])
@@ -189,6 +201,16 @@ class ModelJob(DataJob):
             if values.shape[1] != outputs[name].stop - outputs[name].start:
                 raise DataError(f"{path}: {column!r} has {values.shape[1]} numbers a sample, not as many as {name!r}.")
             self.ys[:, outputs[name]] = values
+
+    def _dated(self, path: Any, time: str, unit: str) -> np.ndarray:
+        """The times of the samples; without inputs, a sample that was not observed for each date that is not there."""
+        times, calendar = read_dates(path, time, unit)
+        if calendar is None or (calendar.missing and self.inputs):
+            return times
+        self.calendar = calendar
+        targets = {name: calendar.spread(values) for name, values in self.columns.targets.items()}
+        self.columns = replace(self.columns, targets=targets)
+        return times[-1] / calendar.rows[-1] * np.arange(calendar.count)
 
     def _given(self, times: np.ndarray | None, leads: list[float]) -> dict[str, np.ndarray] | None:
         """The inputs, with the time since the sample before where that is one."""

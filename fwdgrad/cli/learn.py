@@ -49,6 +49,7 @@ FIXED: dict[str, Any] = {
     "targets": None,
     "observe": None,
     "time": None,
+    "unit": None,
 }
 """Options that a run cannot change on the way, and their defaults; None is decided when more is known."""
 
@@ -182,7 +183,7 @@ def _check_outputs(options: argparse.Namespace) -> None:
 def _check_kind(options: argparse.Namespace, job: Job) -> None:
     """Refuse options that do not go with a text, or with data."""
     if isinstance(job, TextJob):
-        other, names = "text", ["inputs", "targets", "observe", "time", "predictions"]
+        other, names = "text", ["inputs", "targets", "observe", "time", "unit", "predictions"]
     else:
         other, names = "data", ["sample"]
     for name in names:

@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from fwdgrad._version import __version__
 from fwdgrad.cli import fit, refine, sweep
+from fwdgrad.cli.dates import UNITS
 from fwdgrad.cli.outputs import plot_option, quiet_option
 from fwdgrad.engines.names import ENGINES, current_name
 from fwdgrad.engines.registry import FAST, REGISTERED
@@ -233,6 +234,12 @@ def _files(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--time", metavar="COLUMN", type=_column, help="for a model: the column with the times of the samples"
+    )
+    group.add_argument(
+        "--unit",
+        metavar="UNIT",
+        choices=tuple(UNITS),
+        help="that column has dates, and this is the model's unit of time: " + ", ".join(UNITS),
     )
 
 

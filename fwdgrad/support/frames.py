@@ -13,7 +13,7 @@ import numpy as np
 
 from fwdgrad.errors import DataError, DeclarationError
 
-__all__ = ["Calendar", "calendar_of", "frame", "named", "regular", "table"]
+__all__ = ["Calendar", "calendar_of", "frame", "multiples", "named", "regular", "table"]
 
 UNEVEN = 1e-6
 """Times that differ by less than this part of a step are one time."""
@@ -48,8 +48,9 @@ class Calendar:
         return self.count - len(self.rows)
 
     def dates(self, count: int, first: int = 0) -> Any:
-        """So many of them, from number `first` on, as an index of pandas."""
-        return _pandas().DatetimeIndex([self.start + k * self.step for k in range(first, first + count)])
+        """So many of them, from number `first` on: an index of pandas, or an array where they are NumPy's."""
+        made = [self.start + k * self.step for k in range(first, first + count)]
+        return np.array(made) if isinstance(self.start, np.datetime64) else _pandas().DatetimeIndex(made)
 
     def spread(self, values: Any) -> np.ndarray:
         """Rows of the table in their places, NaN in between, shape (count, …)."""
@@ -97,7 +98,7 @@ def _evenly(index: Any) -> tuple[Any, np.ndarray] | None:
     """(step, rows) of dates that are whole multiples of their smallest step apart."""
     since = index.as_unit("ns").asi8
     steps = np.diff(since)
-    rows, least = _multiples(since - since[0], int(steps.min())), int(np.argmin(steps))
+    rows, least = multiples(since - since[0], int(steps.min())), int(np.argmin(steps))
     return None if rows is None else (index[least + 1] - index[least], rows)
 
 
@@ -108,12 +109,13 @@ def _monthly(index: Any) -> tuple[Any, np.ndarray] | None:
         return None
     months = np.asarray(12 * index.year + index.month)
     step = int(np.diff(months).min())
-    rows = _multiples(months - months[0], step)
+    rows = multiples(months - months[0], step)
     pandas = _pandas()
     return None if rows is None else (pandas.offsets.MonthEnd(step) if last else pandas.DateOffset(months=step), rows)
 
 
-def _multiples(since: np.ndarray, step: int) -> np.ndarray | None:
+def multiples(since: np.ndarray, step: int) -> np.ndarray | None:
+    """Times as whole numbers of steps; None if they are not, or if hardly any step has one."""
     rows = np.rint(since / step)
     apart = np.abs(since - rows * step) <= UNEVEN * step
     return rows.astype(int) if apart.all() and rows[-1] < FULLER * len(rows) else None
