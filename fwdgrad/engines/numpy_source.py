@@ -9,7 +9,7 @@ import numpy as np
 import scipy.special
 
 from fwdgrad.program.instructions import Operand, Operation
-from fwdgrad.program.operations import Index, Pointwise, factors
+from fwdgrad.program.operations import Index, Pointwise, factors, jacobi
 from fwdgrad.program.roots import newton
 
 __all__ = ["SCOPE", "SOURCE", "emit", "evaluation", "has_source"]
@@ -60,6 +60,7 @@ SCOPE: dict[str, Any] = {
     "np": np,
     "special": scipy.special,
     "factors": factors,
+    "jacobi": jacobi,
     "newton": newton,
     "scatter": scatter,
     "scatter_add": scatter_add,
@@ -142,6 +143,7 @@ SOURCE: dict[str, Source] = {
     "det": _called("np.linalg.det"),
     "solve": _called("np.linalg.solve"),
     "cholesky_update": _called("factors.add_rows"),
+    "singular": _called("jacobi.singular_system"),
     "solve_triangular": lambda a, i, p: f"factors.solve_triangle({', '.join(a)}, {p['transposed']})",
     "root": _called("newton"),
 }

@@ -20,6 +20,7 @@ CORE = {o.name: o for o in (*vars(operations).values(), *POINTWISE.values(), SCA
 HOLDS = "it holds a program: all its products are made at once"
 FOLLOWED = "it holds a program, which is followed where programs are followed"
 BY_ENGINE = "engines write loops themselves"
+INSIDE = "algorithms use it, and no function of users comes to it: a derivative is refused"
 OMITTED = {
     ("scan", "forward"): HOLDS,
     ("scan", "backward"): HOLDS,
@@ -28,6 +29,8 @@ OMITTED = {
     ("scan", "pattern"): FOLLOWED,
     ("root", "pattern"): FOLLOWED,
     ("scan", "numpy source"): BY_ENGINE,
+    ("singular", "forward"): INSIDE,
+    ("singular", "backward"): INSIDE,
 }
 """What an operation does without, and why."""
 

@@ -345,6 +345,8 @@ def _work(root: Call) -> list[tuple[str, int, np.dtype]]:
             return [("spare", root.extra[0], np.dtype(np.int64))]
         case "inv" | "det" | "solve":
             return [("reduced", root.extra[0] ** 2, root.dtype)]
+        case "singular":
+            return [("rows", root.operands[0].size, root.dtype)]
         case "cholesky_update":
             return [("below", root.operands[1].size, root.dtype), ("seen", root.extra[0], root.dtype)]
     return []

@@ -210,6 +210,9 @@ class _Builder:
         whole = [moves.broadcast(node, (*batch, *end)) for node, end in ((a, (n, n)), (b, tail))]
         return _call("solve", out, whole, label, n, 1 if vector else b.shape[-1])
 
+    def _singular(self, out: Variable, x: Sequence[Node], label: Any) -> Node:
+        return _call("singular", out, x, label, out.shape[-1])
+
     def _cholesky_update(self, out: Variable, x: Sequence[Node], label: Any) -> Node:
         return _call("cholesky_update", out, x, label, out.shape[-1], x[1].shape[-2])
 

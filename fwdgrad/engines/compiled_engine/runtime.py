@@ -309,6 +309,59 @@ def solve_triangular(out, r, b, n, columns, transposed):
                 _fill(x, np.nan)
 
 
+def singular(out, a, n, rows):
+    """Singular values, and below them left singular vectors; see `fwdgrad.program.operations.jacobi`."""
+    one, unit = a.dtype.type(1), n * np.finfo(a.dtype).eps
+    _copy(rows, a)
+    _fill(out, 0.0)
+    for k in range(n):  # the vectors, as rows, below a row for the values
+        out[(k + 1) * n + k] = 1.0
+    for _ in range(30):
+        turned = 0
+        for p in range(n - 1):
+            for q in range(p + 1, n):
+                first, second, off = one - one, one - one, one - one
+                for k in range(n):
+                    first += rows[p * n + k] * rows[p * n + k]
+                    second += rows[q * n + k] * rows[q * n + k]
+                    off += rows[p * n + k] * rows[q * n + k]
+                if abs(off) <= unit * math.sqrt(first) * math.sqrt(second):
+                    continue
+                turned += 1
+                ratio = (second - first) / (2 * off)
+                t = one / (abs(ratio) + math.sqrt(one + ratio * ratio))
+                if ratio < 0:
+                    t = -t
+                c = one / math.sqrt(one + t * t)
+                s = t * c
+                for k in range(n):
+                    _turn(rows, p * n + k, q * n + k, c, s)
+                    _turn(out, (p + 1) * n + k, (q + 1) * n + k, c, s)
+        if turned == 0:
+            break
+    for p in range(n):
+        square = one - one
+        for k in range(n):
+            square += rows[p * n + k] * rows[p * n + k]
+        out[p] = math.sqrt(square)
+    for _ in range(n):
+        for p in range(n - 1):
+            if out[p] < out[p + 1]:
+                out[p], out[p + 1] = out[p + 1], out[p]
+                for k in range(n):
+                    i, j = (p + 1) * n + k, (p + 2) * n + k
+                    out[i], out[j] = out[j], out[i]
+    for p in range(n):
+        for k in range(p):
+            i, j = (p + 1) * n + k, (k + 1) * n + p
+            out[i], out[j] = out[j], out[i]
+
+
+def _turn(x, i, j, c, s):
+    """A rotation of two entries."""
+    x[i], x[j] = c * x[i] - s * x[j], s * x[i] + c * x[j]
+
+
 def largest(x):
     """The largest magnitude in an array."""
     found = x.dtype.type(0)

@@ -14,6 +14,7 @@ from fwdgrad.program.operations.base import Operand, Operation
 from fwdgrad.program.operations.broadcasting import broadcast_to, unbroadcast
 from fwdgrad.program.operations.factors import cholesky_update, solve_triangular
 from fwdgrad.program.operations.indexing import Index, getitem, scatter_add
+from fwdgrad.program.operations.jacobi import singular
 from fwdgrad.program.operations.pointwise import POINTWISE, Pointwise, astype
 from fwdgrad.program.operations.products import det, einsum, inv, matmul, solve
 from fwdgrad.program.operations.reductions import (
@@ -59,6 +60,7 @@ __all__ = [
     "reshape",
     "scatter_add",
     "searchsorted",
+    "singular",
     "solve",
     "solve_triangular",
     "stop_gradient",
