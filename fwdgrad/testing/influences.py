@@ -86,7 +86,7 @@ def check_influence(
         Contract(subject, influence, problems[-1], seed).check()
         _ways_agree(subject, influence, problems[-1], seed)
         _holds(subject, influence, problems, claim, seed, nodes, tolerance)
-    if claim_of(influence, problems[-1], claim) == "unbiased" and not isinstance(influence, Averaged):
+    if claim_of(influence, problems[0], claim) == "unbiased" and not isinstance(influence, Averaged):
         _averages(subject, influence, problems[-1], seed)
 
 
@@ -100,7 +100,7 @@ def _holds(
     tolerance: float,
 ) -> None:
     """What is claimed about `dense` and the gradient."""
-    claim = claim_of(influence, problems[-1], claim)
+    claim = claim_of(influence, problems[0], claim)
     problem, steps, enumerated = fitting(influence, problems, len(problems[-1].xs), nodes)
     if claim == "exact":  # with any noise
         problem, steps, enumerated = problems[0], len(problems[0].xs), False
