@@ -26,6 +26,7 @@ from fwdgrad.influence import (
     Directional,
     Exact,
     Kronecker,
+    KroneckerSum,
     Masked,
     NoInfluence,
     RankOne,
@@ -55,6 +56,8 @@ INFLUENCES: dict[str, tuple[Any, str]] = {
     "directional": (Directional(), "unbiased"),
     "directional, signs": (Directional("signs"), "unbiased"),
     "kronecker": (Kronecker(), "unbiased"),
+    "kronecker sum": (KroneckerSum(1), "unbiased"),
+    "split, kronecker sum": (Split(KroneckerSum(2), Exact()), "unbiased"),
     "tensor": (TensorProduct(), "unbiased"),
     "tensor, split": (Split(TensorProduct(), Exact()), "unbiased"),
     "split, exact": (Split(Kronecker(), Exact()), "unbiased"),
@@ -84,6 +87,7 @@ ESTIMATORS: dict[str, tuple[fg.Estimator, str]] = {
     "NoBackTrack, mixed": (fg.NoBackTrack("mixed", window=2), "unbiased"),
     "NoBackTrack, rank": (fg.NoBackTrack(rank=2), "unbiased"),
     "KFRTRL": (fg.KFRTRL(others="rtrl"), "unbiased"),
+    "OK": (fg.OK(2, "rtrl"), "unbiased"),
     "TensorNoBackTrack": (fg.TensorNoBackTrack(others="rtrl"), "unbiased"),
     "ForwardGradient": (fg.ForwardGradient(window=2), "unbiased"),
 }
@@ -119,8 +123,10 @@ SYSTEMS: dict[str, dict[str, Any]] = {
 }
 
 # Kronecker products are for matrices in products; these systems have other parameters, too, or none of the kind.
-REFUSED = {(kept, name) for kept in ("kronecker", "tensor") for name in SYSTEMS if name != "linear"} | {
-    (name, "influence-balancing") for name in ("split, exact", "split, random", "tensor, split")
+REFUSED = {
+    (kept, name) for kept in ("kronecker", "kronecker sum", "tensor") for name in SYSTEMS if name != "linear"
+} | {
+    (name, "influence-balancing") for name in ("split, exact", "split, random", "split, kronecker sum", "tensor, split")
 }
 
 
@@ -161,7 +167,11 @@ def test_influence(name):
 
 @pytest.mark.parametrize("system", SYSTEMS)
 @pytest.mark.parametrize(
-    "name", [slow_if(name in DEAR or name in ("split, exact", "tensor, split"), name) for name in INFLUENCES]
+    "name",
+    [
+        slow_if(name in DEAR or name in ("split, exact", "tensor, split", "split, kronecker sum"), name)
+        for name in INFLUENCES
+    ],
 )
 def test_influence_on_the_catalogue(name, system):
     kept, claim = INFLUENCES[name]

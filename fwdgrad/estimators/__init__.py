@@ -15,7 +15,7 @@ from fwdgrad.estimators.base import Estimator
 from fwdgrad.estimators.costs import Candidate, Costs, size_of
 from fwdgrad.estimators.debiased import Debiased, Decayed
 from fwdgrad.estimators.exact import RTRL, SnAp, SparseRTRL
-from fwdgrad.estimators.factored import KFRTRL, TensorNoBackTrack
+from fwdgrad.estimators.factored import KFRTRL, OK, TensorNoBackTrack
 from fwdgrad.estimators.forward_gradient import ForwardGradient
 from fwdgrad.estimators.named import Named
 from fwdgrad.estimators.rank_one import UORO, NoBackTrack
@@ -25,6 +25,7 @@ __all__ = [
     "BPTT",
     "KFRTRL",
     "NAMED",
+    "OK",
     "RTRL",
     "TBPTT",
     "UORO",

@@ -9,9 +9,10 @@ from fwdgrad.errors import DeclarationError
 from fwdgrad.estimators.base import Estimator
 from fwdgrad.estimators.costs import Candidate, Costs, size_of
 from fwdgrad.estimators.named import Named
-from fwdgrad.influence import Exact, Influence, Kronecker, RankOne, Split, TensorProduct
+from fwdgrad.influence import Exact, Influence, Kronecker, KroneckerSum, RankOne, Split, TensorProduct
+from fwdgrad.influence.kronecker_sum import groups_of
 
-__all__ = ["KFRTRL", "NAMES", "TensorNoBackTrack"]
+__all__ = ["KFRTRL", "NAMES", "OK", "TensorNoBackTrack"]
 
 
 def KFRTRL(others: str | Influence | None = None, rank: int = 1) -> Estimator:
@@ -42,6 +43,38 @@ def KFRTRL(others: str | Influence | None = None, rank: int = 1) -> Estimator:
     """
     kept: Influence = Kronecker() if others is None else Split(Kronecker(), _other("KFRTRL", others))
     return Estimator(kept, 1, rank, "KFRTRL")
+
+
+def OK(rank: int = 4, others: str | Influence | None = None) -> Estimator:
+    """Optimal Kronecker-sum RTRL (Benzing et al. 2019): r random Kronecker products for matrices in z = W @ a.
+
+    G̃ = Σ_j u_j ⊗ H_j, j = 1 … r, reduced from Σ_j u_j ⊗ (A H_j) + a ⊗ D, r + 1 terms, with the least variance: what is
+    large is kept as it is, and random signs merge the small rest. Unlike copies of `KFRTRL`, whose variance falls as
+    1/r, its variance falls with the singular values: on networks of some tens of units r = 4 has a hundredth of
+    KFRTRL's, and learns as exact gradients do. Matrices that meet the same vector are one matrix;
+    what meets a vector of at most r numbers is exact. Memory r (length of a + n·m), time O(r n² m) a step.
+
+    Unbiased for fixed θ. Windows of one step.
+
+    Args:
+        rank: r.
+        others: as for `KFRTRL`: how parameters are kept that the transition uses otherwise, such as biases. "rtrl" is
+            exact, and no dearer than a product. None refuses them, when a learner is made.
+
+    Raises:
+        DeclarationError: `rank` is not a positive integer, or `others` is none of these.
+
+    Example:
+        >>> import numpy as np, fwdgrad as fg
+        >>> def F(h, x, theta):
+        ...     return np.tanh(theta["W"] @ h + theta["b"] + x)
+        >>> system = fg.System(F, None, np.zeros(6), {"W": np.eye(6), "b": np.zeros(6)}, np.zeros(6))
+        >>> learner = fg.Learner(system, fg.OK(2, others="rtrl"))
+        >>> learner.influence_nbytes()  # u: 2·6, H: 2·6·6, and G of b: 6·6 numbers
+        960
+    """
+    kept: Influence = KroneckerSum(rank)
+    return Estimator(kept if others is None else Split(kept, _other("OK", others)), 1, 1, f"OK({rank})")
 
 
 def TensorNoBackTrack(others: str | Influence = "uoro", rank: int = 1) -> Estimator:
@@ -79,7 +112,7 @@ def _other(name: str, others: Any) -> Influence:
     """The influence of the leaves that a form of influence does not take."""
     rest = _OTHERS.get(others) if isinstance(others, str) else others
     if not all(hasattr(rest, method) for method in ("init", "noise", "pull", "advance")):
-        none = ", or None" if name == "KFRTRL" else ""
+        none = ", or None" if name in ("KFRTRL", "OK") else ""
         raise DeclarationError(
             f"{name}(others=…): expected one of {', '.join(map(repr, _OTHERS))}, an influence{none}, got {others!r}."
         )
@@ -125,6 +158,40 @@ def _kronecker(costs: Costs) -> Iterator[Candidate]:
     )
 
 
+OK_RANK = 4
+"""Products of each group in the row of `OK`."""
+
+
+def _kronecker_sum(costs: Costs) -> Iterator[Candidate]:
+    """A H for r products by way of A, their mixing, and D by backward products; other leaves as in RTRL."""
+    matrices = costs.patterns.products
+    make = lambda: OK(OK_RANK, "rtrl")  # noqa: E731
+    if not matrices:
+        yield Candidate.refused(f"OK({OK_RANK})", make, NO_PRODUCT)
+        return
+    n, patterns, products = costs.size, costs.patterns, costs.products
+    groups = groups_of(patterns)
+    m = sum(g.ends[-1] for g in groups)
+    kept = sum(min(OK_RANK, g.length) * g.ends[-1] for g in groups)
+    vectors = sum(OK_RANK * g.length for g in groups if g.length > OK_RANK)
+    colours = sum(int(result.colours.max(initial=-1)) + 1 for result in patterns.results.values())
+    p = _rest(costs)[0]
+    rest = p * products.both if p < n else n * products.backward + (n + 1.0) * n * p
+    through = n * products.forward + n * n * kept if n <= kept else kept * products.forward
+    apart = colours * products.sensitivities / len(matrices)
+    # the triangle of the terms, and as much for mixing them
+    mixing = 2.0 * (OK_RANK + 1) * n * (m + kept) if vectors else 0.0
+    yield Candidate(
+        f"OK({OK_RANK})",
+        make,
+        costs.base + through + apart + mixing + n * kept + OK_RANK * size_of(patterns, tuple(matrices)) + rest,
+        8.0 * (n * kept + vectors + n * p),
+        1 + colours + (n if p >= n else 0),
+        min(n, kept) + (p if p < n else 0),
+        variance="random signs, small components",
+    )
+
+
 def _tensor(costs: Costs) -> Iterator[Candidate]:
     """The tensors of matrices in products; other leaves as in UORO."""
     matrices = tuple(costs.patterns.products)
@@ -149,5 +216,6 @@ def _tensor(costs: Costs) -> Iterator[Candidate]:
 
 NAMES = (
     Named("kfrtrl", KFRTRL, _kronecker, "OTHERS"),
+    Named("ok", lambda rank=OK_RANK: OK(rank, "rtrl"), _kronecker_sum, "N", int),
     Named("tensornobacktrack", TensorNoBackTrack, _tensor, "OTHERS"),
 )

@@ -18,6 +18,7 @@ from fwdgrad.influence.decayed import Decayed
 from fwdgrad.influence.directional import Directional
 from fwdgrad.influence.exact import Exact
 from fwdgrad.influence.kronecker import Kronecker
+from fwdgrad.influence.kronecker_sum import KroneckerSum
 from fwdgrad.influence.masked import Masked
 from fwdgrad.influence.none import NoInfluence
 from fwdgrad.influence.rank_one import RankOne
@@ -34,6 +35,7 @@ __all__ = [
     "Exact",
     "Influence",
     "Kronecker",
+    "KroneckerSum",
     "Layout",
     "Masked",
     "NoInfluence",

@@ -33,10 +33,10 @@ def test_values_and_vectors_are_those_of_the_matrix(name):
 
 
 def test_small_values_of_graded_matrices_are_as_accurate_as_large_ones():
-    """Rows over forty decades: a product of triangular factors has the values of its diagonal nearly; LAPACK loses them."""
+    """Rows over forty decades: their sizes, once those before are taken out. LAPACK loses them."""
     scales = 1e-10 ** np.arange(5)
     a = scales[:, None] * (np.eye(5) + 0.1 * rng.normal(size=(5, 5)))
-    q, r = np.linalg.qr(a.T / scales)  # orthogonal to rounding from one row to the next
+    r = np.linalg.qr(a.T / scales)[1]  # orthogonal to rounding from one row to the next
     expected = np.abs(np.diag(r)) * scales
     np.testing.assert_allclose(ops.singular(a)[0], expected, rtol=1e-9, atol=0)
     mixed = a[[2, 4, 0, 3, 1]]
