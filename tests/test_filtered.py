@@ -8,6 +8,7 @@ import autograd.numpy as anp
 import numpy as np
 import pytest
 from filterpy.kalman import KalmanFilter
+from scipy.linalg import expm
 from scipy.stats import multivariate_normal
 
 import fwdgrad as fg
@@ -106,7 +107,7 @@ def dense(case, params, xs, ys, first):
         if first == "next" or k:
             F = lambda h, u=u: case["F"](h, u, params)  # noqa: E731
             A = autograd.jacobian(F)(x)
-            x, P = F(x), anp.dot(anp.dot(A, P), A.T) + case["Q"](params, u)
+            x, P = F(x), anp.dot(anp.dot(A, P), A.T) + case["Q"](params, u, x)
         seen = np.isfinite(y)
         if not seen.any():
             continue
@@ -150,7 +151,7 @@ def linear_case():
     return system, {
         "F": lambda h, u, p: anp.dot(p["A"], h) + anp.dot(p["B"], u),
         "Y": lambda h, p: anp.dot(p["C"], h),
-        "Q": lambda p, u: factor(p, "process", 2),
+        "Q": lambda p, u, h: factor(p, "process", 2),
         "R": lambda p: factor(p, "observation", 2),
         "P0": lambda p: factor(p, "initial_covariance", 2),
         "start": lambda p: case.start,
@@ -161,10 +162,23 @@ def pendulum(h, x, p):
     return anp.array([h[1], -p["g"] * anp.sin(h[0]) - p["c"] * h[1] + x["push"]])
 
 
-def heun(h, x, p):
-    dt = x["dt"]
+def heun(h, x, p, part=1.0):
+    dt = part * x["dt"]
     k1 = pendulum(h, x, p)
     return h + 0.5 * dt * (k1 + pendulum(h + dt * k1, x, p))
+
+
+def all_along(p, x, h):
+    """Noise in the velocity, at the beginning, in the middle and at the end of a step, by Simpson's rule."""
+    middle, total = heun(h, x, p, 0.5), 0.0
+    ways = (
+        autograd.jacobian(lambda v: heun(v, x, p))(h),
+        autograd.jacobian(lambda v: heun(v, x, p, 0.5))(middle),
+        np.eye(2),
+    )
+    for weight, way in zip((1.0, 4.0, 1.0), ways, strict=True):
+        total = total + weight * anp.dot(anp.dot(way, anp.diag(anp.array([0.0, p["q"]]))), way.T)
+    return x["dt"] / 6.0 * total
 
 
 def pendulum_case():
@@ -185,7 +199,7 @@ def pendulum_case():
     return system, {
         "F": heun,
         "Y": lambda h, p: anp.array([anp.sin(h[0]), h[1] * h[0]]),
-        "Q": lambda p, u: anp.diag(anp.array([0.0, p["q"]])) * u["dt"],
+        "Q": all_along,
         "R": lambda p: np.diag([0.04, 0.09]),
         "P0": lambda p: anp.diag(p["initial_covariance"]),
         "start": lambda p: p["h0"],
@@ -222,7 +236,48 @@ def test_the_gradient_is_that_of_the_unrolled_filter(name, engine):
     assert off > 1e-2
 
 
-# ---- whatever is learned with
+# ---- noise within a sample
+
+
+def van_loan(A, Q, time):
+    """∫ exp(A s) Q exp(A s)ᵀ ds, from one exponential of a matrix (Van Loan, IEEE Trans. Automatic Control 23, 1978)."""
+    n = len(A)
+    made = expm(time * np.block([[-A, Q], [np.zeros((n, n)), A.T]]))
+    return made[n:, n:].T @ made[:n, n:]
+
+
+@pytest.mark.parametrize(("method", "order"), [("euler", 1), ("heun", 2), ("rk4", 4), ("sdirk2", 2)])
+def test_noise_within_a_sample_is_that_of_the_exact_discretisation(method, order):
+    """As the steps of the integrator get shorter, by its order; the noise of a sample at its end is far from it."""
+    A, Q, time = np.array([[0.0, 1.0], [-4.0, -0.8]]), np.array([[0.3, 0.1], [0.1, 0.5]]), 0.5
+    wanted, off = van_loan(A, Q, time), []
+    for steps in (8, 16):
+        plain = fg.System(
+            lambda h, x, p: p["A"] @ h, lambda h, x, p: h[:1], np.array([1.0, 2.0]), {"A": A},
+            dt=time, method=method, substeps=steps, first="next",
+        )  # fmt: skip
+        system = fg.filtered(plain, Q, 1.0)
+        h = system.moved(system.initial, None, {"A": A})
+        np.testing.assert_allclose(h[:2], plain.moved(plain.initial, None, {"A": A}), rtol=1e-14)
+        off.append(np.abs(innovations_of(system, h)[1] - wanted).max())
+    assert off[0] / off[1] == pytest.approx(2.0**order, rel=0.12)
+    assert off[1] < 0.04 * wanted.max()
+    assert np.abs(time * Q - wanted).max() > 0.2 * wanted.max()
+
+
+def test_the_density_of_noise_is_found_where_a_sample_is_long():
+    """Of a lag whose rate times δt is 0.5; noise at the end of a sample would be 0.63 of it."""
+    rng, rate, density = np.random.default_rng(2), 1.0, 1.0
+    left, added = np.exp(-0.5 * rate), np.sqrt(density * (1 - np.exp(-rate)) / (2 * rate))
+    h, ys = 0.0, []
+    for _ in range(1500):
+        h = left * h + added * rng.normal()
+        ys.append([h + 0.1 * rng.normal()])
+    lag = fg.System(
+        lambda h, x, p: -p["k"] * h, None, np.zeros(1), {"k": fg.fixed(rate)}, dt=0.5, method="rk4", first="next"
+    )
+    made = fg.fit(fg.filtered(lag, fg.positive(0.3), 0.01), ys=np.array(ys), engine="numpy")
+    assert abs(made.params["process"] - density) < 3 * made.std["process"] < 0.2
 
 
 def small(dtype=np.float64, **noise):

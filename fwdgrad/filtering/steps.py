@@ -6,6 +6,14 @@ With x̂ the mean and U upper triangular, UᵀU = P, in array form (Kailath, Say
     correct:  [√R 0; U Cᵀ U] → [√S √S⁻ᵀ C P; 0 U'],   x̂ ← x̂ + P Cᵀ S⁻¹ e,   e = y − Y(x̂),   S = C P Cᵀ + R
     predict:  [√Q; U Aᵀ] → U',   x̂ ← F(x̂)
 
+Where F is a rate, predicting goes step by step of the integrator, and noise enters all along a step of length δ:
+
+    Q_δ = ∫ Φ(δ, s) Q Φ(δ, s)ᵀ ds ≈ δ/6 (Q + 4 B Q Bᵀ + A Q Aᵀ)
+
+by Simpson's rule, with B the Jacobian of the second half of the step, made by the same integrator. It is of order 4, or
+of that of the integrator, and positive semi-definite whatever A and B are, since it is a sum (Särkkä and Solin 2019,
+*Applied Stochastic Differential Equations*, §6.2, has the integral).
+
 → is an orthogonal transformation, so that no covariance is ever formed, and none can lose its sign to rounding. A and C
 are the Jacobians of F and Y, from their own programs, and the filter's derivatives are those of all this.
 """
@@ -20,7 +28,7 @@ import numpy as np
 
 from fwdgrad.filtering.noise import Covariance, deviations
 from fwdgrad.losses.innovations import packed, unpacked
-from fwdgrad.program import Abstract, Linearized, Program, jacobian, trace, trace_pure
+from fwdgrad.program import Abstract, Linearized, Program, jacobian, repeat, trace, trace_pure
 from fwdgrad.program import operations as ops
 from fwdgrad.support.trees import flatten, leaf_names, unflatten
 from fwdgrad.system import System
@@ -71,7 +79,14 @@ class FilterSteps:
         own = [np.asarray(values[k]) for k in system.params]
         labels = ["h", *leaf_names(system.x, "x"), *system.params]
         shapes = [Abstract.of(a) for a in (system.initial, *self._inputs, *own)]
-        self._move: Program = trace_pure(lambda *a: [system.moved(*self._split(a))], shapes, names=labels, name="F")
+        if system.dt is None:
+            self._move: Program = trace_pure(lambda *a: [system.moved(*self._split(a))], shapes, names=labels, name="F")
+        else:
+            step = Abstract.of(np.zeros((), system.dtype))
+            self._move = trace_pure(
+                lambda h, dt, *a: [system.integrated(*self._split([h, *a]), dt)],
+                [shapes[0], step, *shapes[1:]], names=[labels[0], "dt", *labels[1:]], name="F",
+            )  # fmt: skip
         self._see: Program = trace_pure(
             lambda *a: [np.reshape(system.observed(*self._split(a)), (-1,))], shapes, names=labels, name="Y"
         )
@@ -91,9 +106,9 @@ class FilterSteps:
         x, theta = unflatten(self._system.x, rest[:count]), rest[count:]
         return h, x, dict(zip(self._system.params, theta, strict=True))
 
-    def _linearized(self, program: Program, mean: Any, x: Sequence[Any], theta: dict[str, Any]) -> tuple[Any, Any]:
+    def _linearized(self, program: Program, mean: Any, given: Sequence[Any], theta: dict[str, Any]) -> tuple[Any, Any]:
         """Its value and its Jacobian in the state."""
-        point = Linearized(program, [mean, *x, *(theta[k] for k in self._system.params)])
+        point = Linearized(program, [mean, *given, *(theta[k] for k in self._system.params)])
         return point.value[0], jacobian(point)
 
     def _given(self, rest: Sequence[Any]) -> tuple[Sequence[Any], dict[str, Any]]:
@@ -125,22 +140,38 @@ class FilterSteps:
         return joined(mean + step, made[m:, m:])
 
     def _predicted(self, h: Any, *rest: Any) -> Any:
-        n, dtype = self._size, self._system.dtype
         x, theta = self._given(rest)
-        mean, upper = parts(h, n)
-        after, slopes = self._linearized(self._move, mean, x, theta)
-        noise = self._process.root(theta)
-        dt = self._system.dt
-        if dt is not None:
-            noise = noise * np.sqrt(unflatten(self._system.x, x)[dt] if isinstance(dt, str) else dt).astype(dtype)
-        rows = np.dot(upper, np.transpose(slopes))
+        noise, system = self._process.root(theta), self._system
+        if system.dt is None:
+            mean, upper = parts(h, self._size)
+            after, slopes = self._linearized(self._move, mean, x, theta)
+            return joined(after, self._spread(np.dot(upper, np.transpose(slopes)), noise))
+        sample = unflatten(system.x, x)[system.dt] if isinstance(system.dt, str) else system.dt
+        step = np.asarray(sample / system.substeps, system.dtype) if isinstance(sample, float) else sample / system.substeps
+        if system.substeps == 1:
+            return self._integrated(h, step, x, theta, noise)
+        return repeat(lambda now: self._integrated(now, step, x, theta, noise), h, system.substeps)
+
+    def _integrated(self, h: Any, dt: Any, x: Sequence[Any], theta: dict[str, Any], density: Any) -> Any:
+        """Mean and factor after a step of the integrator, of length dt, with noise of this density all along it."""
+        mean, upper = parts(h, self._size)
+        after, whole = self._linearized(self._move, mean, [dt, *x], theta)
+        middle = self._move(mean, 0.5 * dt, *x, *(theta[k] for k in self._system.params))[0]
+        _, half = self._linearized(self._move, middle, [0.5 * dt, *x], theta)
+        noise = density * np.sqrt(dt / 6.0).astype(self._system.dtype)
+        rows = np.dot(np.concatenate([upper, noise]), np.transpose(whole))
+        return joined(after, self._spread(np.concatenate([rows, np.dot(2.0 * noise, np.transpose(half))]), noise))
+
+    def _spread(self, rows: Any, noise: Any) -> Any:
+        """The factor of the sum of what rows, (k, n), and a factor, (n, n), stand for."""
+        dtype = self._system.dtype
         if self._process.singular:
             square = np.sum(rows * rows, axis=0) + np.sum(noise * noise, axis=0)
             unit = BLUR * float(np.finfo(dtype).eps)
             rows = np.concatenate([rows, np.diag(deviations(unit * square))])
         if self._process.function is not None:  # a factor with rounding errors below its diagonal
-            rows, noise = np.concatenate([noise, rows]), np.zeros((n, n), dtype)
-        return joined(after, ops.cholesky_update(noise, rows))
+            rows, noise = np.concatenate([noise, rows]), np.zeros((self._size, self._size), dtype)
+        return ops.cholesky_update(noise, rows)
 
     def _shown(self, h: Any, *rest: Any) -> Any:
         x, theta = self._given(rest)

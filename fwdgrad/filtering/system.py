@@ -46,8 +46,9 @@ def filtered(
     the gain K, which a filter of state and parameters together (`JointFilter`) leaves out. Any estimator, optimizer
     and engine may be used.
 
-    Where F is a rate (`dt`), Q = process · δt, δt the time of the sample, be it uneven: `process` is a density, per
-    unit of time. It is added at the end of a sample, after A P Aᵀ with A the Jacobian of the integrated step.
+    Where F is a rate (`dt`), `process` is a density, per unit of time, and Q what it adds up to along the sample, be that
+    uneven: ∫ Φ(δt, s) · process · Φ(δt, s)ᵀ ds, by Simpson's rule on each step of the integrator; see
+    `fwdgrad.filtering.steps`.
 
     Args:
         system: with a transition F and an output Y that can be traced, and a squared error, whose targets are numbers.

@@ -254,15 +254,16 @@ class System(Simulated):
     def moved(self, h: Any, x: Any, theta: Mapping[str, Any]) -> Any:
         """The flat h a sample later: F, integrated if `dt` is given, and nothing else of `transition`."""
 
-        def flat(vector: Any) -> Any:
-            return self._pack(self.F(self.unpack(vector), x, theta), "F")
-
         if self.dt is None:
-            return flat(h)
+            return self._pack(self.F(self.unpack(h), x, theta), "F")
         dt = (x[self.dt] if isinstance(self.dt, str) else self.dt) / self.substeps
         if self.substeps == 1:
-            return self._integrate(flat, h, dt)
-        return repeat(lambda now: self._integrate(flat, now, dt), h, self.substeps)
+            return self.integrated(h, x, theta, dt)
+        return repeat(lambda now: self.integrated(now, x, theta, dt), h, self.substeps)
+
+    def integrated(self, h: Any, x: Any, theta: Mapping[str, Any], dt: Any) -> Any:
+        """The flat h after one step of the integrator, of length `dt`; where F is a rate."""
+        return self._integrate(lambda now: self._pack(self.F(self.unpack(now), x, theta), "F"), h, dt)
 
     def observed(self, h: Any, x: Any, theta: Mapping[str, Any]) -> Any:
         """ŷ for a flat h, from θ as Y sees it."""
