@@ -39,7 +39,7 @@ from fwdgrad.declare.model import (
 )
 from fwdgrad.declare.parse import constant, name_problem, parse
 from fwdgrad.declare.places import Line
-from fwdgrad.errors import DataError, DeclarationError, did_you_mean, nearly
+from fwdgrad.errors import DataError, DeclarationError, ModelTextError, did_you_mean, nearly
 from fwdgrad.integrate import METHODS
 from fwdgrad.system import FIRST
 
@@ -54,7 +54,7 @@ MOST_LINES = 10_000
 LONGEST_LINE = 20_000
 """Characters of a line, and of those that it goes on in."""
 
-SETTINGS = ("dt", "method", "substeps", "first")
+SETTINGS = ("dt", "method", "substeps", "first", "injection")
 """Names on the left that are no definitions."""
 
 RESERVED = frozenset(("param", "input", "output", "next", "fixed", "tied", "noise", "inf", *SETTINGS))
@@ -105,6 +105,7 @@ def from_text(
     ``output z = expression noise 0.1 : unit``     an output, with the standard deviation of its observation noise
     ``dt = 0.01``, ``method = rk4``, ``substeps``  arguments of `System`; ``dt`` may be the name of an input
     ``first = initial`` or ``next``                what the first sample is observed in: x(0), or the state a step later
+    ``injection = K``                              the gain of an observer: a parameter, learned; or numbers; see `System`
     =============================================  ==================================================================
 
     The text is read, never run: expressions may use numbers, declared names, ``t`` (time), ``pi``, ``+ - * / % **``,
@@ -248,6 +249,7 @@ class _Reader:
         self.settings: dict[str, Any] = {}
         self.definitions: dict[str, Line] = {}
         self.texts: list[str] = []
+        self.gain_line: Line | None = None
 
     def read(self, line: Line) -> None:
         """One line."""
@@ -297,7 +299,13 @@ class _Reader:
         self.model.begin(name, Equation(parse(right, line), line, unit))
 
     def end(self) -> None:
-        """Refuse definitions that nothing uses and that look like a misspelt setting."""
+        """Refuse a gain that is no parameter, and definitions that nothing uses and that look like a misspelt setting."""
+        gain = self.settings.get("injection")
+        if self.gain_line is not None and isinstance(gain, str) and gain not in self.model.params:
+            raise self.gain_line.error(
+                f"injection is the gain of an observer, the name of a parameter or numbers, and {gain!r} is no "
+                f"parameter. {did_you_mean(gain, self.model.params)} If it is a quantity of the model, call it injection_"
+            )
         for name, line in self.definitions.items():
             near = nearly(name, SETTINGS)
             if near and sum(bool(re.search(rf"\b{name}\b", text)) for text in self.texts) == 1:
@@ -342,6 +350,20 @@ class _Reader:
         noise = parse(pieces[1], line) if len(pieces) == 2 else None
         self.model.output(name, OutputEntry(parse(pieces[0], line), line, unit, noise))
 
+    @staticmethod
+    def _gain(right: str, line: Line) -> Any:
+        """The name of a parameter, or numbers."""
+        expression = parse(right, line)
+        if isinstance(expression, Name):
+            return expression.name
+        try:
+            return constant(expression, line, "injection")
+        except ModelTextError as error:
+            raise line.error(
+                f"injection is the gain of an observer, the name of a parameter or numbers: {error.reason}. If it is a "
+                "quantity of the model, call it injection_"
+            ) from None
+
     def _setting(self, name: str, right: str, unit: str, line: Line) -> None:
         if name in self.settings:
             raise line.error(f"{name} is there twice")
@@ -352,6 +374,9 @@ class _Reader:
             return
         if name == "first":
             self.settings[name] = first_setting(right, line)
+            return
+        if name == "injection":
+            self.settings[name], self.gain_line = self._gain(right, line), line
             return
         expression = parse(right, line)
         if name == "dt" and isinstance(expression, Name):

@@ -457,3 +457,46 @@ def test_what_a_function_is_called_here(name, ours):
 
 def test_a_byte_order_mark_is_no_part_of_a_model():
     assert fg.from_text("\ufeff" + RELAXING).latex() == fg.from_text(RELAXING).latex()
+
+
+# ---- the innovations form
+
+FOLLOWED = """
+d x/dt = -k*x + u
+x(0) = 1
+input u = 0
+param k = 0.5 in (0, inf)
+param K = 0.2
+output x
+dt = 0.1
+"""
+
+
+def test_the_gain_of_an_observer_is_a_line_of_the_text():
+    """A parameter, which is learned, or numbers: the same system as by the argument; without the line another one."""
+    by_line, by_argument = fg.from_text(FOLLOWED + "injection = K"), fg.from_text(FOLLOWED, injection="K")
+    plain = fg.from_text(FOLLOWED.replace("param K = 0.2\n", ""))
+    xs, ys = {"u": np.ones(20)}, np.linspace(1.0, 2.0, 20)[:, None]
+    losses = [
+        fg.Learner(s, fg.RTRL(), fg.SGD(0.1), engine="numpy").run(xs, ys).loss for s in (by_line, by_argument, plain)
+    ]
+    np.testing.assert_array_equal(losses[0], losses[1])
+    assert np.max(np.abs(losses[0] - losses[2])) > 1e-3
+    assert by_line.injection == "K"
+    assert "K" in by_line.trainable
+    np.testing.assert_array_equal(fg.from_text(FOLLOWED + "injection = [[1/4]]").injection, [[0.25]])
+    np.testing.assert_array_equal(fg.from_text(FOLLOWED + "injection = K", injection=[[0.5]]).injection, [[0.5]])
+
+
+@pytest.mark.parametrize(
+    ("line", "match"),
+    [
+        ("injection = L", "'L' is no parameter. Did you mean 'K'"),
+        ("injection = x", "'x' is no parameter.*call it injection_"),
+        ("injection = 2*u", "injection is the gain of an observer.*call it injection_"),
+        ("injection = K\ninjection = K", "injection is there twice"),
+    ],
+)
+def test_what_is_no_gain_is_named_with_its_line(line, match):
+    with pytest.raises(ModelTextError, match=f"(?s)line 9.*{match}|line 10.*{match}"):
+        fg.from_text(FOLLOWED + line)
