@@ -174,7 +174,10 @@ def test_another_precision_and_other_arguments_keep_the_declaration():
         (lambda: fg.fixed(fg.tied("a")), "fix that one"),
         (lambda: declared(a=fg.tied("e"), b=0.1, c=0.1, d=0.4), "not there"),
         (lambda: declared(a=fg.tied("b"), b=fg.tied("a"), c=0.1, d=0.4), "tied itself"),
-        (lambda: declared(a=fg.fixed(1.0), b=fg.fixed(0.1), c=fg.fixed(0.1), d=fg.fixed(0.4)), "no parameter to learn"),
+        (
+            lambda: fg.Learner(declared(a=fg.fixed(1.0), b=fg.fixed(0.1), c=fg.fixed(0.1), d=fg.fixed(0.4))),
+            "no parameter to learn",
+        ),
     ],
 )
 def test_declarations_that_make_no_sense_are_refused(make, message):

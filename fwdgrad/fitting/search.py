@@ -36,6 +36,7 @@ from fwdgrad.learning.loops import (
     coarse_steps,
     described,
     noiseless,
+    polished,
     preferred,
 )
 from fwdgrad.learning.samples import SampleReader
@@ -61,6 +62,9 @@ PASSES, SHORT = 60, 15
 """Passes of Gauss–Newton through the whole record, at most, from one start; and through a part of it."""
 WIDE = 10.0
 """Deviation of the prior for Gauss–Newton, in units of the coordinates: next to none."""
+SURELY, HARDLY = 0.2, 100.0
+"""Part of its deviation that is left of a parameter that the data tell; and how much wider it is then, where a prior of
+ten units is felt, as in logarithms of variances of noise, of which a record tells little."""
 VAGUE = 3.0
 """That for the filter: with less it is felt where data tell little, with more the filter strays."""
 SURE = 0.8
@@ -152,10 +156,7 @@ def fit(
         )
     system.confirm()
     system = system if params is None else system.starting_at(params)
-    if not system.trainable:
-        raise DeclarationError(
-            f"fit: {system.name} has no parameter that is learned. Declare params={{…}}, not all fixed."
-        )
+    system.must_learn()
     count = sum(system.coordinates[k].size for k in system.trainable)
     if count > MOST:
         raise DeclarationError(
@@ -216,6 +217,7 @@ class _Search:
             others = alternatives(record, newton, best, self.declared, self.prior, self.units)
             best, others = preferred(best, others, self.prior)
             if isinstance(self.system, FilteredSystem):
+                best = self._polished(record, newton, best)
                 made = likeliest(self.system, record, newton, best, self.prior, self._passes(record))
                 return self._beside(self._doubted(made), others)
             going = None if lead is None else lambda: lead.fitting
@@ -239,6 +241,12 @@ class _Search:
         if lead is None or lead.last is None:
             raise newton.refused(record, self.declared)
         return followed(record, lead.fitting, lead.last, VAGUE * self.units, lambda: self._passes(record))
+
+    def _polished(self, record: Record, newton: GaussNewton, best: Normal) -> Normal:
+        """The minimum itself, with hardly a prior if the data tell all parameters."""
+        known = np.sqrt(np.diag(best.covariance(self.prior))) < SURELY * self.prior
+        prior = self.prior * (HARDLY if np.all(known) else 1.0)
+        return polished(newton, record, best, self.declared, prior, self.units)
 
     def _gain(self, record: Record, newton: GaussNewton, lead: _Lead, best: Normal) -> float:
         """By how many nats noise in the state makes the first samples likelier, at least."""
@@ -339,6 +347,7 @@ class _Search:
         """`best`, or the best minimum from some starts, of all the record or of a part of it."""
         given = self.declared, self.prior, self.units
         passes, gain = (PASSES, GAIN) if last else (SHORT, ENOUGH)
+        gain = ENOUGH if isinstance(self.system, FilteredSystem) else gain  # the rest is done by `polished`
         tried = [newton.minimum(record, start, *given, passes, gain) for start in starts]
         return min((t for t in (best, *tried) if t is not None), key=lambda t: t.objective, default=None)
 

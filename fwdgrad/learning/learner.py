@@ -125,6 +125,7 @@ class Learner:
             raise DeclarationError(
                 f"Learner: expected a fwdgrad.System, got {system!r}. Declare one: fg.System(F, Y, …)."
             )
+        system.must_learn()
         system.confirm()
         self.system = system
         self.estimator, self.optimizer, self._reason = method_for(system, estimator, optimizer)

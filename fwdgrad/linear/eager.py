@@ -37,6 +37,7 @@ class EagerModel:
     """A system whose derivatives autograd takes anew at every step."""
 
     def __init__(self, system: System) -> None:
+        system.must_learn()
         self.system = system
         # without a trace, any learned parameter may influence the state
         programs = self._programs

@@ -36,8 +36,8 @@ class System(Simulated):
             number. None observes the whole state.
         state: the initial state h(0): an array, or a dict of arrays. Its dtype (float32 or float64) is the system's.
             Or a function of θ that returns it, a learned initial state; see below.
-        params: θ, a dict of arrays or numbers, or of what `positive`, `bounded`, `fixed` and `tied` return. Order is
-            kept. These are the initial values; learning never changes them here, but in the learner.
+        params: θ, a dict of arrays or numbers, or of what `positive`, `bounded`, `fixed` and `tied` return; {} if
+            there are none, and the system is only simulated, or filtered (`fwdgrad.filtered`). Order is kept. These are the initial values; learning never changes them here, but in the learner.
         x: an example input: a float array, an integer (a symbol), a dict of these, or None (an autonomous system).
         loss: `SquaredError()` by default, `CrossEntropy()`, or a function of (ŷ, y) that returns a scalar.
         dt: step δt, in the model's unit of time; None if F is the map itself. Or the name of an input, if x is a dict:
@@ -152,8 +152,6 @@ class System(Simulated):
                 raise UnknownNameError(f"frozen: there is no parameter {k!r}. {did_you_mean(k, self.coordinates)}")
         self.frozen = tuple(k for k, p in held.items() if k in frozen or not p.learn)
         self.trainable = tuple(k for k in self.coordinates if k not in self.frozen)
-        if not self.trainable:
-            raise DeclarationError("System: there is no parameter to learn; params is empty or all of it is frozen.")
 
         x = inputs(x)
         self.x = unflatten(x, [v if v.dtype == np.int64 else v.astype(self.dtype) for v in flatten(x)])
@@ -209,6 +207,20 @@ class System(Simulated):
             bounds = f", {self.coordinate[name]!r}" if name in self.trainable and self.coordinate[name].bounded else ""
             rows.append((name, size, shown, how + bounds))
         return display.page(f"System {self.name}", display.pairs(head), display.table(rows))
+
+    def must_learn(self) -> None:
+        """Refuse to learn where there is nothing to learn.
+
+        A system without parameters may be simulated all the same, and filtered, which brings those of the noise.
+
+        Raises:
+            DeclarationError: no parameter is learned.
+        """
+        if not self.trainable:
+            raise DeclarationError(
+                f"System {self.name}: there is no parameter to learn; params is empty or all of it is frozen.\n"
+                "Declare params={…}; or filter it, with noise that is learned: fg.filtered(system, fg.positive(1.0), …)."
+            )
 
     # ---- the functions in flat form: the state is one vector h of length n
 

@@ -48,9 +48,11 @@ class TracedSystem:
     Raises:
         TracingError: a function is not a fixed sequence of known operations, or depends on more than its arguments.
         HiddenStateError: it remembers something, see `System.confirm`.
+        DeclarationError: no parameter is learned.
     """
 
     def __init__(self, system: System) -> None:
+        system.must_learn()
         system.confirm()
         self.system = system
         names = tuple(system.coordinates)

@@ -10,6 +10,7 @@ from fwdgrad.learning.loops.gauss_newton import ENOUGH, GAIN, GaussNewton, Norma
 from fwdgrad.learning.loops.lacking import Lack, lacking
 from fwdgrad.learning.loops.minima import alternatives, described, preferred
 from fwdgrad.learning.loops.record import Record
+from fwdgrad.learning.loops.secant import polished
 from fwdgrad.learning.loops.silent import ENTRIES, SilentLeaves, listed_entries, told_dead, told_silent
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "loop_for",
     "noise_for",
     "noiseless",
+    "polished",
     "preferred",
     "quiet",
     "remembered",
