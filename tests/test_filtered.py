@@ -240,7 +240,7 @@ def test_the_gradient_is_that_of_the_unrolled_filter(name, engine):
 
 
 def van_loan(A, Q, time):
-    """∫ exp(A s) Q exp(A s)ᵀ ds, from one exponential of a matrix (Van Loan, IEEE Trans. Automatic Control 23, 1978)."""
+    """∫ exp(A s) Q exp(A s)ᵀ ds, from one exponential of a matrix (Van Loan, IEEE Trans. Autom. Control 23, 1978)."""
     n = len(A)
     made = expm(time * np.block([[-A, Q], [np.zeros((n, n)), A.T]]))
     return made[n:, n:].T @ made[:n, n:]

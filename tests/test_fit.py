@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from scipy.optimize import least_squares, minimize
+from scipy.stats import t as student
 
 import fwdgrad as fg
 from fwdgrad.errors import (
@@ -290,6 +291,37 @@ def test_a_simulation_says_that_a_filter_is_likelier(disturbed):
         assert any("noise in the state the data are likelier" in remark for remark in made.remarks)
     else:
         assert made.process_noise[0] > 0.01
+
+
+def test_of_a_simulation_that_is_given_up_nothing_is_told():
+    """Where noise in the state is nearly all that there is, a filter is taken; the control is the simulation itself."""
+    rng, h, ys = np.random.default_rng(3), 0.0, []
+    for _ in range(200):
+        h = 0.95 * h + 0.3 * rng.normal()
+        ys.append([h + 0.05 * rng.normal()])
+    system = fg.System(lambda h, x, p: p["a"] * h, None, np.full(1, 0.1), {"a": 0.8})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert fg.fit(system, ys=np.array(ys), engine="numpy").method == "filter"
+    with pytest.warns(CalibrationWarning, match="not white"):
+        fg.fit(system, ys=np.array(ys), method="simulation", engine="numpy")
+
+
+@pytest.mark.parametrize("count", [5, 12])
+def test_intervals_of_few_samples_are_students(count):
+    """A straight line through the origin, as in any textbook."""
+    rng = np.random.default_rng(count)
+    x = rng.normal(size=(count, 1)) + 2.0
+    line = fg.System(lambda h, x, p: p["a"] * x, None, np.zeros(1), {"a": 1.0}, np.zeros(1))
+    ys = 2.0 * x + rng.normal(size=x.shape)
+    made = fg.fit(line, x, ys, engine="numpy")
+    best = np.sum(x * ys) / np.sum(x * x)
+    std = np.sqrt(np.sum((ys - best * x) ** 2) / (count - 1) / np.sum(x * x))
+    assert made.freedom == count - 1
+    assert made.std["a"] == pytest.approx(std, rel=1e-3)
+    wide = np.ptp(made.interval["a"]) / 2
+    assert wide == pytest.approx(student.ppf(0.975, count - 1) * std, rel=1e-3)
+    assert wide > 1.1 * 1.96 * std  # what it was
 
 
 def test_a_short_record_with_residuals_that_remember():

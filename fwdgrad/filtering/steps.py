@@ -147,7 +147,11 @@ class FilterSteps:
             after, slopes = self._linearized(self._move, mean, x, theta)
             return joined(after, self._spread(np.dot(upper, np.transpose(slopes)), noise))
         sample = unflatten(system.x, x)[system.dt] if isinstance(system.dt, str) else system.dt
-        step = np.asarray(sample / system.substeps, system.dtype) if isinstance(sample, float) else sample / system.substeps
+        step = (
+            np.asarray(sample / system.substeps, system.dtype)
+            if isinstance(sample, float)
+            else sample / system.substeps
+        )
         if system.substeps == 1:
             return self._integrated(h, step, x, theta, noise)
         return repeat(lambda now: self._integrated(now, step, x, theta, noise), h, system.substeps)

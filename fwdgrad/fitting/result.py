@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ from fwdgrad.errors import DataError, DeclarationError
 from fwdgrad.learning.confidence import Verdict
 from fwdgrad.learning.identifiability import Group, groups_of
 from fwdgrad.learning.learner import Learner
-from fwdgrad.learning.report import NORMAL, entries_of, intervals_of, output_names, parameter_frame, parameter_rows
+from fwdgrad.learning.report import entries_of, half_width, intervals_of, output_names, parameter_frame, parameter_rows
 from fwdgrad.losses import SquaredError
 from fwdgrad.support import display, frames
 from fwdgrad.system import System
@@ -87,6 +88,8 @@ class Fit:
         times: of the samples, since the start of their trajectory, (T,): in the unit of `dt`; without, their number.
         passes: how often samples were gone through, as a multiple of the record.
         verdict: what the residuals say, see `fwdgrad.learning.confidence.Verdict`; None for a loss without a scale.
+        freedom: degrees of freedom of the residuals that have told the noise, for Student's t; infinite where the noise
+            was not found, or is among the parameters.
         lacks: terms that the model has not and the residuals, though white, ask for, the surest first, a sentence each.
         notes: what else speaks against it, a sentence each.
         calendar: the dates of the samples, where targets came as a table of pandas that has them as its index.
@@ -110,6 +113,7 @@ class Fit:
     notes: tuple[str, ...]
     _going: Going | None = field(repr=False)
     lacks: tuple[str, ...] = ()
+    freedom: float = math.inf
     calendar: frames.Calendar | None = None
 
     # ---- the parameters
@@ -130,8 +134,11 @@ class Fit:
 
     @property
     def interval(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """95 % intervals of the learned parameters, by name: (low, high), within their bounds; NaN as in `std`."""
-        return intervals_of(self.system, self.params, self.std)
+        """95 % intervals of the learned parameters, by name: (low, high), within their bounds; NaN as in `std`.
+
+        Student's t with `freedom`, of the coordinates: 2.1 deviations where there are 20 residuals more than parameters.
+        """
+        return intervals_of(self.system, self.params, self.std, self.freedom)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -232,7 +239,7 @@ class Fit:
     @property
     def coverage(self) -> np.ndarray:
         """Part of the observations that are within their 95 % band, shape (m,)."""
-        inside = np.abs(self.residuals) <= NORMAL * self.bands
+        inside = np.abs(self.residuals) <= half_width(self.freedom) * self.bands
         seen = np.isfinite(self.targets)
         return np.sum(inside & seen, axis=0) / np.maximum(np.sum(seen, axis=0), 1)
 

@@ -192,7 +192,7 @@ class _Search:
     def __init__(self, system: System, options: JointFilter | None, engine: str, told: Callable[[int], None]) -> None:
         self.system, self.options, self.engine = system, options, engine
         self.steps = 0
-        self._told = told
+        self._told, self._said = told, list[tuple[str, type[Warning]]]()
         self.execution = execution_for(system, RTRL(), NormalEquations(), engine)
         trained = {k: system.coordinates[k] for k in system.trainable}
         units = [np.ravel(unit(v, not system.coordinate[k].bounded)) for k, v in trained.items()]
@@ -204,11 +204,18 @@ class _Search:
         self._told(samples)
 
     def found(self, record: Record, method: str) -> Fit:
-        """The best fit of a record.
+        """The best fit of a record; what speaks against it is told.
 
         Raises:
             StepError: there is none.
         """
+        made = self._found(record, method)
+        for text, category in self._said:
+            warnings.warn(f"fit: {text}", category, stacklevel=3)
+        return made
+
+    def _found(self, record: Record, method: str) -> Fit:
+        """The same, and in `_said` what is to be told of it."""
         newton = self._newton(record)
         options, earliest = self.options, _sizes(record)[0][0]
         lead = None if options is None else _Lead(lambda: self._filter(record, newton, options), earliest)
@@ -236,6 +243,7 @@ class _Search:
                 lead.last = louder(record, lead.fitting, lead.last)
             if lead.last is None or best.objective - lead.last.surprise < MATTERS:
                 return made
+            self._said.clear()  # of a simulation that is given up
         elif lead is not None and method != "simulation":
             lead.follow(record)
         if lead is None or lead.last is None:
@@ -259,7 +267,7 @@ class _Search:
         """With a note of other solutions."""
         told = described(self.system, [other.point for other in others])
         if told:
-            warnings.warn(f"fit: {'; '.join(told)}.", IdentifiabilityWarning, stacklevel=4)
+            self._said.append((f"{'; '.join(told)}.", IdentifiabilityWarning))
         return made.remarked(*told)
 
     def _passes(self, record: Record) -> float:
@@ -269,7 +277,7 @@ class _Search:
     def _doubted(self, made: Fit) -> Fit:
         """As it is; what its residuals say against it is told."""
         if not made.white:
-            warnings.warn(f"fit: {'; '.join(made.remarks)}.", CalibrationWarning, stacklevel=4)
+            self._said.append((f"{'; '.join(made.remarks)}.", CalibrationWarning))
         return made
 
     def _checked(self, record: Record, made: Fit) -> Fit:
@@ -277,7 +285,7 @@ class _Search:
         note = "" if made.noise is None else coarse_steps(self.system, record, made.params, made.rmse)
         if not note:
             return made
-        warnings.warn(f"fit: {note}", CalibrationWarning, stacklevel=4)
+        self._said.append((note, CalibrationWarning))
         return made.remarked(note)
 
     @property

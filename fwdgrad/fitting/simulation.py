@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -51,18 +52,18 @@ def simulated(
     covariance = found._replace(matrix=matrix * freedom).covariance(prior)
     starts = tuple(s.place for s in record.starts)
     loss: Any = newton.system.loss
-    targets, verdict, withheld = np.full(outputs.shape, np.nan), None, count <= p
+    targets, verdict, withheld, remembers = np.full(outputs.shape, np.nan), None, count <= p, 1.0
     lacks: tuple[str, ...] = ()
     z = _normalized(loss, record, outputs, noise if newton.scaled else None)
     if getattr(loss, "predicts_mean", False):
         targets = record.targets(outputs.shape[1])
     if z is not None:
         verdict = verdict_of(z, starts)
-        memory = float(np.max(verdict.memory))
-        spare = max(np.sum(np.isfinite(z)) - p, 1.0)
+        memory = remembers = float(np.max(verdict.memory))
+        more = max(np.sum(np.isfinite(z)) - p, 1.0)
         scattered = not newton.scaled and verdict.level.max() > 1.0  # counts, more than their law says
         if scattered and verdict.findings:
-            covariance = covariance * max(float(np.nansum(z * z) / spare), 1.0)
+            covariance = covariance * max(float(np.nansum(z * z) / more), 1.0)
         factors = np.ones(p)
         if memory > 1.0:
             factors = robust(covariance, scores, starts, memory)
@@ -72,11 +73,12 @@ def simulated(
             lacks = tuple(str(lack) for lack in told)
             factors = np.hypot(factors, np.max([np.abs(lack.moved) for lack in told], axis=0))
         covariance = covariance * np.outer(factors, factors)
+    spare = max(count / max(remembers, 1.0) - p, 1.0) if newton.learned else math.inf
     going = None if fitting is None else _going(record, fitting, found._replace(noise=noise), covariance, newton.row)
     deviation = np.sqrt(np.where(found.counts > 0, noise * loss.spread, np.nan)) if newton.scaled else None
     return Fit(
         newton.system, "simulation", found.point, covariance, prior, withheld, deviation, np.zeros(newton.system.size),
-        found.objective, outputs, targets, starts, record.times(), passes, verdict, (), going, lacks,
+        found.objective, outputs, targets, starts, record.times(), passes, verdict, (), going, lacks, spare,
     )  # fmt: skip
 
 

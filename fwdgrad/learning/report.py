@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import stdtrit
 
 from fwdgrad.support import display, frames
 from fwdgrad.system import System
 
-__all__ = ["Report", "entries_of", "intervals_of", "output_names", "parameter_frame", "parameter_rows"]
+__all__ = ["Report", "entries_of", "half_width", "intervals_of", "output_names", "parameter_frame", "parameter_rows"]
 
 NORMAL = 1.959963985
 """Half the width of an interval with 95 % of a normal distribution, in standard deviations."""
@@ -100,16 +102,24 @@ def parameter_frame(
     return frames.frame(dict(zip(head, columns, strict=True)), names, "parameter")
 
 
+def half_width(freedom: float = math.inf) -> float:
+    """Half the width of a 95 % interval, in standard deviations that residuals of so much freedom have told.
+
+    Student's t; 1.96 where there are many.
+    """
+    return NORMAL if math.isinf(freedom) else float(stdtrit(freedom, 0.975))
+
+
 def intervals_of(
-    system: System, params: Mapping[str, Any], std: Mapping[str, Any]
+    system: System, params: Mapping[str, Any], std: Mapping[str, Any], freedom: float = math.inf
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """95 % intervals by leaf, within bounds: ± 1.96 deviations of the coordinates that are learned."""
-    made = {}
+    """95 % intervals by leaf, within bounds: ± `half_width` deviations of the coordinates that are learned."""
+    made, half = {}, half_width(freedom)
     for k, deviation in std.items():
         coordinate = system.coordinate[k]
         u = coordinate.learned(np.asarray(params[k], float))
         with np.errstate(all="ignore"):
-            width = NORMAL * np.asarray(deviation) / np.abs(coordinate.slope(u))
+            width = half * np.asarray(deviation) / np.abs(coordinate.slope(u))
         ends = np.sort(np.stack([coordinate.natural(u - width), coordinate.natural(u + width)]), axis=0)
         made[k] = (ends[0][()], ends[1][()])
     return made
