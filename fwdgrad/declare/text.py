@@ -105,7 +105,7 @@ def from_text(
     ``output z = expression noise 0.1 : unit``     an output, with the standard deviation of its observation noise
     ``dt = 0.01``, ``method = rk4``, ``substeps``  arguments of `System`; ``dt`` may be the name of an input
     ``first = initial`` or ``next``                what the first sample is observed in: x(0), or the state a step later
-    ``injection = K``                              the gain of an observer: a parameter, learned; or numbers; see `System`
+    ``injection = K``                              the gain of an observer: a parameter, or numbers; see `System`
     =============================================  ==================================================================
 
     The text is read, never run: expressions may use numbers, declared names, ``t`` (time), ``pi``, ``+ - * / % **``,
@@ -299,12 +299,12 @@ class _Reader:
         self.model.begin(name, Equation(parse(right, line), line, unit))
 
     def end(self) -> None:
-        """Refuse a gain that is no parameter, and definitions that nothing uses and that look like a misspelt setting."""
+        """Refuse a gain that is no parameter, and definitions that nothing uses and look like a misspelt setting."""
         gain = self.settings.get("injection")
         if self.gain_line is not None and isinstance(gain, str) and gain not in self.model.params:
             raise self.gain_line.error(
-                f"injection is the gain of an observer, the name of a parameter or numbers, and {gain!r} is no "
-                f"parameter. {did_you_mean(gain, self.model.params)} If it is a quantity of the model, call it injection_"
+                f"injection is the gain of an observer, the name of a parameter or numbers, and {gain!r} is no parameter. "
+                f"{did_you_mean(gain, self.model.params)} If it is a quantity of the model, call it injection_"
             )
         for name, line in self.definitions.items():
             near = nearly(name, SETTINGS)

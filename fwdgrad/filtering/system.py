@@ -46,7 +46,7 @@ def filtered(
     the gain K, which a filter of state and parameters together (`JointFilter`) leaves out. Any estimator, optimizer
     and engine may be used.
 
-    Where F is a rate (`dt`), `process` is a density, per unit of time, and Q what it adds up to along the sample, be that
+    Where F is a rate (`dt`), `process` is a density, per unit of time, and Q what it adds up to along a sample, be it
     uneven: ∫ Φ(δt, s) · process · Φ(δt, s)ᵀ ds, by Simpson's rule on each step of the integrator; see
     `fwdgrad.filtering.steps`.
 

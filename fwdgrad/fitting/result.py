@@ -136,7 +136,7 @@ class Fit:
     def interval(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """95 % intervals of the learned parameters, by name: (low, high), within their bounds; NaN as in `std`.
 
-        Student's t with `freedom`, of the coordinates: 2.1 deviations where there are 20 residuals more than parameters.
+        Student's t with `freedom`, of the coordinates: 2.1 deviations where residuals are 20 more than parameters.
         """
         return intervals_of(self.system, self.params, self.std, self.freedom)
 
@@ -343,7 +343,7 @@ class Fit:
         for k, name in enumerate(output_names(self.system)):
             columns |= {name: targets[:, k], f"{name}_fit": fitted[:, k]}
             if std is not None:
-                low, high = (fitted[:, k] + sign * NORMAL * std[:, k] for sign in (-1, 1))
+                low, high = (fitted[:, k] + sign * half_width(self.freedom) * std[:, k] for sign in (-1, 1))
                 columns |= {f"{name}_std": std[:, k], f"{name}_low": low, f"{name}_high": high}
         return frames.frame(columns, index, "time" if self.calendar is None else "date")
 

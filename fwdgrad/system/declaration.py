@@ -37,7 +37,8 @@ class System(Simulated):
         state: the initial state h(0): an array, or a dict of arrays. Its dtype (float32 or float64) is the system's.
             Or a function of θ that returns it, a learned initial state; see below.
         params: θ, a dict of arrays or numbers, or of what `positive`, `bounded`, `fixed` and `tied` return; {} if
-            there are none, and the system is only simulated, or filtered (`fwdgrad.filtered`). Order is kept. These are the initial values; learning never changes them here, but in the learner.
+            there are none, and the system is only simulated, or filtered (`fwdgrad.filtered`). Order is kept. These are
+            the initial values; learning never changes them here, but in the learner.
         x: an example input: a float array, an integer (a symbol), a dict of these, or None (an autonomous system).
         loss: `SquaredError()` by default, `CrossEntropy()`, or a function of (ŷ, y) that returns a scalar.
         dt: step δt, in the model's unit of time; None if F is the map itself. Or the name of an input, if x is a dict:
@@ -219,7 +220,7 @@ class System(Simulated):
         if not self.trainable:
             raise DeclarationError(
                 f"System {self.name}: there is no parameter to learn; params is empty or all of it is frozen.\n"
-                "Declare params={…}; or filter it, with noise that is learned: fg.filtered(system, fg.positive(1.0), …)."
+                "Declare params={…}; or filter it, with noise that is learned: fg.filtered(system, fg.positive(1.0), …)"
             )
 
     # ---- the functions in flat form: the state is one vector h of length n
@@ -265,7 +266,6 @@ class System(Simulated):
 
     def moved(self, h: Any, x: Any, theta: Mapping[str, Any]) -> Any:
         """The flat h a sample later: F, integrated if `dt` is given, and nothing else of `transition`."""
-
         if self.dt is None:
             return self._pack(self.F(self.unpack(h), x, theta), "F")
         dt = (x[self.dt] if isinstance(self.dt, str) else self.dt) / self.substeps
