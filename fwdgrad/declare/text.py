@@ -303,8 +303,9 @@ class _Reader:
         gain = self.settings.get("injection")
         if self.gain_line is not None and isinstance(gain, str) and gain not in self.model.params:
             raise self.gain_line.error(
-                f"injection is the gain of an observer, the name of a parameter or numbers, and {gain!r} is no parameter. "
-                f"{did_you_mean(gain, self.model.params)} If it is a quantity of the model, call it injection_"
+                f"injection is the gain of an observer, the name of a parameter or numbers, and {gain!r} is "
+                f"no parameter. {did_you_mean(gain, self.model.params)} "
+                "If it is a quantity of the model, call it injection_"
             )
         for name, line in self.definitions.items():
             near = nearly(name, SETTINGS)

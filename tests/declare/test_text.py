@@ -491,7 +491,7 @@ def test_the_gain_of_an_observer_is_a_line_of_the_text():
 @pytest.mark.parametrize(
     ("line", "match"),
     [
-        ("injection = L", "'L' is no parameter. Did you mean 'K'"),
+        ("injection = L", "'L' is no parameter. Known: k, K"),
         ("injection = x", "'x' is no parameter.*call it injection_"),
         ("injection = 2*u", "injection is the gain of an observer.*call it injection_"),
         ("injection = K\ninjection = K", "injection is there twice"),
