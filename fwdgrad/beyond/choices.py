@@ -29,11 +29,10 @@ from fwdgrad.errors import DataError, DeclarationError, UnknownNameError, did_yo
 from fwdgrad.losses import Loss
 from fwdgrad.program import Abstract, Linearized, trace
 from fwdgrad.support.trees import flatten, unflatten
+from fwdgrad.support.types import Leaves
 from fwdgrad.system import System
 
 __all__ = ["ScoreFunction", "choosing_system", "drawn"]
-
-Leaves = dict[str, Any]
 
 
 def choosing_system(

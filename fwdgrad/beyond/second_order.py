@@ -28,11 +28,10 @@ from fwdgrad.linear import TracedModel
 from fwdgrad.program import Abstract, Linearized, trace
 from fwdgrad.support import display
 from fwdgrad.support.trees import flatten, unflatten
+from fwdgrad.support.types import Leaves
 from fwdgrad.system import OWN, System
 
 __all__ = ["OnlineHessian"]
-
-Leaves = dict[str, np.ndarray]
 
 
 class OnlineHessian:

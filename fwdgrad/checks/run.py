@@ -22,12 +22,11 @@ from fwdgrad.linear import Coordinates, EagerModel, Model, TracedModel
 from fwdgrad.program import Linearized, Program, at_points
 from fwdgrad.support.notice import Progress
 from fwdgrad.support.trees import flatten, unflatten
+from fwdgrad.support.types import Leaves
 from fwdgrad.system import System
 from fwdgrad.system.tracing import check_against_plain
 
 __all__ = ["check"]
-
-Leaves = dict[str, Any]
 
 TWICE = "F, Y, loss: called twice"
 PATHS = "θ: paths to the loss"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-__all__ = ["Accumulate", "Nothing"]
+from fwdgrad.support.types import Leaves
 
-Leaves = dict[str, Any]
+__all__ = ["Accumulate", "Nothing"]
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def OK(rank: int = 4, others: str | Influence | None = None) -> Estimator:
         >>> learner.influence_nbytes()  # u: 2·6, H: 2·6·6, and G of b: 6·6 numbers
         960
     """
-    kept: Influence = KroneckerSum(rank)
+    kept = KroneckerSum(rank)
     return Estimator(kept if others is None else Split(kept, _other("OK", others)), 1, 1, f"OK({rank})")
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from fwdgrad.fitting.going_on import resumed, spreads
 from fwdgrad.fitting.result import Fit, Going
 from fwdgrad.learning.confidence import judged
-from fwdgrad.learning.execution import Flat
 from fwdgrad.learning.loops import Fitting, Normal, Pass, Record
+from fwdgrad.support.types import Flat
 
 __all__ = ["disturbed", "followed", "louder"]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.learning.execution import Flat
 from fwdgrad.learning.learner import Learner
 from fwdgrad.learning.loops import Fitting, Record
+from fwdgrad.support.types import Flat
 
 __all__ = ["resumed", "spreads"]
 

@@ -22,7 +22,7 @@ from fwdgrad.fitting.simulation import simulated
 from fwdgrad.fitting.trajectory import recorded
 from fwdgrad.learning.compiling import predicted_seconds, price
 from fwdgrad.learning.defaults import why_not_joint
-from fwdgrad.learning.execution import Execution, Flat, execution_for
+from fwdgrad.learning.execution import Execution, execution_for
 from fwdgrad.learning.history import Progress
 from fwdgrad.learning.loops import (
     ENOUGH,
@@ -44,6 +44,7 @@ from fwdgrad.learning.step import JOINT
 from fwdgrad.optimizers import JointFilter, NormalEquations
 from fwdgrad.optimizers.information.joint import unit
 from fwdgrad.support import frames
+from fwdgrad.support.types import Flat
 from fwdgrad.system import System
 
 __all__ = ["METHODS", "fit"]

@@ -12,10 +12,10 @@ import numpy as np
 from fwdgrad.fitting.going_on import resumed, spreads
 from fwdgrad.fitting.result import Fit, Going
 from fwdgrad.learning.confidence import FEW, Verdict, judged
-from fwdgrad.learning.execution import Flat
 from fwdgrad.learning.learner import Learner
 from fwdgrad.learning.loops import Fitting, GaussNewton, Normal, Record, lacking, noiseless, quiet, remembered, robust
 from fwdgrad.optimizers.information.watch import Watch
+from fwdgrad.support.types import Flat
 
 __all__ = ["simulated", "verdict_of"]
 

@@ -30,6 +30,7 @@ import numpy as np
 from fwdgrad.linear import EUCLIDEAN, Coordinates, Linearization, Metric, Row
 from fwdgrad.linear.base import known, restricted
 from fwdgrad.structure import Patterns
+from fwdgrad.support.types import Leaves
 
 __all__ = [
     "EUCLIDEAN",
@@ -48,8 +49,6 @@ __all__ = [
     "refuses_window",
     "squared_norm",
 ]
-
-Leaves = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,14 +21,13 @@ from fwdgrad.optimizers import Optimizer, split
 from fwdgrad.program import Abstract, Program, trace
 from fwdgrad.support.notice import slow
 from fwdgrad.support.trees import flatten, leaf_names, unflatten
+from fwdgrad.support.types import Flat
 from fwdgrad.system import System
 
 __all__ = ["Execution", "execution_for"]
 
 _PREPARING = threading.RLock()
 """Held while something is traced or compiled."""
-
-Flat = tuple[Any, ...]
 
 
 class Execution:

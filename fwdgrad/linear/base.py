@@ -18,6 +18,7 @@ import numpy as np
 from fwdgrad.errors import DeclarationError
 from fwdgrad.program import scan
 from fwdgrad.structure import Paths, Patterns
+from fwdgrad.support.types import Leaves
 from fwdgrad.system import System
 
 __all__ = [
@@ -36,8 +37,6 @@ __all__ = [
     "known",
     "restricted",
 ]
-
-Leaves = dict[str, Any]
 
 
 class Metric(Protocol):

@@ -14,11 +14,10 @@ from fwdgrad.program import Abstract, Program, trace_pure
 from fwdgrad.program.refusals import REFUSALS
 from fwdgrad.structure import Paths, Patterns, paths_to_the_loss, patterns_of
 from fwdgrad.support.trees import flatten, leaf_names, unflatten
+from fwdgrad.support.types import Leaves
 from fwdgrad.system import System
 
 __all__ = ["TracedSystem", "traced"]
-
-Leaves = dict[str, Any]
 
 
 def traced(system: System) -> TracedSystem:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from fwdgrad.errors import DeclarationError
@@ -12,6 +10,7 @@ from fwdgrad.influence import Averaged, Influence
 from fwdgrad.learning.execution import Execution
 from fwdgrad.learning.samples import SampleReader
 from fwdgrad.support.trees import unflatten
+from fwdgrad.support.types import Leaves
 from fwdgrad.system import System
 from fwdgrad.testing.claims import Claim, accepted, checked, claim_of, fitting, refuses
 from fwdgrad.testing.contract import Contract
@@ -22,8 +21,6 @@ from fwdgrad.testing.oracles import Observer, exact
 from fwdgrad.testing.problems import FAMILIES, Problem, problem_for
 
 __all__ = ["check_influence"]
-
-Leaves = dict[str, Any]
 
 
 @np.errstate(all="ignore")  # what is not finite is said by name

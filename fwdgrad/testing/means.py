@@ -9,12 +9,11 @@ import numpy as np
 
 from fwdgrad.learning.execution import Execution
 from fwdgrad.learning.samples import SampleReader
+from fwdgrad.support.types import Leaves
 from fwdgrad.testing.noise import draw, every
 from fwdgrad.testing.problems import Problem
 
 __all__ = ["Level", "average", "means"]
-
-Leaves = dict[str, Any]
 
 ERRORS = 6.0
 """Standard errors that a mean of draws may be off."""

@@ -10,11 +10,10 @@ import autograd.numpy as anp
 import numpy as np
 
 from fwdgrad.linear import Model
+from fwdgrad.support.types import Leaves
 from fwdgrad.testing.problems import Problem, model_of
 
 __all__ = ["Exact", "Observer", "exact", "exact_gradients", "forgotten"]
-
-Leaves = dict[str, Any]
 
 
 class Exact(NamedTuple):

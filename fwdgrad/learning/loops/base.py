@@ -12,11 +12,12 @@ import numpy as np
 from fwdgrad.errors import NonFiniteError, StepError, TracingError
 from fwdgrad.influence import NoiseSpec
 from fwdgrad.learning.confidence import Fitted
-from fwdgrad.learning.execution import Execution, Flat
+from fwdgrad.learning.execution import Execution
 from fwdgrad.learning.loops.feed import Feed
 from fwdgrad.learning.noise import NoiseStream
 from fwdgrad.learning.samples import Chunk, SampleReader
 from fwdgrad.support.trees import flatten
+from fwdgrad.support.types import Flat
 from fwdgrad.system import GIVEN, OWN
 from fwdgrad.system.causes import Cause, cause, steepness, unstable
 from fwdgrad.system.tracing import traced

@@ -8,7 +8,7 @@ import numpy as np
 
 from fwdgrad.estimators.windows import Sliding
 from fwdgrad.influence import NoiseSpec
-from fwdgrad.learning.execution import Execution, Flat
+from fwdgrad.learning.execution import Execution
 from fwdgrad.learning.loops.base import Loop
 from fwdgrad.learning.loops.compiled import Compiled
 from fwdgrad.learning.loops.online import Online
@@ -19,6 +19,7 @@ from fwdgrad.learning.loops.unbounded import Unbounded
 from fwdgrad.learning.loops.windows import CompiledWindows
 from fwdgrad.learning.noise import NoiseStream
 from fwdgrad.optimizers import JointFilter
+from fwdgrad.support.types import Flat
 
 __all__ = ["loop_for", "noise_for", "noiseless"]
 

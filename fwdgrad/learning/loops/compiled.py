@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.errors import NonFiniteError, StepError
-from fwdgrad.learning.execution import Execution, Flat
+from fwdgrad.learning.execution import Execution
 from fwdgrad.learning.loops.base import Ran, Sample
 from fwdgrad.learning.loops.in_place import InPlace, grain, outputs, spans
 from fwdgrad.learning.noise import BLOCK, NoiseStream
 from fwdgrad.learning.samples import Chunk
 from fwdgrad.support.trees import flatten
+from fwdgrad.support.types import Flat
 
 __all__ = ["Compiled"]
 

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fwdgrad.estimators import RTRL
-from fwdgrad.learning.execution import Execution, Flat, execution_for
+from fwdgrad.learning.execution import Execution, execution_for
 from fwdgrad.learning.loops.base import Loop
 from fwdgrad.learning.loops.gauss_newton import GaussNewton, Normal
 from fwdgrad.learning.loops.minima import alternatives, distinct, preferred
 from fwdgrad.learning.loops.record import Record
 from fwdgrad.optimizers import NormalEquations
 from fwdgrad.support.trees import parted
+from fwdgrad.support.types import Flat
 
 __all__ = ["Fitting", "Pass"]
 

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fwdgrad.errors import StepError
-from fwdgrad.learning.execution import Flat
 from fwdgrad.learning.loops.base import Loop
 from fwdgrad.learning.loops.record import Record
 from fwdgrad.learning.step import Carry
 from fwdgrad.losses import SquaredError
+from fwdgrad.support.types import Flat
 
 __all__ = ["ENOUGH", "GAIN", "LONGEST", "GaussNewton", "Normal"]
 

@@ -7,9 +7,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from fwdgrad.learning.execution import Execution, Flat
+from fwdgrad.learning.execution import Execution
 from fwdgrad.learning.loops.base import Loop
 from fwdgrad.learning.samples import CHUNK
+from fwdgrad.support.types import Flat
 
 __all__ = ["InPlace", "grain", "outputs", "spans"]
 

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fwdgrad.errors import StepError
-from fwdgrad.learning.execution import Flat
 from fwdgrad.learning.loops.base import Loop
 from fwdgrad.learning.samples import Chunk
 from fwdgrad.support.trees import flatten
+from fwdgrad.support.types import Flat
 from fwdgrad.system import System
 
 __all__ = ["Record", "Start"]

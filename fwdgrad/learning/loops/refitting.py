@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.learning.confidence import Fitted
-from fwdgrad.learning.execution import Execution, Flat
+from fwdgrad.learning.execution import Execution
 from fwdgrad.learning.loops.base import Loop, Ran, Sample
 from fwdgrad.learning.loops.discretisation import coarse_steps
 from fwdgrad.learning.loops.feed import Feed
@@ -19,6 +19,7 @@ from fwdgrad.learning.loops.minima import TARGETS, described, exchanged
 from fwdgrad.learning.loops.record import Record
 from fwdgrad.learning.loops.sifting import Sifting
 from fwdgrad.learning.samples import Chunk
+from fwdgrad.support.types import Flat
 
 __all__ = ["Refitting"]
 

@@ -25,11 +25,10 @@ from fwdgrad.learning.loops.base import Loop
 from fwdgrad.learning.loops.choosing import loop_for, noise_for
 from fwdgrad.learning.noise import NoiseStream
 from fwdgrad.learning.samples import Chunk
+from fwdgrad.support.types import Leaves
 from fwdgrad.system import System
 
 __all__ = ["ENTRIES", "FIRST", "SAMPLES", "SilentLeaves", "listed_entries", "told_dead", "told_silent"]
-
-Leaves = dict[str, Any]
 
 ENTRIES = "what they change never reaches the loss, or nothing uses them"
 

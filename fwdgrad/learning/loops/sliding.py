@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.estimators.windows import Sliding
-from fwdgrad.learning.execution import Execution, Flat
+from fwdgrad.learning.execution import Execution
 from fwdgrad.learning.loops.base import Loop, Sample
 from fwdgrad.learning.loops.tape import Tape
 from fwdgrad.learning.noise import NoiseStream
+from fwdgrad.support.types import Flat
 
 __all__ = ["Windowed"]
 

@@ -10,10 +10,11 @@ import numpy as np
 
 from fwdgrad.estimators.windows import RandomEnd, WholeSequence, segment_of
 from fwdgrad.influence import NoiseSpec
-from fwdgrad.learning.execution import Execution, Flat
+from fwdgrad.learning.execution import Execution
 from fwdgrad.learning.loops.base import Loop, Sample
 from fwdgrad.learning.loops.tape import Column, Tape
 from fwdgrad.learning.noise import NoiseStream
+from fwdgrad.support.types import Flat
 
 __all__ = ["Unbounded"]
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.learning.execution import Execution, Flat
+from fwdgrad.learning.execution import Execution
 from fwdgrad.learning.loops.base import Sample
 from fwdgrad.learning.loops.in_place import InPlace, outputs
 from fwdgrad.learning.noise import BLOCK, NoiseStream
 from fwdgrad.learning.samples import Chunk
 from fwdgrad.support.trees import flatten
+from fwdgrad.support.types import Flat
 
 __all__ = ["Walking"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.learning.execution import Execution, Flat
+from fwdgrad.learning.execution import Execution
 from fwdgrad.learning.loops.base import GRAIN, Ran, Sample
 from fwdgrad.learning.loops.in_place import grain, outputs, spans
 from fwdgrad.learning.loops.sliding import Windowed
@@ -17,6 +17,7 @@ from fwdgrad.learning.loops.walking import Walking
 from fwdgrad.learning.noise import BLOCK, NoiseStream
 from fwdgrad.learning.samples import Chunk
 from fwdgrad.support.trees import flatten
+from fwdgrad.support.types import Flat
 
 __all__ = ["CompiledWindows"]
 

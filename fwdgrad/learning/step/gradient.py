@@ -17,10 +17,9 @@ from fwdgrad.linear import Model, Segment, Window, backpropagate, replay
 from fwdgrad.optimizers import Binding, Evidence, Optimizer, Setting, filled, split
 from fwdgrad.optimizers.informed import scale_of
 from fwdgrad.program import scan
+from fwdgrad.support.types import Leaves
 
 __all__ = ["Carry", "Outcome", "Steps"]
-
-Leaves = dict[str, Any]
 
 LONGEST = 1.0
 """Most that the coordinate of a bounded parameter changes in one step: a factor e in the distance to a bound."""

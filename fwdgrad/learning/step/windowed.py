@@ -10,10 +10,9 @@ from fwdgrad.learning.step.gradient import Carry, Outcome, Steps
 from fwdgrad.linear import Segment, Window, backpropagate
 from fwdgrad.program import scan
 from fwdgrad.support.trees import flatten, unflatten
+from fwdgrad.support.types import Leaves
 
 __all__ = ["Older", "Samples", "walk", "window"]
-
-Leaves = dict[str, Any]
 
 
 class Older(NamedTuple):
