@@ -16,7 +16,10 @@ from fwdgrad.errors import (
     IdentifiabilityWarning,
     NonFiniteError,
 )
+from fwdgrad.fitting.search import _Search
+from fwdgrad.fitting.trajectory import recorded
 from fwdgrad.learning.loops.deviations import long_run, remembered, robust
+from fwdgrad.learning.samples import SampleReader
 
 # two rates of the compartment below may be exchanged, which is tested once, at the end
 pytestmark = pytest.mark.filterwarnings("ignore:fit. another solution:fwdgrad.errors.IdentifiabilityWarning")
@@ -305,6 +308,23 @@ def test_of_a_simulation_that_is_given_up_nothing_is_told():
         assert fg.fit(system, ys=np.array(ys), engine="numpy").method == "filter"
     with pytest.warns(CalibrationWarning, match="not white"):
         fg.fit(system, ys=np.array(ys), method="simulation", engine="numpy")
+
+
+@pytest.mark.parametrize("engine", ["numpy", "compiled"])
+def test_a_search_does_not_ask_why_a_step_is_refused(engine, monkeypatch):
+    """What refuses a pass is looked for only where it is told: that traces the model anew."""
+    system = fg.System(lambda h, x, p: h * h + p["a"], None, np.full(1, 0.5), {"a": 0.1})
+    ys = system.simulate(steps=20).outputs
+    search = _Search(system, None, engine, lambda count: None)
+    record = recorded(system, SampleReader(search.execution.model), None, ys, None)
+    newton, asked = search._newton(record), []
+    monkeypatch.setattr(type(newton._loop), "_explain", lambda self, x: asked.append(x))
+    away = np.array([30.0])
+    assert newton.begun(record, away, search.declared, search.prior) is None
+    assert newton.begun(record, search.declared, search.declared, search.prior) is not None
+    assert not asked
+    assert "not finite" in str(newton.refused(record, away))
+    assert asked
 
 
 @pytest.mark.parametrize("count", [5, 12])

@@ -283,7 +283,7 @@ class _Search:
 
     def _checked(self, record: Record, made: Fit) -> Fit:
         """With a note if the integrator's steps matter."""
-        note = "" if made.noise is None else coarse_steps(self.system, record, made.params, made.rmse)
+        note = "" if made.noise is None else coarse_steps(self.system, record, made.params, made.rmse, made.outputs)
         if not note:
             return made
         self._said.append((note, CalibrationWarning))

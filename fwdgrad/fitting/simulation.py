@@ -44,7 +44,7 @@ def simulated(
     Raises:
         StepError: the model cannot be simulated with these parameters.
     """
-    outputs, scores, matrix = newton.sample_by_sample(record, found.point, found.noise)
+    outputs, matrix = newton.along(record, found.point, found.noise)
     count, p = float(np.sum(found.counts)), len(found.point)
     # residuals of a fit are smaller than the noise: p numbers were fitted to them
     freedom = max(count - p, 1.0) / count if newton.learned else 1.0
@@ -66,6 +66,7 @@ def simulated(
             covariance = covariance * max(float(np.nansum(z * z) / more), 1.0)
         factors = np.ones(p)
         if memory > 1.0:
+            scores = newton.sample_by_sample(record, found.point, found.noise)[1]
             factors = robust(covariance, scores, starts, memory)
             withheld = withheld or count / memory < FEW
         told, _ = lacking(newton.system, record, found.point, noise, covariance, newton.engine, noiseless)

@@ -63,9 +63,11 @@ class Loop(ABC):
         feed: what is added to the user's inputs.
         grain: how many samples `run` had best be given at a time.
         steps: number of samples seen.
+        explains: whether it is found out what refuses a step; a search, which goes on elsewhere, need not know.
     """
 
     carry: Flat
+    explains = True
 
     def __init__(self, execution: Execution, noise: NoiseStream, carry: Flat) -> None:
         self.execution, self.grain = execution, GRAIN
@@ -228,6 +230,8 @@ class Loop(ABC):
         """
         if math.isfinite(health):
             return
+        if not self.explains:
+            raise StepError("the step is refused.", step=self.steps)
         if x is not None:
             self._explain(x)
         system = self.execution.system

@@ -158,6 +158,8 @@ class Compiled(InPlace):
 
     def _refuse(self, rows: Any, k: int, observed: bool) -> None:
         """Make step k once more, where what it makes can be looked at."""
+        if not self.explains:
+            raise StepError("the step is refused.", step=self.steps)
         given = rows if observed else self._without_targets(rows)
         function = self.execution.reference("learn" if observed else "transit")
         try:

@@ -219,6 +219,21 @@ class GaussNewton:
         error = record.run(self._loop)
         return error or StepError("the model cannot be simulated: its loss, or a derivative, is not finite.")
 
+    def along(self, record: Record, point: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The predictions for a record at a point, (T, m), and `matrix`; arguments and errors as of `sample_by_sample`."""
+        loop, made = self._loop, []
+        loop.carry = self._start(point, noise)
+        for start, chunk in record.trajectories():
+            loop.restart(np.array(start.state), start.given)
+            if not len(chunk.observed):
+                continue
+            ran = loop.run(chunk)
+            if ran.error is not None:
+                raise ran.error
+            made.append(np.reshape(ran.predictions, (len(chunk.observed), -1)))
+        matrix = np.array(self._execution.unpack(loop.carry).optimizer.matrix, float)
+        return np.concatenate(made), matrix
+
     def sample_by_sample(
         self, record: Record, point: np.ndarray, noise: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -78,8 +78,11 @@ class Record:
 
     def replayed(self, loop: Loop, carry: Flat) -> Flat | None:
         """The carry after all of it, from a carry that nothing has been seen with; None if a step is refused."""
-        loop.carry = carry
-        return loop.carry if self.run(loop) is None else None
+        loop.carry, loop.explains = carry, False
+        try:
+            return loop.carry if self.run(loop) is None else None
+        finally:
+            loop.explains = True
 
     def run(self, loop: Loop) -> StepError | None:
         """Go through all of it; what refuses a step, which is the last."""
