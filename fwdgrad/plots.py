@@ -212,8 +212,8 @@ class Fitted(Protocol):
         """What the model says, (T, m)."""
 
     @property
-    def bands(self) -> np.ndarray:
-        """Its standard deviation, (T, m)."""
+    def limits(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where 95 % of observations are expected, (T, m) each."""
 
     @property
     def starts(self) -> tuple[int, ...]:
@@ -236,7 +236,11 @@ class Ahead(Protocol):
         """Shape (T, …)."""
 
     @property
-    def std(self) -> np.ndarray:
+    def low(self) -> np.ndarray:
+        """With `high`, where 95 % of observations are expected; likewise."""
+
+    @property
+    def high(self) -> np.ndarray:
         """Likewise."""
 
 
@@ -277,15 +281,17 @@ def plot_fit(
     figure = new_figure(8.0 if columns < 3 else 2.8 * columns, 1.2 + 2.2 * rows)
     grid = figure.subplots(rows, columns, sharex=len(fit.starts) == 1, squeeze=False)
     try:
-        bands: np.ndarray | None = fit.bands
+        limits: tuple[np.ndarray, np.ndarray] | None = fit.limits
     except DeclarationError:
-        bands = None
+        limits = None
+    if not np.isfinite(fit.targets).any():  # what is drawn is not what is observed
+        limits = forecast = None
     label = "fit" if fit.method == "simulation" else "one sample ahead"
     stamps, dated = fit.stamps, fit.calendar is not None
     for axes, (k, rows_) in zip(np.ravel(grid), panels, strict=False):
         t, drawn = stamps[rows_], fit.outputs[rows_, k]
-        if bands is not None:
-            low, high = (drawn + sign * WIDTH * bands[rows_, k] for sign in (-1, 1))
+        if limits is not None:
+            low, high = (part[rows_, k] for part in limits)
             axes.fill_between(t, low, high, color=BLUE, alpha=0.2, linewidth=0, label="95 % of observations", zorder=2)
         few = np.sum(np.isfinite(fit.targets[rows_, k])) <= MANY
         axes.plot(
@@ -304,7 +310,7 @@ def plot_fit(
             _ahead(
                 axes,
                 fit.later(len(forecast.mean)),
-                *(np.reshape(part, (len(part), -1))[:, k] for part in (forecast.mean, forecast.std)),
+                *(np.reshape(part, (len(part), -1))[:, k] for part in (forecast.mean, forecast.low, forecast.high)),
             )
         axes.set_ylabel(names[k])
         axes.spines[["top", "right"]].set_visible(False)
@@ -335,9 +341,9 @@ def _legend(axes: Any) -> tuple[list[Any], list[str]]:
     return handles, labels
 
 
-def _ahead(axes: Any, later: Any, mean: np.ndarray, std: np.ndarray) -> None:
+def _ahead(axes: Any, later: Any, mean: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
     """What comes at later times."""
-    axes.fill_between(later, mean - WIDTH * std, mean + WIDTH * std, color=GREY, alpha=0.2, linewidth=0, zorder=2)
+    axes.fill_between(later, low, high, color=GREY, alpha=0.2, linewidth=0, zorder=2)
     axes.plot(later, mean, color=GREY, linewidth=1.6, linestyle=(0, (4, 2)), label="forecast", zorder=4)
 
 

@@ -12,13 +12,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fwdgrad.errors import DataError, DeclarationError
+from fwdgrad.fitting.draws import Draws
 from fwdgrad.learning.confidence import Verdict
 from fwdgrad.learning.identifiability import Group, groups_of
 from fwdgrad.learning.learner import Learner
 from fwdgrad.learning.report import entries_of, half_width, intervals_of, output_names, parameter_frame, parameter_rows
+from fwdgrad.learning.samples import SampleReader
 from fwdgrad.losses import SquaredError
 from fwdgrad.support import display, frames
+from fwdgrad.support.trees import flatten
 from fwdgrad.system import System
+from fwdgrad.system.tracing import traced
 
 __all__ = ["Fit", "Forecast", "Going"]
 
@@ -40,16 +44,20 @@ class Forecast(NamedTuple):
     """Outputs that have not been observed; time is axis 0."""
 
     mean: np.ndarray
-    """Shape (T, *shape of the prediction)."""
+    """Shape (T, *shape of the prediction); of yes and no (`Bernoulli`) the probability of a yes."""
     std: np.ndarray
     """Standard deviations, of the same shape: of an observation, with its noise, to first order."""
+    low: np.ndarray
+    """With `high`, where 95 % of observations are expected: of counts their quantiles, of yes and no that of the
+    probability; of the same shape."""
+    high: np.ndarray
 
     def __repr__(self) -> str:
         outputs = display.counted(int(np.prod(np.shape(self.mean)[1:], dtype=int)), "output")
         return f"Forecast of {display.counted(len(self.mean), 'sample')}, {outputs}"
 
     def _repr_html_(self) -> str:
-        means, stds = (np.reshape(part, (len(part), -1)).T for part in self)
+        means, stds = (np.reshape(part, (len(part), -1)).T for part in (self.mean, self.std))
         along = ("the next sample", f"{len(self.mean)} later")
         shown = list(zip(means, stds, strict=True))[: display.CURVES]
         return display.page(
@@ -58,12 +66,14 @@ class Forecast(NamedTuple):
 
 
 class Going(NamedTuple):
-    """What can be done with a fit whose model can be filtered."""
+    """What can be done with a fit."""
 
-    resumed: Callable[[], Learner]
-    """A learner at the end of the record."""
+    resumed: Callable[[], Learner] | None
+    """A learner at the end of the record, if the model can be filtered."""
     bands: Callable[[], np.ndarray]
     """Standard deviations of an observation of each sample, shape (T, m)."""
+    draws: Draws | None = None
+    """What tells of bands and forecasts if it cannot."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +98,8 @@ class Fit:
         times: of the samples, since the start of their trajectory, (T,): in the unit of `dt`; without, their number.
         passes: how often samples were gone through, as a multiple of the record.
         verdict: what the residuals say, see `fwdgrad.learning.confidence.Verdict`; None for a loss without a scale.
+        size: of a negative binomial distribution, as found, and the deviation of its logarithm, infinite where counts
+            scatter no more than Poisson's; None for other losses.
         freedom: degrees of freedom of the residuals that have told the noise, for Student's t; infinite where the noise
             was not found, or is among the parameters.
         lacks: terms that the model has not and the residuals, though white, ask for, the surest first, a sentence each.
@@ -114,6 +126,7 @@ class Fit:
     _going: Going | None = field(repr=False)
     lacks: tuple[str, ...] = ()
     freedom: float = math.inf
+    size: tuple[float, float] | None = None
     calendar: frames.Calendar | None = None
 
     # ---- the parameters
@@ -225,11 +238,33 @@ class Fit:
         """Standard deviations of an observation of each sample, shape (T, m): parameters and noise, to first order.
 
         Raises:
-            DeclarationError: the model cannot be filtered.
+            DeclarationError: the model can neither be filtered nor is it known how its observations scatter.
         """
+        return self._goes_on("bands").bands()
+
+    @property
+    def limits(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where 95 % of observations are expected, (T, m) each: `outputs` ± `half_width` `bands`; of counts quantiles.
+
+        Of yes and no (`Bernoulli`) where the probability of a yes is.
+
+        Raises:
+            DeclarationError: as `bands`.
+        """
+        going = self._goes_on("limits")
+        if going.draws is not None:
+            made = going.draws.bands()
+            return made.low, made.high
+        width = half_width(self.freedom) * going.bands()
+        return self.outputs - width, self.outputs + width
+
+    def _goes_on(self, what: str) -> Going:
         if self._going is None:
-            raise DeclarationError("bands: the model cannot be filtered, so only its parameters have deviations.")
-        return self._going.bands()
+            raise DeclarationError(
+                f"{what}: of a loss such as {self.system.loss!r} only parameters have deviations.\n"
+                "There are bands for SquaredError, StudentT, Poisson, NegativeBinomial and Bernoulli."
+            )
+        return self._going
 
     @property
     def white(self) -> bool:
@@ -238,10 +273,12 @@ class Fit:
 
     @property
     def coverage(self) -> np.ndarray:
-        """Part of the observations that are within their 95 % band, shape (m,)."""
-        inside = np.abs(self.residuals) <= half_width(self.freedom) * self.bands
+        """Part of the observations that are within `limits`, shape (m,); NaN where there are none."""
+        low, high = self.limits
+        inside = (low <= self.targets) & (self.targets <= high)
         seen = np.isfinite(self.targets)
-        return np.sum(inside & seen, axis=0) / np.maximum(np.sum(seen, axis=0), 1)
+        with np.errstate(all="ignore"):
+            return np.asarray(np.sum(inside & seen, axis=0) / np.sum(seen, axis=0))
 
     # ---- going on
 
@@ -251,7 +288,7 @@ class Fit:
         Raises:
             DeclarationError: the model cannot be filtered.
         """
-        if self._going is None:
+        if self._going is None or self._going.resumed is None:
             raise DeclarationError(
                 "learner: the model cannot be filtered.\nLearn on with fg.Learner(system, …) and params = fit.params."
             )
@@ -265,7 +302,7 @@ class Fit:
             xs: inputs, with time along axis 0; None for an autonomous system.
 
         Raises:
-            DeclarationError: neither is given, or the model cannot be filtered.
+            DeclarationError: neither is given; or as `bands`.
             DataError, ShapeError: the inputs are not of the declared kind, or fewer than `steps`.
         """
         leaves = [np.asarray(v) for v in (xs.values() if isinstance(xs, dict) else [] if xs is None else [xs])]
@@ -274,6 +311,8 @@ class Fit:
             raise DeclarationError(f"forecast(steps=…): expected a number of samples, at least 1; got {steps!r}.")
         if any(len(v) < count for v in leaves):
             raise DataError(f"forecast: {count} samples are asked for, and there are fewer inputs.")
+        if self._goes_on("forecast").draws is not None:
+            return self._drawn(self._goes_on("forecast").draws, xs, count)
         learner, mean, std = self.learner(), [], []
         for k in range(count):
             x = None if xs is None else {n: v[k] for n, v in xs.items()} if isinstance(xs, dict) else xs[k]
@@ -281,7 +320,22 @@ class Fit:
             learner.step(x)
             mean.append(prediction)
             std.append(deviation)
-        return Forecast(np.array(mean), np.array(std))
+        middle, width = np.array(mean), np.array(std)
+        half = half_width(self.freedom)
+        return Forecast(middle, width, middle - half * width, middle + half * width)
+
+    def _drawn(self, draws: Any, xs: Any, count: int) -> Forecast:
+        """By draws of the parameters."""
+        reader = SampleReader(traced(self.system))
+        if self.system.x is not None and xs is None:
+            raise DataError("forecast: the model has inputs. Give them: xs, with time along axis 0.")
+        columns: list[list[Any]] = [[] for _ in flatten(self.system.x)]
+        for k in range(count):
+            x = None if xs is None else {n: v[k] for n, v in xs.items()} if isinstance(xs, dict) else xs[k]
+            for column, leaf in zip(columns, reader.input(x, k), strict=True):
+                column.append(leaf)
+        shape = (count, *np.shape(self.system.prediction))
+        return Forecast(*(np.reshape(part, shape) for part in draws.ahead(columns, count)))
 
     def plot(
         self,
@@ -330,21 +384,20 @@ class Fit:
             >>> len(fit.to_frame(fit.forecast(5)))
             45
         """
-        fitted, std = self.outputs, self.bands if self._going is not None else None
+        banded = self._going is not None and bool(np.isfinite(self.targets).any())  # those of odds are of probabilities
+        fitted, parts = self.outputs, [self.bands, *self.limits] if banded else []
         targets, index = self.targets, list(self.stamps)
         if forecast is not None:
-            mean, deviation = (np.reshape(part, (len(part), -1)) for part in forecast)
+            mean, *later = (np.reshape(part, (len(part), -1)) for part in forecast)
             targets = np.concatenate([targets, np.full(mean.shape, np.nan)])
             fitted, index = np.concatenate([fitted, mean]), [*index, *self.later(len(mean))]
-            std = None if std is None else np.concatenate([std, deviation])
+            parts = [np.concatenate(pair) for pair in zip(parts, later, strict=True)] if banded else []
         columns: dict[str, Any] = {}
         if len(self.starts) > 1:
             columns["trajectory"] = np.searchsorted(self.starts, np.arange(len(fitted)), side="right")
         for k, name in enumerate(output_names(self.system)):
             columns |= {name: targets[:, k], f"{name}_fit": fitted[:, k]}
-            if std is not None:
-                low, high = (fitted[:, k] + sign * half_width(self.freedom) * std[:, k] for sign in (-1, 1))
-                columns |= {f"{name}_std": std[:, k], f"{name}_low": low, f"{name}_high": high}
+            columns |= {f"{name}_{what}": part[:, k] for what, part in zip(("std", "low", "high"), parts, strict=False)}
         return frames.frame(columns, index, "time" if self.calendar is None else "date")
 
     def parameter_frame(self) -> Any:
@@ -437,11 +490,16 @@ class Fit:
         """How well, a line for each output."""
         if not np.isfinite(self.targets).any():
             return [f"loss {self.loss / len(self.outputs):.4g} a sample"]
-        return [
+        made = [
             f"{name}: root mean square of residuals {error:.3g}" + (f", R² {r:.4f}" if np.isfinite(r) else "")
             for name, error, r in zip(output_names(self.system), self.rmse, self.explained, strict=True)
             if np.isfinite(error)
         ]
+        if self.size is not None:
+            size, width = self.size
+            known = f"as a negative binomial of size {size:.3g} ± {width * size:.2g}"
+            made.append(f"counts scatter {known if math.isfinite(width) else 'no more than Poisson would have it'}")
+        return made
 
     def __str__(self) -> str:
         table = display.columns(parameter_rows(self.system, self.params, self.std, self.interval))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -18,6 +19,7 @@ from fwdgrad.filtering import FilteredSystem
 from fwdgrad.fitting.filtering import disturbed, followed, louder
 from fwdgrad.fitting.likelihood import likeliest
 from fwdgrad.fitting.result import Fit
+from fwdgrad.fitting.scatter import size_of
 from fwdgrad.fitting.simulation import simulated
 from fwdgrad.fitting.trajectory import recorded
 from fwdgrad.learning.compiling import predicted_seconds, price
@@ -41,6 +43,7 @@ from fwdgrad.learning.loops import (
 )
 from fwdgrad.learning.samples import SampleReader
 from fwdgrad.learning.step import JOINT
+from fwdgrad.losses import NegativeBinomial
 from fwdgrad.optimizers import JointFilter, NormalEquations
 from fwdgrad.optimizers.information.joint import unit
 from fwdgrad.support import frames
@@ -66,6 +69,8 @@ WIDE = 10.0
 SURELY, HARDLY = 0.2, 100.0
 """Part of its deviation that is left of a parameter that the data tell; and how much wider it is then, where a prior of
 ten units is felt, as in logarithms of variances of noise, of which a record tells little."""
+ROUNDS, SAME_SIZE = 6, 0.01
+"""How often counts are fitted with another size, at most, and a change of its logarithm that is none."""
 VAGUE = 3.0
 """That for the filter: with less it is felt where data tell little, with more the filter strays."""
 SURE = 0.8
@@ -105,7 +110,8 @@ def fit(
     """Find the parameters that explain a finite record best, and say what they are worth.
 
     By "simulation": the parameters that make the loss of the model, run through all samples without corrections, least.
-    With a squared error that is least squares, weighted by noise that is found with it, one deviation for each output.
+    With a squared error that is least squares, weighted by noise that is found with it, one deviation for each output;
+    with `NegativeBinomial` its size is found with it.
     Levenberg–Marquardt, whose normal equations are summed up forward in time with exact influence (`GaussNewton`).
     Where a simulation of the first samples explains little and the model is small, a filter on state and parameters
     (`JointFilter`) leads the way, so that a start that is far off does no harm.
@@ -228,8 +234,12 @@ class _Search:
                 best = self._polished(record, newton, best)
                 made = likeliest(self.system, record, newton, best, self.prior, self._passes(record))
                 return self._beside(self._doubted(made), others)
+            if scatters := isinstance(self.system.loss, NegativeBinomial):
+                newton, best, size = self._scattered(record, newton, best)
             going = None if lead is None else lambda: lead.fitting
             made = simulated(record, newton, best, self.prior, going, self._passes(record))
+            if scatters:
+                made = replace(made, size=size)
             made = self._checked(record, self._doubted(self._beside(made, others)))
             poor = bool(np.any(made.explained < EXPLAINED))
             coloured = made.verdict is not None and bool(made.verdict.findings)
@@ -250,6 +260,26 @@ class _Search:
         if lead is None or lead.last is None:
             raise newton.refused(record, self.declared)
         return followed(record, lead.fitting, lead.last, VAGUE * self.units, lambda: self._passes(record))
+
+    def _scattered(
+        self, record: Record, newton: GaussNewton, best: Normal
+    ) -> tuple[GaussNewton, Normal, tuple[float, float]]:
+        """The minimum with counts that scatter as they do, and their size: each is found with the other, in turn."""
+        size = (math.nan, math.inf)
+        for _ in range(ROUNDS):
+            means = newton.along(record, best.point, best.noise)[0]
+            size = size_of(record.targets(means.shape[1]), means)
+            loss: Any = self.system.loss
+            if abs(math.log(size[0] / loss.size)) < SAME_SIZE:
+                break
+            self.system = self.system.replace(loss=NegativeBinomial(size[0]))
+            self.execution = execution_for(self.system, RTRL(), NormalEquations(), self.engine)
+            newton = self._newton(record)
+            found = newton.minimum(record, best.point, self.declared, self.prior, self.units, PASSES, GAIN)
+            if found is None:
+                raise newton.refused(record, best.point)
+            best = found
+        return newton, best, size
 
     def _polished(self, record: Record, newton: GaussNewton, best: Normal) -> Normal:
         """The minimum itself, with hardly a prior if the data tell all parameters."""

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from fwdgrad.fitting.draws import Draws
 from fwdgrad.fitting.going_on import resumed, spreads
-from fwdgrad.fitting.result import Fit, Going
+from fwdgrad.fitting.result import UNKNOWN, Fit, Going
 from fwdgrad.learning.confidence import FEW, Verdict, judged
 from fwdgrad.learning.learner import Learner
 from fwdgrad.learning.loops import Fitting, GaussNewton, Normal, Record, lacking, noiseless, quiet, remembered, robust
+from fwdgrad.losses import Bernoulli, NegativeBinomial, Poisson
 from fwdgrad.optimizers.information.watch import Watch
 from fwdgrad.support.types import Flat
 
@@ -75,7 +77,13 @@ def simulated(
             factors = np.hypot(factors, np.max([np.abs(lack.moved) for lack in told], axis=0))
         covariance = covariance * np.outer(factors, factors)
     spare = max(count / max(remembers, 1.0) - p, 1.0) if newton.learned else math.inf
-    going = None if fitting is None else _going(record, fitting, found._replace(noise=noise), covariance, newton.row)
+    going: Going | None = None
+    if fitting is not None:
+        going = _going(record, fitting, found._replace(noise=noise), covariance, newton.row)
+    elif newton.scaled or isinstance(loss, (Poisson, NegativeBinomial, Bernoulli)):
+        known = np.sqrt(np.diag(covariance)) < UNKNOWN * prior  # what is not is not varied
+        draws = Draws(newton.system, record, found.point, covariance * np.outer(known, known), noise, spare)
+        going = Going(None, lambda: draws.bands().std, draws)
     deviation = np.sqrt(np.where(found.counts > 0, noise * loss.spread, np.nan)) if newton.scaled else None
     return Fit(
         newton.system, "simulation", found.point, covariance, prior, withheld, deviation, np.zeros(newton.system.size),

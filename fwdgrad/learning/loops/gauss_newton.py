@@ -220,7 +220,7 @@ class GaussNewton:
         return error or StepError("the model cannot be simulated: its loss, or a derivative, is not finite.")
 
     def along(self, record: Record, point: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The predictions for a record at a point, (T, m), and `matrix`; arguments and errors as of `sample_by_sample`."""
+        """The predictions for a record at a point, (T, m), and `matrix`; arguments, errors as of `sample_by_sample`."""
         loop, made = self._loop, []
         loop.carry = self._start(point, noise)
         for start, chunk in record.trajectories():
