@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from fwdgrad._version import __version__
+from fwdgrad.engines.compiled_engine.accumulating import accumulated
 from fwdgrad.engines.compiled_engine.blocks import Block, Shared
 from fwdgrad.engines.compiled_engine.building import build
 from fwdgrad.engines.compiled_engine.indices import Affine, Axis
 from fwdgrad.engines.compiled_engine.names import REFUSED
 from fwdgrad.engines.compiled_engine.nodes import Node, Stored
+from fwdgrad.engines.compiled_engine.sharing import shared_between_loops
 from fwdgrad.program import Program
 
 __all__ = ["Written", "write"]
@@ -68,7 +70,7 @@ def write(program: Program, carried: int | None) -> Written:
         carried: length of the carry; None for a program that is run once, all of whose outputs are results.
     """
     with _deep():
-        return _written(program, carried)
+        return _written(accumulated(shared_between_loops(program)), carried)
 
 
 @contextlib.contextmanager
