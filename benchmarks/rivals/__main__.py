@@ -17,6 +17,7 @@ from benchmarks.rivals.report import replace
 DOCUMENT = Path(__file__).parents[2] / "docs" / "performance.md"
 TABLES = {
     "stream": (networks.stream, [16, 64, 256, 1024]),
+    "windows": (networks.windows, [16, 64, 256]),
     "single": (networks.single, [16, 32, 64, 128, 256]),
     "model": (networks.model, [16, 32, 64, 128, 256, 512, 1024, 2048]),
     "exact": (networks.exact, [16, 32, 64]),
@@ -26,7 +27,7 @@ TABLES = {
     "imports": (imports.imports, []),
 }
 QUICK = {"ode": [100], "length": [10_000], "imports": []}
-OF_UNITS = ("stream", "single", "model", "exact", "plain")
+OF_UNITS = ("stream", "windows", "single", "model", "exact", "plain")
 PACKAGES = ("numpy", "llvmlite", "numba", "autograd", "jax", "braintrace", "torch", "diffrax", "casadi")
 
 

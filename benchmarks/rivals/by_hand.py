@@ -81,10 +81,10 @@ def _numpy(problem: Problem) -> Prepared:
 
     def run() -> float:
         f, squared, signs = Flat(problem), 0.0, problem.signs
-        started = time.perf_counter()
+        started = time.process_time()
         for k, (x, y) in enumerate(pairs):
             squared = numpy_step(f, x, y, signs[k], squared)
-        spent = time.perf_counter() - started
+        spent = time.process_time() - started
         held[:] = [f]
         return spent / problem.steps
 
@@ -177,17 +177,17 @@ def _fused(problem: Problem) -> Prepared:
         rows = (*(a[:steps] for a in problem.samples), problem.signs[:steps])
         return (*rows, f.h, f.v, f.b, f.R, f.W, f.V, f.c, *views(f.w, problem.units), losses)
 
-    start = time.perf_counter()
+    start = time.process_time()
     loop = fused_loop()
     loop(*arguments(Flat(problem), 1))
-    build = time.perf_counter() - start
+    build = time.process_time() - start
 
     def run() -> float:
         f = Flat(problem)
         given = arguments(f, problem.steps)
-        started = time.perf_counter()
+        started = time.process_time()
         loop(*given)
-        spent = time.perf_counter() - started
+        spent = time.process_time() - started
         held[:] = [f]
         return spent / problem.steps
 

@@ -8,20 +8,24 @@ from typing import Any
 import numpy as np
 
 import fwdgrad as fg
-from benchmarks.rivals.problem import RATE, SEED, Prepared, Problem, Rival
+from benchmarks.rivals.problem import RATE, SEED, WINDOW, Prepared, Problem, Rival
 from fwdgrad.learning.execution import Execution
 
+SGD = fg.SGD(RATE)
 
-def stream(estimator: Any, name: str, most: int = 1 << 30, easy: int = 256) -> Rival:
+
+def stream(
+    estimator: Any, name: str, most: int = 1 << 30, easy: int = 256, optimizer: Any = SGD, like: str | None = None
+) -> Rival:
     """The compiled loop by itself: samples, signs and results are arrays in memory."""
 
     def prepare(problem: Problem) -> Prepared:
         from fwdgrad.engines.compiled_engine import aligned
 
-        start = time.perf_counter()
-        execution = Execution(problem.system, estimator, fg.SGD(RATE), "compiled")
+        start = time.process_time()
+        execution = Execution(problem.system, estimator, optimizer, "compiled")
         compiled = execution.stream("learn")
-        build = time.perf_counter() - start
+        build = time.process_time() - start
         rows = [*problem.samples, *([problem.signs] if execution.specs else [])]
         begin, outs = execution.initial(), results(execution, problem.steps)
         carry = [aligned(leaf) for leaf in begin]  # as a learner holds it
@@ -29,15 +33,49 @@ def stream(estimator: Any, name: str, most: int = 1 << 30, easy: int = 256) -> R
         def run() -> float:
             for leaf, first in zip(carry, begin, strict=True):
                 leaf[...] = first
-            started = time.perf_counter()
+            started = time.process_time()
             done = compiled.run(carry, rows, outs, 0, problem.steps)
-            spent = time.perf_counter() - started
+            spent = time.process_time() - started
             assert done == problem.steps, f"{name} stopped at step {done}"
             return spent / problem.steps
 
         return Prepared(build, run, lambda: execution.unpack(tuple(carry)).params)
 
-    return Rival(name, prepare, ("llvmlite",), most, like=estimator.name, easy=easy)
+    return Rival(name, prepare, ("llvmlite",), most, like=estimator.name if like is None else like, easy=easy)
+
+
+def windows(estimator: Any, name: str) -> Rival:
+    """The compiled loop over windows by itself, with Adam."""
+
+    def prepare(problem: Problem) -> Prepared:
+        from fwdgrad.engines.compiled_engine import aligned
+
+        start = time.process_time()
+        execution = Execution(problem.system, estimator, fg.Adam(RATE), "compiled")
+        compiled = execution.stream("window")
+        build = time.process_time() - start
+        count = problem.steps // WINDOW
+        shape = (count, WINDOW)
+        samples = [a[: count * WINDOW].reshape(shape) for a in problem.samples]
+        marks = np.ones(shape)
+        rows = [*samples, marks, marks, *([problem.signs[:count]] if execution.specs else [])]
+        outs = [np.zeros(shape), np.zeros((*shape, *execution.system.prediction.shape))]
+        begin = execution.initial()
+        carry = [aligned(leaf) for leaf in begin]
+
+        def run() -> float:
+            for leaf, first in zip(carry, begin, strict=True):
+                leaf[...] = first
+            started = time.process_time()
+            done = compiled.run(carry, rows, outs, 0, count)
+            spent = time.process_time() - started
+            assert done == count, f"{name} stopped at window {done}"
+            return spent / (count * WINDOW)
+
+        return Prepared(build, run, lambda: execution.unpack(tuple(carry)).params)
+
+    kind = "UORO" if estimator.name == "UORO" else "TBPTT"
+    return Rival(name, prepare, ("llvmlite",), like=f"window, {kind}")
 
 
 def model(name: str) -> Rival:
@@ -46,18 +84,18 @@ def model(name: str) -> Rival:
     def prepare(problem: Problem) -> Prepared:
         from fwdgrad.engines.compiled_engine import aligned
 
-        start = time.perf_counter()
+        start = time.process_time()
         execution = Execution(problem.system, fg.TBPTT(1), fg.SGD(RATE), "compiled")
         compiled = execution.stream("transit")
-        build = time.perf_counter() - start
+        build = time.process_time() - start
         carry, outs = [aligned(leaf) for leaf in execution.initial()], results(execution, problem.steps)
         rows = [problem.samples[0]]
 
         def run() -> float:
             carry[0][...] = 0.0
-            started = time.perf_counter()
+            started = time.process_time()
             compiled.run(carry, rows, outs, 0, problem.steps)
-            return (time.perf_counter() - started) / problem.steps
+            return (time.process_time() - started) / problem.steps
 
         return Prepared(build, run, dict)
 
@@ -72,9 +110,9 @@ def whole(estimator: Any, name: str, engine: str) -> Rival:
 
         def run() -> float:
             learner = _learner(problem, estimator, engine)
-            started = time.perf_counter()
+            started = time.process_time()
             learner.run(*problem.samples, record=problem.steps)
-            spent = time.perf_counter() - started
+            spent = time.process_time() - started
             held[:] = [learner]
             return spent / problem.steps
 
@@ -93,10 +131,10 @@ def single(estimator: Any, name: str, engine: str) -> Rival:
         def run() -> float:
             learner = _learner(problem, estimator, engine)
             learn = learner.step
-            started = time.perf_counter()
+            started = time.process_time()
             for x, y in pairs:
                 learn(x, y)
-            spent = time.perf_counter() - started
+            spent = time.process_time() - started
             held[:] = [learner]
             return spent / problem.steps
 
@@ -117,6 +155,6 @@ def _learner(problem: Problem, estimator: Any, engine: str) -> fg.Learner:
 
 def _first(problem: Problem, estimator: Any, engine: str) -> float:
     """Seconds to the end of the first step."""
-    start = time.perf_counter()
+    start = time.process_time()
     _learner(problem, estimator, engine).step(0, 0)
-    return time.perf_counter() - start
+    return time.process_time() - start

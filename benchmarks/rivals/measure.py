@@ -1,10 +1,9 @@
-"""Measuring in turns: A B C, A B C, …; only ratios inside a round count."""
+"""Measuring in turns: A B C, A B C, …, in seconds of processor time, of which the least counts."""
 
 from __future__ import annotations
 
 import gc
 import importlib.util
-import statistics
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -46,14 +45,14 @@ class Found:
     """What could not be measured, and why."""
 
     def pace(self, name: str, units: int) -> float | None:
-        """Seconds per step, the median."""
+        """Seconds per step: the least, as whatever else the machine does only adds to it."""
         times = self.paces.get((name, units))
-        return None if times is None else statistics.median(times)
+        return None if times is None else min(times)
 
     def ratio(self, name: str, base: str, units: int) -> float | None:
-        """How many times slower than `base`: the median over the rounds."""
-        a, b = self.paces.get((name, units)), self.paces.get((base, units))
-        return None if a is None or b is None else statistics.median(s / t for s, t in zip(a, b, strict=True))
+        """How many times slower than `base`."""
+        a, b = self.pace(name, units), self.pace(base, units)
+        return None if a is None or b is None else a / b
 
     @property
     def units(self) -> list[int]:
@@ -105,7 +104,7 @@ def compete(rivals: Sequence[Rival], units: Sequence[int], effort: Effort) -> Fo
             ready[rival.name] = prepared.run
         for name, times in zip(ready, rounds(list(ready.values()), effort.repeats), strict=True):
             found.paces[name, n] = times
-        shown = ", ".join(f"{name} {statistics.median(found.paces[name, n]) * 1e6:.3g}" for name in ready)
+        shown = ", ".join(f"{name} {min(found.paces[name, n]) * 1e6:.3g}" for name in ready)
         say(f"{n}: µs per step: {shown}")
     return found
 

@@ -7,8 +7,19 @@ from collections.abc import Sequence
 import numpy as np
 
 import fwdgrad as fg
-from benchmarks.rivals import by_hand, fwdgrad_steps, limit, with_autograd, with_braintrace, with_jax, with_torch
+from benchmarks.rivals import (
+    by_hand,
+    fwdgrad_steps,
+    jax_windows,
+    limit,
+    torch_windows,
+    with_autograd,
+    with_braintrace,
+    with_jax,
+    with_torch,
+)
 from benchmarks.rivals.measure import Effort, Found, compete
+from benchmarks.rivals.problem import RATE, WINDOW
 from benchmarks.rivals.report import paces, ratios, target, three
 
 STREAM, RUN, STEP = "fwdgrad, compiled stream", "fwdgrad, `Learner.run`", "fwdgrad, `Learner.step`"
@@ -45,6 +56,28 @@ def stream(units: Sequence[int], effort: Effort) -> str:
             target("fwdgrad ÷ limit, n = 1024", ratios(found, STREAM, bound, large) if large else {}, 1.5, False),
         ]
     )
+
+
+def windows(units: Sequence[int], effort: Effort) -> str:
+    """Windows of 16 steps, with Adam."""
+    steps, uoro, tbptt = "UORO, single steps", f"UORO, windows of {WINDOW}", f"TBPTT({WINDOW})"
+    found = compete(
+        [
+            fwdgrad_steps.stream(fg.UORO(), steps, optimizer=fg.Adam(RATE), like=""),
+            fwdgrad_steps.windows(fg.UORO(window=WINDOW), uoro),
+            fwdgrad_steps.windows(fg.TBPTT(WINDOW), tbptt),
+            jax_windows.UORO,
+            jax_windows.TBPTT,
+            torch_windows.TORCH,
+        ],
+        units,
+        effort,
+    )
+    pairs = (uoro, jax_windows.UORO.name), (tbptt, jax_windows.TBPTT.name)
+    lines = [paces(found, steps) + "\n"]
+    lines += [target(f"{name} ÷ {steps}", ratios(found, name, steps), 2.5, False) for name in (uoro, tbptt)]
+    lines += [target(f"JAX ÷ fwdgrad, {name}", ratios(found, rival, name), 2, True) for name, rival in pairs]
+    return "\n".join(lines)
 
 
 def single(units: Sequence[int], effort: Effort) -> str:

@@ -50,18 +50,18 @@ def system(method: str, steps: int) -> fg.System:
 
 
 def _timed(steps: int, go: Callable[[], Any], keep: list[Any]) -> float:
-    started = time.perf_counter()
+    started = time.process_time()
     made = go()
-    spent = time.perf_counter() - started
+    spent = time.process_time() - started
     keep[:] = [made]
     return spent / steps
 
 
 def fwdgrad_stream(method: str, steps: int) -> Trajectory:
-    start = time.perf_counter()
+    start = time.process_time()
     execution = Execution(system(method, steps), fg.RTRL(), fg.SGD(1e-3), "compiled")
     compiled = execution.stream("transit")
-    build = time.perf_counter() - start
+    build = time.process_time() - start
     carry = execution.initial()
     begin, outs, keep = [leaf.copy() for leaf in carry], results(execution, steps), []
 
@@ -78,10 +78,10 @@ def fwdgrad_stream(method: str, steps: int) -> Trajectory:
 
 
 def fwdgrad_step(method: str, steps: int) -> Trajectory:
-    start = time.perf_counter()
+    start = time.process_time()
     declared = system(method, steps)
     fg.Learner(declared, fg.RTRL(), fg.SGD(1e-3), engine="compiled").step()
-    build = time.perf_counter() - start
+    build = time.process_time() - start
     keep: list[fg.Learner] = []
 
     def run() -> float:
@@ -141,10 +141,10 @@ def diffrax_forward(method: str, steps: int) -> Trajectory:
         )
         return solution.ys[0]
 
-    start = time.perf_counter()
+    start = time.process_time()
     p = jnp.asarray(RATES)
     compiled = jax.jit(jax.jacfwd(final)).lower(p).compile()
-    build, keep = time.perf_counter() - start, []
+    build, keep = time.process_time() - start, []
     return Trajectory(
         build, lambda: _timed(steps, lambda: jax.block_until_ready(compiled(p)), keep), lambda: np.asarray(keep[0])
     )
@@ -165,7 +165,7 @@ def _casadi(method: str, steps: int) -> Any:
 
 
 def casadi_buffer(method: str, steps: int) -> Trajectory:
-    start = time.perf_counter()
+    start = time.process_time()
     function = _casadi(method, steps)
     states, slopes = np.zeros((2, 2)), np.zeros((2, 8))
     calls = []
@@ -176,7 +176,7 @@ def casadi_buffer(method: str, steps: int) -> Trajectory:
         for k, array in enumerate((states[b], slopes[b])):
             buffer.set_res(k, memoryview(array))
         calls.append((buffer, call))
-    build, keep = time.perf_counter() - start, []
+    build, keep = time.process_time() - start, []
 
     def run() -> float:
         states[0], slopes[0] = START, 0.0
@@ -195,7 +195,7 @@ def casadi_buffer(method: str, steps: int) -> Trajectory:
 def casadi_fold(method: str, steps: int) -> Trajectory:
     import casadi
 
-    start = time.perf_counter()
+    start = time.process_time()
     h, G, p = casadi.MX.sym("h", 2), casadi.MX.sym("G", 2, 4), casadi.MX.sym("p", 4)
     state = casadi.vertcat(h, casadi.vec(G))
     step = casadi.Function("packed", [state, p], [casadi.vertcat(*map(casadi.vec, _casadi(method, steps)(h, G, p)))])
@@ -206,7 +206,7 @@ def casadi_fold(method: str, steps: int) -> Trajectory:
     for k, array in enumerate((begin, rates)):
         buffer.set_arg(k, memoryview(array))
     buffer.set_res(0, memoryview(end))
-    build, keep, held = time.perf_counter() - start, [], (buffer, begin, rates)
+    build, keep, held = time.process_time() - start, [], (buffer, begin, rates)
 
     def run() -> float:
         assert held  # casadi knows addresses only

@@ -18,6 +18,8 @@ SYMBOLS = 32
 RATE = 1e-3
 """Of SGD."""
 SEED = 0
+WINDOW = 16
+"""Steps of a window, where there are windows."""
 INNER, OUTER = ("b", "R", "W"), ("V", "c")
 """Parameters of the transition, and of the output."""
 BITS = 1 / np.log(2)

@@ -32,7 +32,7 @@ def _prepare(problem: Problem) -> Prepared:
         theta = problem.params()
         h, v = np.zeros(problem.units), np.zeros(problem.units)
         w, squared = [np.zeros_like(theta[k]) for k in INNER], 0.0
-        started = time.perf_counter()
+        started = time.process_time()
         for k, (x, y) in enumerate(pairs):
             signs = problem.signs[k]
             point = (h, *(theta[k] for k in INNER))
@@ -54,7 +54,7 @@ def _prepare(problem: Problem) -> Prepared:
             w = [down * a + inverse * f for a, f in zip(w, fresh, strict=True)]
             squared = sum(np.vdot(a, a) for a in w)
             h = new
-        spent = time.perf_counter() - started
+        spent = time.process_time() - started
         held[:] = [theta]
         return spent / problem.steps
 

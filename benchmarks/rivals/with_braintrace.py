@@ -91,19 +91,19 @@ def _loop(problem: Problem) -> Prepared:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        start = time.perf_counter()
+        start = time.process_time()
         network, step, restart = _machine(problem)
         xs, ys = (jnp.asarray(a) for a in problem.samples)
         loop = brainstate.transform.jit(lambda xs, ys: brainstate.transform.for_loop(step, xs, ys))
         jax.block_until_ready(loop(xs, ys))
-        build = time.perf_counter() - start
+        build = time.process_time() - start
 
     def run() -> float:
         restart()
-        started = time.perf_counter()
+        started = time.process_time()
         jax.block_until_ready(loop(xs, ys))
         jax.block_until_ready(network.W.value)
-        return (time.perf_counter() - started) / problem.steps
+        return (time.process_time() - started) / problem.steps
 
     return Prepared(build, run, lambda: _learned(network))
 
@@ -114,19 +114,19 @@ def _single(problem: Problem) -> Prepared:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        start = time.perf_counter()
+        start = time.process_time()
         network, step, restart = _machine(problem)
         learn = brainstate.transform.jit(step)
         float(learn(jnp.asarray(0), jnp.asarray(0)))
-        build = time.perf_counter() - start
+        build = time.process_time() - start
     pairs = list(zip(*(np.asarray(a) for a in problem.samples), strict=True))
 
     def run() -> float:
         restart()
-        started = time.perf_counter()
+        started = time.process_time()
         for x, y in pairs:
             float(learn(x, y))
-        return (time.perf_counter() - started) / problem.steps
+        return (time.process_time() - started) / problem.steps
 
     return Prepared(build, run, lambda: _learned(network))
 

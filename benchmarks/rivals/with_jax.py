@@ -91,16 +91,16 @@ def _scan(kind: str):
 
         carry = _begin(problem, kind)
         rows = tuple(jnp.asarray(a) for a in (*problem.samples, problem.signs))
-        start = time.perf_counter()
+        start = time.process_time()
         step = {"uoro": uoro, "rtrl": rtrl}[kind]
         loop = jax.jit(lambda carry, rows: jax.lax.scan(step, carry, rows)).lower(carry, rows).compile()
-        build = time.perf_counter() - start
+        build = time.process_time() - start
         held: list[Any] = []
 
         def run() -> float:
-            started = time.perf_counter()
+            started = time.process_time()
             made = jax.block_until_ready(loop(carry, rows))
-            spent = time.perf_counter() - started
+            spent = time.process_time() - started
             held[:] = [made[0]]
             return spent / problem.steps
 
@@ -112,21 +112,21 @@ def _scan(kind: str):
 def _single(problem: Problem) -> Prepared:
     import jax
 
-    start = time.perf_counter()
+    start = time.process_time()
     signs = problem.signs
     step = jax.jit(uoro, donate_argnums=0)
     jax.block_until_ready(step(_begin(problem, "uoro"), (0, 0, signs[0])))
-    build = time.perf_counter() - start
+    build = time.process_time() - start
     pairs = list(zip(*(a.tolist() for a in problem.samples), strict=True))
     held: list[Any] = []
 
     def run() -> float:
         carry = jax.block_until_ready(_begin(problem, "uoro"))
-        started = time.perf_counter()
+        started = time.process_time()
         for k, (x, y) in enumerate(pairs):
             carry, loss = step(carry, (x, y, signs[k]))
             float(loss)
-        spent = time.perf_counter() - started
+        spent = time.process_time() - started
         held[:] = [carry]
         return spent / problem.steps
 
