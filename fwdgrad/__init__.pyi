@@ -8,7 +8,7 @@ from .beyond.choices import choosing_system
 from .beyond.hidden_markov import OnlineEM
 from .beyond.second_order import OnlineHessian
 from .checks import check
-from .comparison import Comparison, Estimate, compare
+from .comparison import Choice, Comparison, Estimate, choose, compare
 from .declare import EquationSystem, from_control, from_scipy, from_sympy, from_text, from_toml
 from .errors import FwdgradError
 from .estimators import (
@@ -66,6 +66,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Budget",
+    "Choice",
     "Clipped",
     "Comparison",
     "Debiased",
@@ -104,6 +105,7 @@ __all__ = [
     "check",
     "choices",
     "cholesky",
+    "choose",
     "choosing_system",
     "compare",
     "errors",

@@ -20,6 +20,7 @@ from fwdgrad.cli.choosing import job_for
 from fwdgrad.cli.curve import Curve
 from fwdgrad.cli.jobs import DataJob, Job, TextJob
 from fwdgrad.cli.outputs import check_writable
+from fwdgrad.comparison import choose
 from fwdgrad.errors import CheckpointError, DataError, DeclarationError, UnlearnedWarning
 from fwdgrad.estimators import Estimator, estimator_named
 from fwdgrad.learning import checkpoint
@@ -52,6 +53,9 @@ FIXED: dict[str, Any] = {
     "unit": None,
 }
 """Options that a run cannot change on the way, and their defaults; None is decided when more is known."""
+
+MEASURED = 500
+"""Samples by which `--estimator measured` chooses."""
 
 RATES = {"sgd": 1e-2, "momentum": 1e-3, "adam": 3e-3, "adamw": 3e-3, "rmsprop": 1e-3, "adagrad": 0.05}
 """Learning rates for data, by optimizer."""
@@ -200,7 +204,7 @@ def _start(job: Job, settings: dict[str, Any]) -> tuple[Learner, Curve]:
     settings["estimator"] = settings["estimator"] or ("uoro:16" if text else "auto")
     if settings["optimizer"] is None:
         settings["optimizer"] = "adam" if text else _by_default(job, settings)
-    estimator = _estimator(settings["estimator"], settings["rank"])
+    estimator = _estimator(settings["estimator"], settings["rank"], job, settings["engine"])
     if settings["optimizer"] == "joint":
         _check_joint(settings)
     elif settings["rate"] is None:
@@ -229,12 +233,17 @@ def _check_joint(settings: dict[str, Any]) -> None:
             )
 
 
-def _estimator(name: str, rank: int) -> Estimator | str:
-    if name != "auto":
+def _estimator(name: str, rank: int, job: Job, engine: str) -> Estimator | str:
+    if name not in ("auto", "measured"):
         return estimator_named(name, rank)
     if rank != 1:
         raise DeclarationError("--rank needs an estimator to take copies of: --estimator uoro or nobacktrack.")
-    return name
+    if name == "auto":
+        return name
+    xs, ys = job.slice(0, min(MEASURED, len(job)))
+    found = choose(job.system, xs, ys, replicas=8, engine="eager" if engine == "eager" else "auto")
+    print(f"{found}\n", flush=True)
+    return found.estimator
 
 
 def _rate(text: bool, optimizer: str, estimator: Estimator | str) -> float:

@@ -248,7 +248,8 @@ def _algorithm(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--estimator",
         metavar="NAME",
-        help=f"auto, {', '.join(e.usage for e in ESTIMATORS.values())}; with uoro:N and nobacktrack:N the last N steps "
+        help=f"auto, measured (bias, noise and time of several on the first samples), "
+        f"{', '.join(e.usage for e in ESTIMATORS.values())}; with uoro:N and nobacktrack:N the last N steps "
         "are exact (default: uoro:16 for text; auto for data, which takes what suits the system's structure)",
     )
     group.add_argument("--rank", metavar="K", type=int, help="average K copies of a random estimate (default: 1)")

@@ -6,8 +6,9 @@ memory; `replicas` repeats random estimators; `statistics` says what follows fro
 show it.
 """
 
+from fwdgrad.comparison.choosing import Choice, choose
 from fwdgrad.comparison.report import Comparison
 from fwdgrad.comparison.run import compare
 from fwdgrad.comparison.statistics import Estimate
 
-__all__ = ["Comparison", "Estimate", "compare"]
+__all__ = ["Choice", "Comparison", "Estimate", "choose", "compare"]

@@ -197,3 +197,33 @@ def _ticks(axis: Any, low: float, high: float, sign: str = "") -> None:
 def _say(ax: Any, text: str) -> None:
     ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes, color=GREY)
     ax.set_axis_off()
+
+
+def draw_choice(
+    system: str,
+    times: dict[str, float],
+    errors: dict[str, float],
+    chosen: str,
+    front: tuple[str, ...],
+    path: str | os.PathLike[str] | None,
+) -> Any:
+    """Error against the time of a step, for each estimator; those of the front are joined, the chosen one is filled."""
+    if path is not None:
+        check_target(path)
+    figure = new_figure(6.4, 4.4)
+    ax = figure.subplots()
+    shown = {k: max(e, EXACT) for k, e in errors.items()}
+    ax.plot([times[k] for k in front], [shown[k] for k in front], color=GREY, linewidth=0.9, zorder=1)
+    for k, e in shown.items():
+        ax.scatter(times[k], e, s=42, color=COLOURS[0], facecolor=COLOURS[0] if k == chosen else "white", zorder=2)
+        ax.annotate(cut(k, 24), (times[k], e), (5, 5), textcoords="offset points", fontsize=8, color=INK)
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_xlabel("time of a step, of the model alone", fontsize=9)
+    ax.set_ylabel("error of the gradient, relative", fontsize=9)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.tick_params(which="both", color="#aaaaaa", labelsize=8)
+    ax.set_title(f"{system}: {chosen}", fontsize=10, color=GREY)
+    if path is not None:
+        save(figure, path)
+    return figure

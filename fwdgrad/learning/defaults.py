@@ -110,6 +110,10 @@ def _checked_estimator(estimator: Any, system: System) -> Estimator:
             return analyze(system).choice
         except TracingError:
             return UORO()
+    if isinstance(estimator, str) and estimator == "measured":
+        raise DeclarationError(
+            'Learner: "measured" needs samples to measure on. Write estimator=fg.choose(system, xs, ys).estimator.'
+        )
     if isinstance(estimator, str):
         return estimator_named(estimator)
     if not isinstance(estimator, Estimator):
