@@ -29,6 +29,7 @@ from .estimators import (
     SparseRTRL,
     TensorNoBackTrack,
 )
+from .exporting import Export, export
 from .filtering import FilteredSystem, cholesky, filtered
 from .fitting import Fit, Forecast, Trajectory, fit
 from .influence import reduction
@@ -75,6 +76,7 @@ __all__ = [
     "EquationSystem",
     "Estimate",
     "Estimator",
+    "Export",
     "FilteredSystem",
     "Fit",
     "Forecast",
@@ -109,6 +111,7 @@ __all__ = [
     "choosing_system",
     "compare",
     "errors",
+    "export",
     "filtered",
     "fit",
     "fixed",

@@ -26,6 +26,7 @@ from fwdgrad.limits.learning import Law
 from fwdgrad.limits.multilevel import Multilevel
 from fwdgrad.limits.report import Refined, Refinement
 from fwdgrad.support import display
+from fwdgrad.support.frames import Calendar
 from fwdgrad.sweeps.records import Record
 from fwdgrad.sweeps.summaries import Summary
 
@@ -110,6 +111,7 @@ def examples() -> dict[type, object]:
         fg.check(plain, engines=["numpy"]) if "engines" in inspect.signature(fg.check).parameters else fg.check(plain)
     )
     confidence = learner.confidence()
+    exported = fg.Export("m", ("m.c", "m.h"), 100, 200, {"learn": 10}, {"learn": 1}, ("a note",))
     sweep = fg.sweep(lambda rate: rate, {"rate": [0.1, 0.2]}, n_jobs=1)
     return {
         fg.Comparison: comparison, fg.Estimate: comparison["UORO"], Cost: comparison["UORO"].cost,
@@ -121,7 +123,8 @@ def examples() -> dict[type, object]:
         fg.Trajectory: fg.Trajectory(XS, ys),
         CheckReport: check, CheckRow: check.rows[0], Confidence: confidence, Verdict: confidence.verdict,
         Group: Group(("a", "b"), 1, "their product", True), Law: law, Multilevel: levels, Refinement: refinement,
-        Refined: refinement["UORO"], Report: learner.report(), fg.Sweep: sweep, Record: sweep.records[0],
+        Refined: refinement["UORO"], Report: learner.report(), fg.Sweep: sweep,
+        fg.Export: exported, Calendar: Calendar(0, 1, np.arange(3)), Record: sweep.records[0],
         Summary: sweep.summary()[0],
         Limit: Limit(np.ones((4, 2)), np.ones((4, 3))),
         BrownianPath: BrownianPath(0.1, np.ones((4, 2))), Sparsity: model.sparsity(),

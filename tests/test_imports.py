@@ -51,6 +51,7 @@ LAYERS = {
     "checks": 13,
     "comparison": 13,
     "sweeps": 13,
+    "exporting": 13,
     # the limit of small steps; conformance of what others write
     "limits": 14,
     "testing": 14,

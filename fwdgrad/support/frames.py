@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.errors import DataError, DeclarationError
+from fwdgrad.support import display
 
 __all__ = ["Calendar", "calendar_of", "frame", "multiples", "named", "regular", "table"]
 
@@ -36,6 +37,12 @@ class Calendar:
     start: Any
     step: Any
     rows: np.ndarray
+
+    def __repr__(self) -> str:
+        return f"Calendar of {self.count} dates from {self.start}, {self.step} apart, {self.missing} missing"
+
+    def _repr_html_(self) -> str:
+        return display.page(repr(self))
 
     @property
     def count(self) -> int:

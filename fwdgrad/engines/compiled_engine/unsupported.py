@@ -12,4 +12,4 @@ class UnsupportedOperation(UnsupportedOperationError):
 
     def __init__(self, operation: str, why: str) -> None:
         super().__init__(f"{operation}: {why}.\nThe compiled engine cannot run it; use engine='numpy'.")
-        self.operation = operation
+        self.operation, self.why = operation, why
