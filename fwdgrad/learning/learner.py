@@ -11,12 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fwdgrad.engines.names import AUTO, ENGINES, current_name
-from fwdgrad.engines.registry import FAST, NUMPY
+from fwdgrad.engines.names import AUTO
 from fwdgrad.errors import (
     BoundWarning,
     CalibrationWarning,
-    CheckpointError,
     DeadParameterWarning,
     DeclarationError,
     FirstSampleWarning,
@@ -29,19 +27,17 @@ from fwdgrad.errors import (
 from fwdgrad.estimators import Estimator
 from fwdgrad.estimators.windows import WholeSequence
 from fwdgrad.filtering import FilteredSystem
-from fwdgrad.learning import checkpoint
-from fwdgrad.learning.compiling import predicted_seconds, price
 from fwdgrad.learning.confidence import Confidence, confidence_of
+from fwdgrad.learning.deciding import Deciding
 from fwdgrad.learning.defaults import method_for
-from fwdgrad.learning.execution import Execution, execution_for
+from fwdgrad.learning.execution import execution_for
 from fwdgrad.learning.history import History, Progress, Recorder
 from fwdgrad.learning.loops import SilentLeaves, loop_for, noise_for, told_dead, told_far, told_first, told_silent
 from fwdgrad.learning.noise import NoiseStream
 from fwdgrad.learning.report import Report, intervals_of, output_names, parameter_frame, parameter_rows
 from fwdgrad.learning.samples import Chunk
-from fwdgrad.learning.step import Carry
+from fwdgrad.learning.saving import Saved
 from fwdgrad.learning.targets import Targets
-from fwdgrad.linear import NOT_TRACED
 from fwdgrad.optimizers import JointFilter, Optimizer
 from fwdgrad.support import display
 from fwdgrad.support.trees import flatten, map_leaves
@@ -68,7 +64,7 @@ class _Doubt(NamedTuple):
     """Whether it is told wherever these are asked for."""
 
 
-class Learner:
+class Learner(Deciding, Saved):
     """Learns a system's parameters online, forward in time.
 
     Args:
@@ -225,15 +221,6 @@ class Learner:
         """Mean and covariance of the state of a filtered system."""
         carry = self._unpacked
         return system.estimate(np.array(carry.h), self._loop.feed.row, carry.params)
-
-    @property
-    def steps(self) -> int:
-        """Number of samples seen."""
-        return self._loop.steps
-
-    @property
-    def _unpacked(self) -> Carry:
-        return self._execution.unpack(self._loop.carry)
 
     def influence_matrix(self) -> np.ndarray:
         """G̃ = ∂h/∂θ as the estimator has it, dense, shape (n, p): for small systems.
@@ -607,46 +594,6 @@ class Learner:
                 yield chunk.part(start, cut)
                 start = cut
 
-    def prepare(self, steps: int) -> None:
-        """Get ready for a run of so many steps: with engine="auto", compile the step if that is worth while.
-
-        It is as soon as what has been done, by all learners of equal system, estimator and optimizer in this process,
-        and these steps take the NumPy engine as long as compiling takes, by a count of what a step computes; at once if
-        the step is compiled already; and for a fifth of a second of work if its machine code lies on disk. `run` and
-        `step` do this by themselves; `engine` and `engine_reason` tell what came of it.
-        """
-        if not self._choose_engine or self.engine != NUMPY.name:
-            return
-        if not FAST.is_available():
-            self._choose_engine = False
-            self.engine_reason = f"{FAST.needs}, which compiles long runs, is not installed: pip install {FAST.needs}"
-            return
-        execution = self._execution
-        self._each = self._each or predicted_seconds(execution)
-        self._pays_from, why = price(execution)
-        if self._pays_from and execution.work + self._loop.foreseen(steps) * self._each < self._pays_from:
-            self.engine_reason = "these steps are soonest done without compiling"
-            return
-        self._compile(why)
-
-    def _count(self, steps: int) -> None:
-        """So many steps have been made; think again when they have become enough."""
-        self._execution.work += steps * self._each
-        if self._execution.work >= self._pays_from:
-            self.prepare(0)
-
-    def _compile(self, why: str) -> None:
-        """Go on with compiled steps."""
-        execution = execution_for(self.system, self.estimator, self.optimizer, FAST.name)
-        self._choose_engine = False
-        if execution.engine != FAST.name:
-            self.engine_reason = "the step cannot be compiled"
-            return
-        old, self._execution, self.engine, self.engine_reason = self._loop, execution, execution.engine, why
-        self._loop = loop_for(execution, old.noise, old.carry)
-        self._loop.steps, self._loop.feed = old.steps, old.feed
-        self._loop.restore(old.arrays())
-
     def finish(self) -> None:
         """The trajectory ends here: learn from what is still open.
 
@@ -701,144 +648,6 @@ class Learner:
         if silent:
             text = told_silent(self.system, silent, self._watch.samples)
             warnings.warn(text, DeadParameterWarning, stacklevel=3)
-
-    # ---- saving
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write everything needed to continue bit for bit: parameters, state, influence, optimizer, noise, count.
-
-        The file appears whole or not at all. Nothing is pickled.
-
-        Raises:
-            CheckpointError: the file cannot be written.
-        """
-        arrays = {f"carry{k}": np.asarray(leaf) for k, leaf in enumerate(self._loop.carry)}
-        arrays |= {f"loop_{k}": v for k, v in self._loop.arrays().items()}
-        arrays |= {f"feed{k}": v for k, v in enumerate(self._loop.feed.row)}
-        checkpoint.write(
-            path,
-            arrays,
-            {
-                "system": _fingerprint(self.system, self._execution),
-                "estimator": checkpoint.describe(self.estimator),
-                "optimizer": checkpoint.describe(self.optimizer),
-                "engine": self.engine,
-                "steps": self.steps,
-                "noise": self._loop.noise.state(),
-                "note": self.note,
-                "watch": self._watch.state(self._loop),
-                "told": self._told,
-                "targets": self._targets.state(),
-            },
-        )
-
-    @classmethod
-    def load(
-        cls,
-        path: str | os.PathLike[str],
-        system: System,
-        *,
-        estimator: Estimator | None = None,
-        optimizer: Optimizer | None = None,
-        engine: str | None = None,
-    ) -> Learner:
-        """Continue from a checkpoint, bit for bit.
-
-        Args:
-            path: a file written by `save`.
-            system: the system it was written for, declared again.
-            estimator: needed only if it holds an object of your own.
-            optimizer: likewise, such as a schedule that is a function.
-            engine: to continue on another engine than the one it was saved on, to rounding.
-
-        Raises:
-            CheckpointError: the file is missing, damaged, of another format, or belongs to another system, estimator
-                or optimizer; the message says what differs.
-        """
-        arrays, description = checkpoint.read(path)
-        for label, given in (("estimator", estimator), ("optimizer", optimizer)):
-            if given is not None and checkpoint.describe(given) != description[label]:
-                raise CheckpointError(
-                    f"the checkpoint {path} was made with {label} {description[label]},\n"
-                    f"not with the one given, {checkpoint.describe(given)}."
-                )
-        if engine is None and current_name(description["engine"]) not in ENGINES:
-            raise CheckpointError(
-                f"the checkpoint {path} names an engine that there is not: {description['engine']!r}."
-            )
-        learner = cls.__new__(cls)
-        learner._set_up(
-            system,
-            estimator
-            if estimator is not None
-            else checkpoint.rebuilt(description["estimator"], "estimator", Estimator),
-            optimizer
-            if optimizer is not None
-            else checkpoint.rebuilt(description["optimizer"], "optimizer", Optimizer),
-            0,
-            engine or description["engine"],
-        )
-        theirs, ours = description["system"], _fingerprint(system, learner._execution)
-        theirs = {"first": ours["first"]} | theirs  # not in older files, where x and F tell
-        different = [k for k in ours if ours[k] != theirs.get(k) and NOT_TRACED not in (ours[k], theirs.get(k))]
-        if different:
-            lines = [_difference(k, theirs.get(k), ours[k]) for k in different[:3]]
-            raise CheckpointError(
-                f"the checkpoint {path} belongs to another system; these differ:\n" + "\n".join(lines) + "\n"
-                "Declare the system as it was when the checkpoint was made."
-            )
-        try:
-            learner._restore(arrays, description)
-        except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
-            raise CheckpointError(f"the checkpoint {path} is incomplete or inconsistent ({error!r}).") from error
-        learner._tell_dead()
-        return learner
-
-    def _restore(self, arrays: dict[str, np.ndarray], description: dict[str, Any]) -> None:
-        loop = self._loop
-        carry = tuple(arrays[f"carry{k}"] for k in range(len(loop.carry)))
-        for k, (mine, read) in enumerate(zip(loop.carry, carry, strict=True)):
-            if np.shape(mine) != read.shape or np.asarray(mine).dtype != read.dtype:
-                raise ValueError(f"array {k} has shape {read.shape}, expected {np.shape(mine)}")
-        loop.carry, loop.steps = carry, int(description["steps"])
-        loop.noise.restore(description["noise"])
-        loop.restore({k.removeprefix("loop_"): v for k, v in arrays.items() if k.startswith("loop_")})
-        row = [arrays[f"feed{k}"] for k in range(len(loop.feed.row))]
-        if [np.shape(a) for a in row] != [np.shape(a) for a in loop.feed.row]:
-            raise ValueError("what was seen has another shape")
-        loop.feed.row = row
-        self.note = description["note"]
-        if "watch" in description:
-            self._watch = SilentLeaves.restored(description["watch"], self._unpacked.params)
-        self._told = list(description.get("told", []))
-        if "targets" in description:
-            self._targets.restore(description["targets"])
-
-
-def _fingerprint(system: System, execution: Execution) -> dict[str, Any]:
-    """What must agree between a checkpoint and the system it is loaded into."""
-
-    def shapes(tree: Any) -> list[str]:
-        return [f"{leaf.dtype}{list(leaf.shape)}" for leaf in flatten(tree)]
-
-    return {
-        "state": shapes(system.state),
-        "params": [f"{k}: {v.dtype}{list(v.shape)} {system.coordinate[k]!r}" for k, v in system.coordinates.items()],
-        "frozen": list(system.frozen),
-        "x": shapes(system.given),
-        "y": shapes(system.y),
-        "loss": checkpoint.describe(system.loss),
-        "dt": system.dt,
-        "first": system.first,
-        "method": f"{system.method}, {system.substeps} substeps" if system.substeps > 1 else system.method,
-        **execution.model.fingerprints(),
-    }
-
-
-def _difference(what: str, theirs: Any, ours: Any) -> str:
-    if what in ("F", "Y"):
-        return f"  {what}: it computes something else, or the same with other operations or constants"
-    return f"  {what}: {theirs} in the checkpoint, {ours} here"
 
 
 def _frozen(value: Any) -> np.ndarray:
