@@ -15,6 +15,7 @@ import fwdgrad as fg
 from fwdgrad import limits
 from fwdgrad.beyond.hidden_markov import Parameters, Statistics
 from fwdgrad.checks.report import CheckReport, CheckRow
+from fwdgrad.comparison.choosing import Choice
 from fwdgrad.comparison.cost import Cost
 from fwdgrad.declare.symbolic import Sparsity
 from fwdgrad.learning.confidence import Confidence, Verdict
@@ -124,6 +125,7 @@ def examples() -> dict[type, object]:
         CheckReport: check, CheckRow: check.rows[0], Confidence: confidence, Verdict: confidence.verdict,
         Group: Group(("a", "b"), 1, "their product", True), Law: law, Multilevel: levels, Refinement: refinement,
         Refined: refinement["UORO"], Report: learner.report(), fg.Sweep: sweep,
+        Choice: Choice("UORO", 100, {"UORO": 0.1, "RTRL": 0.0}, {"BPTT": "too dear"}, comparison),
         fg.Export: exported, Calendar: Calendar(0, 1, np.arange(3)), Record: sweep.records[0],
         Summary: sweep.summary()[0],
         Limit: Limit(np.ones((4, 2)), np.ones((4, 3))),

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from fwdgrad.cli import analyze, compare, explain, export, fit, refine, sweep
+from fwdgrad.cli import analyze, compare, completion, explain, export, fit, init, refine, sweep
 from fwdgrad.cli.learn import Interrupted, learn
 from fwdgrad.cli.options import parser
 from fwdgrad.cli.report import table
@@ -65,6 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             refine.run(options)
         elif options.command == "fit":
             fit.run(options)
+        elif options.command == "init":
+            init.run(options)
+        elif options.command == "completion":
+            print(completion.completion(options.shell, grammar, [name for name, *_ in describe()]), end="")
         elif options.command == "export":
             export.run(options)
         elif options.command == "sweep":

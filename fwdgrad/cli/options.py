@@ -7,7 +7,7 @@ import re
 from typing import NoReturn
 
 from fwdgrad._version import __version__
-from fwdgrad.cli import export, fit, refine, sweep
+from fwdgrad.cli import completion, export, fit, init, refine, sweep
 from fwdgrad.cli.dates import UNITS
 from fwdgrad.cli.outputs import plot_option, quiet_option
 from fwdgrad.engines.names import ENGINES, current_name
@@ -141,6 +141,8 @@ def parser() -> argparse.ArgumentParser:
     fit.add(commands, debug, _files)
     sweep.add(commands, debug, _files)
     export.add(commands, debug)
+    init.add(commands, debug)
+    completion.add(commands, debug)
     learn = commands.add_parser(
         "learn",
         parents=[debug],
