@@ -52,7 +52,7 @@ from .optimizers import (
 )
 from .sweeps import Sweep, sweep
 from .system import Simulation, System
-from .system.parameters import bounded, fixed, positive, tied
+from .system.parameters import bounded, fixed, per_stream, positive, tied
 
 __all__ = [
     "ARTBP",
@@ -121,6 +121,7 @@ __all__ = [
     "from_text",
     "from_toml",
     "losses",
+    "per_stream",
     "plots",
     "positive",
     "reduction",

@@ -37,6 +37,7 @@ LAYERS = {
     "system": 5,
     "declare": 6,
     "filtering": 6,
+    "panels": 6,
     # the linearised step; how ∂h/∂θ is represented; how gradients change parameters; named algorithms
     "linear": 7,
     "influence": 8,

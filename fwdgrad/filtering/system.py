@@ -338,6 +338,10 @@ class FilteredSystem(System):
         system = self.wrapped.replace(**wrapped) if wrapped else self.wrapped
         return FilteredSystem(system, *mine.values())
 
+    def restartable(self) -> FilteredSystem:
+        """As of `System`."""
+        return self if self.init is not None else FilteredSystem(self.wrapped.restartable(), *self._declaration)
+
     def starting_at(self, params: Mapping[str, Any]) -> FilteredSystem:
         """The same with other initial values of some parameters, those of the noise included."""
         values = self.natural(self.learned(params))

@@ -152,6 +152,7 @@ class System(Simulated):
             if k not in self.coordinates:
                 raise UnknownNameError(f"frozen: there is no parameter {k!r}. {did_you_mean(k, self.coordinates)}")
         self.frozen = tuple(k for k, p in held.items() if k in frozen or not p.learn)
+        self.per_stream = tuple(k for k, p in held.items() if p.per_stream)
         self.trainable = tuple(k for k in self.coordinates if k not in self.frozen)
 
         x = inputs(x)
@@ -326,6 +327,17 @@ class System(Simulated):
         """
         return self.replace(params=self._parameters(self.natural(self.learned(params))))
 
+    def restartable(self) -> System:
+        """The same system, `marked`: whether a trajectory starts is among what its transition is given."""
+        if self.init is not None:
+            return self
+        state = self.state
+
+        def begun(_: Any) -> Any:
+            return unflatten(state, [np.array(leaf) for leaf in flatten(state)])
+
+        return self.replace(state=begun, **({} if isinstance(self.dt, str) else {"first": self.first}))
+
     @property
     def declared(self) -> dict[str, Any]:
         """The parameters as they were declared, by name: for `replace`, with some more or other ones among them."""
@@ -333,7 +345,9 @@ class System(Simulated):
 
     def _parameters(self, values: Mapping[str, Any]) -> dict[str, Any]:
         return {
-            k: self._tied[k] if k in self._tied else Parameter(v, self.coordinate[k], learn=k not in self.frozen)
+            k: self._tied[k]
+            if k in self._tied
+            else Parameter(v, self.coordinate[k], k not in self.frozen, k in self.per_stream)
             for k, v in values.items()
         }
 

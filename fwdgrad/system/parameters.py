@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -25,6 +25,7 @@ __all__ = [
     "Tied",
     "bounded",
     "fixed",
+    "per_stream",
     "positive",
     "tied",
 ]
@@ -165,11 +166,12 @@ class Between:
 
 @dataclass(frozen=True, eq=False)
 class Parameter:
-    """A declared parameter: its initial value, the coordinate it is learned in, and whether it is learned."""
+    """A declared parameter: its initial value and coordinate, whether it is learned, and whether by stream."""
 
     value: Any
     coordinate: Coordinate = Free()
     learn: bool = True
+    per_stream: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -261,7 +263,28 @@ def fixed(value: Any) -> Parameter:
     if isinstance(value, Tied):
         raise DeclarationError("fixed: a tied parameter follows from another one; fix that one.")
     held = value if isinstance(value, Parameter) else Parameter(value)
-    return Parameter(held.value, held.coordinate, learn=False)
+    return replace(held, learn=False)
+
+
+def per_stream(value: Any) -> Parameter:
+    """A parameter that has a value for each stream of a learner (`Learner(streams=…)`), beside those that are shared.
+
+    A patient's own rate, say. Its gradient comes from its stream alone. Without streams it is like any other parameter.
+
+    Args:
+        value: the initial value, the same for all: a number or an array, or what `positive` or `bounded` returns.
+
+    Example:
+        >>> import numpy as np, fwdgrad as fg
+        >>> params = {"a": 0.5, "b": fg.per_stream(1.0)}
+        >>> system = fg.System(lambda h, x, p: p["a"] * h + p["b"], None, np.zeros(1), params)
+        >>> fg.Learner(system, "rtrl", fg.SGD(0.1), streams=3).params["b"]
+        array([1., 1., 1.])
+    """
+    if isinstance(value, Tied):
+        raise DeclarationError("per_stream: a tied parameter follows from another one; let that one be per stream.")
+    held = value if isinstance(value, Parameter) else Parameter(value)
+    return replace(held, per_stream=True)
 
 
 def tied(name: str, function: Callable[[Any], Any] | None = None) -> Tied:
