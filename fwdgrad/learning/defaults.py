@@ -11,11 +11,12 @@ from fwdgrad.errors import DeclarationError, TracingError
 from fwdgrad.estimators import RTRL, UORO, Estimator, estimator_named
 from fwdgrad.filtering import FilteredSystem
 from fwdgrad.learning.step import JOINT
-from fwdgrad.optimizers import SGD, Adam, InformationFilter, JointFilter, Optimizer
+from fwdgrad.optimizers import SGD, Adam, Binding, InformationFilter, JointFilter, Optimizer
+from fwdgrad.panels import PanelSystem
 from fwdgrad.system import System
 from fwdgrad.system.tracing import traced
 
-__all__ = ["Method", "method_for", "why_not_joint"]
+__all__ = ["Method", "method_for", "side_by_side", "why_not_joint"]
 
 MOST_PARAMETERS = 50
 """p up to which state and parameters are filtered together by default."""
@@ -66,6 +67,36 @@ def method_for(system: System, estimator: Any, optimizer: Any) -> Method:
     if isinstance(given, JointFilter) and isinstance(estimator, str) and estimator == "auto":
         return Method(JOINT, given, "asked for")
     return Method(_checked_estimator(estimator, system), given, "asked for")
+
+
+def side_by_side(system: System, streams: int, estimator: Any, optimizer: Any) -> tuple[PanelSystem, Method]:
+    """So many streams of a system with one θ, and what to learn them with.
+
+    Filters take the sum of the losses, as information adds up over streams; other optimizers their mean. Where neither
+    estimator nor optimizer is given: `JointFilter` as for one stream, of all states together; exact influence with an
+    `InformationFilter` where these are too many for that; for anything else what one stream is learned with.
+
+    Raises:
+        DeclarationError: there is no stream, or one of them is none.
+    """
+    summed = PanelSystem(system, streams, "sum")
+    if optimizer is None and isinstance(estimator, str) and estimator == "auto":
+        alone = method_for(system, "auto", None)
+        count = sum(summed.coordinates[k].size for k in summed.trainable)
+        if isinstance(alone.optimizer, JointFilter) and why_not_joint(summed) is None:
+            return summed, alone
+        if isinstance(alone.optimizer, (JointFilter, InformationFilter)) and count <= MOST_LIKELY:
+            reason = (
+                f"few parameters ({count}) and {streams} streams of {system.size} state variables each: exact "
+                "influence, and Newton's steps with the information of all streams"
+            )
+            return summed, Method(RTRL(), InformationFilter("full", "exact", longest=1.0), reason)
+        return PanelSystem(system, streams), alone
+    given = _checked_optimizer(optimizer)
+    panel = summed if isinstance(given, (Binding, JointFilter)) else PanelSystem(system, streams)
+    if isinstance(given, JointFilter) and isinstance(estimator, str) and estimator == "auto":
+        return panel, Method(JOINT, given, "asked for")
+    return panel, Method(_checked_estimator(estimator, system), given, "asked for")
 
 
 def _for_filtered(system: FilteredSystem) -> Method:

@@ -23,6 +23,7 @@ class Held:
     optimizer: Optimizer
     engine: str
     engine_reason: str
+    streams: int | None
     note: dict[str, Any]
     _execution: Execution
     _loop: Loop

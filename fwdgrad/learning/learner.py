@@ -29,11 +29,12 @@ from fwdgrad.estimators.windows import WholeSequence
 from fwdgrad.filtering import FilteredSystem
 from fwdgrad.learning.confidence import Confidence, confidence_of
 from fwdgrad.learning.deciding import Deciding
-from fwdgrad.learning.defaults import method_for
+from fwdgrad.learning.defaults import method_for, side_by_side
 from fwdgrad.learning.execution import execution_for
 from fwdgrad.learning.history import History, Progress, Recorder
 from fwdgrad.learning.loops import SilentLeaves, loop_for, noise_for, told_dead, told_far, told_first, told_silent
 from fwdgrad.learning.noise import NoiseStream
+from fwdgrad.learning.panel_samples import PanelReader
 from fwdgrad.learning.report import Report, intervals_of, output_names, parameter_frame, parameter_rows
 from fwdgrad.learning.samples import Chunk
 from fwdgrad.learning.saving import Saved
@@ -41,7 +42,7 @@ from fwdgrad.learning.targets import Targets
 from fwdgrad.optimizers import JointFilter, Optimizer
 from fwdgrad.support import display
 from fwdgrad.support.trees import flatten, map_leaves
-from fwdgrad.system import System
+from fwdgrad.system import OWN, System
 
 __all__ = ["Learner"]
 
@@ -79,6 +80,8 @@ class Learner(Deciding, Saved):
             or "auto": NumPy, and compiled as soon as that pays or the step is compiled already, see `prepare`.
             Engines agree to rounding; on one engine, the same seed gives the same result bit for bit. With "auto" the
             last digits may depend on what was compiled before: name the engine where they matter.
+        streams: learn from so many streams at once, each with a state and an influence of its own, with one θ: inputs,
+            targets and predictions have an axis of streams after that of time. See `run`, `reset_state`, `per_stream`.
 
     Attributes:
         engine: the engine in use, and `engine_reason` why.
@@ -105,8 +108,10 @@ class Learner(Deciding, Saved):
         optimizer: Optimizer | None = None,
         seed: int | np.random.Generator = 0,
         engine: str = "auto",
+        *,
+        streams: int | None = None,
     ) -> None:
-        self._set_up(system, estimator, optimizer, seed, engine)
+        self._set_up(system, estimator, optimizer, seed, engine, streams)
         self._tell_dead()
 
     def _set_up(
@@ -116,6 +121,7 @@ class Learner(Deciding, Saved):
         optimizer: Optimizer | None,
         seed: int | np.random.Generator,
         engine: str,
+        streams: int | None,
     ) -> None:
         if not isinstance(system, System):
             raise DeclarationError(
@@ -123,8 +129,12 @@ class Learner(Deciding, Saved):
             )
         system.must_learn()
         system.confirm()
-        self.system = system
-        self.estimator, self.optimizer, self._reason = method_for(system, estimator, optimizer)
+        if streams is None:
+            method = method_for(system, estimator, optimizer)
+        else:
+            system, method = side_by_side(system, streams, estimator, optimizer)
+        self.system, self.streams = system, streams
+        self.estimator, self.optimizer, self._reason = method
         self._execution = execution_for(system, self.estimator, self.optimizer, engine)
         self.engine = self._execution.engine
         generator = seed if isinstance(seed, np.random.Generator) else np.random.default_rng(_checked_seed(seed))
@@ -455,7 +465,7 @@ class Learner(Deciding, Saved):
             if not known.holds:
                 warnings.warn(f"predict: {known.contradiction()}", CalibrationWarning, stacklevel=2)
             return np.array(prediction), known.overall * np.sqrt(np.array(variance))
-        return np.array(self._execution.predict(self._loop.view, self._loop.input(x))[-1])
+        return np.array(self.system.point(self._execution.predict(self._loop.view, self._loop.input(x))[-1]))
 
     def step(self, x: Any = None, y: Any = None) -> float:
         """One sample: transition with x, predict, compare with y, learn.
@@ -513,6 +523,7 @@ class Learner(Deciding, Saved):
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: int | None = None,
         finish: bool = True,
+        starts: Any = None,
     ) -> History:
         """Many samples, in order.
 
@@ -528,6 +539,11 @@ class Learner(Deciding, Saved):
             checkpoint_every: how often to save.
             finish: whether the sequence ends with these samples, for estimators that learn at its end (`BPTT`). False
                 if they are a part of it: what was not learned yet stays open, in checkpoints too.
+            starts: with streams: True where one of them starts another trajectory, an array (T, streams).
+
+        With streams, arrays are (T, streams, …); the target of a stream is missing if it is NaN throughout, or masked.
+        Lists of sequences, one or more a stream, of any lengths, are accepted, too: each goes to the stream that is
+        free first, as a trajectory of its own. A loss is the mean over the streams with a target; for a filter the sum.
 
         Returns:
             The recorded losses.
@@ -548,7 +564,7 @@ class Learner(Deciding, Saved):
         total = steps if steps is not None else _length_hint(xs, ys)
         try:
             with Progress(progress, total) as shown:
-                for chunk in self._loop.reader.chunks(xs, ys, steps, self.steps):
+                for chunk in self._chunks(xs, ys, steps, starts):
                     if self.steps == 0 and (said := told_first(self.system, chunk, self._unpacked.h, self.params)):
                         warnings.warn(said, FirstSampleWarning, stacklevel=2)
                     if self.steps == 0 and isinstance(self.system, FilteredSystem) and chunk.observed[:1].any():
@@ -582,6 +598,15 @@ class Learner(Deciding, Saved):
             self.save(checkpoint)
         return recorder.history()
 
+    def _chunks(self, xs: Any, ys: Any, steps: int | None, starts: Any) -> Iterator[Chunk]:
+        """The samples, and what each stream does at them."""
+        reader = self._loop.reader
+        if isinstance(reader, PanelReader):
+            return reader.sequences(xs, ys, steps, self.steps, starts)
+        if starts is not None:
+            raise DeclarationError("run(starts=…): expected a learner of several streams: fg.Learner(…, streams=…).")
+        return reader.chunks(xs, ys, steps, self.steps)
+
     def _pieces(self, chunk: Chunk, every: int | None) -> Iterator[Chunk]:
         """Parts of a chunk, of the size that suits the loop, which end where a checkpoint, or a look, is due."""
         start, length = 0, len(chunk.observed)
@@ -614,7 +639,7 @@ class Learner(Deciding, Saved):
         if beside is not None:
             self._tell(self._watch.after_the_end(self._loop, beside))
 
-    def reset_state(self, state: Any = None, *, finish: bool = True) -> None:
+    def reset_state(self, state: Any = None, *, finish: bool = True, streams: Sequence[int] | None = None) -> None:
         """Start a new trajectory: from the given state, or the declared one, with no influence yet. θ is kept.
 
         A learned initial state is made anew with the next sample, with its derivatives, unless a state is given. What
@@ -623,6 +648,7 @@ class Learner(Deciding, Saved):
         Args:
             state: in the containers it was declared with; of a filtered system its mean, with the initial covariance.
             finish: first `finish` the old trajectory; False drops what is still open.
+            streams: numbers of those that start another trajectory, from the declared state; all unless given.
 
         Raises:
             ShapeError: the state is not of the declared shape.
@@ -634,8 +660,28 @@ class Learner(Deciding, Saved):
             h = self.system.initial if state is None else np.asarray(self.system.pack(state), self.system.dtype)
         if finish:
             self.finish()
+        if streams is not None:
+            self._restart_streams(streams, state)
+            return
         self._loop.restart(np.array(h), given=state is not None)
         self._watch.restart(np.array(h), given=state is not None)
+
+    def _restart_streams(self, streams: Sequence[int], state: Any) -> None:
+        """Let some streams start another trajectory with their next sample."""
+        count = self.streams or 0
+        numbers = np.atleast_1d(np.asarray(streams))
+        if not (
+            np.issubdtype(numbers.dtype, np.integer) and numbers.size and np.all((numbers >= 0) & (numbers < count))
+        ):
+            known = f"from 0 to {count - 1}" if count else "but the learner has none: fg.Learner(…, streams=…)"
+            raise DeclarationError(f"reset_state(streams=…): expected numbers of streams, {known}; got {streams!r}.")
+        if state is not None:
+            raise DeclarationError(
+                "reset_state(streams=…): some streams start from the declared state. A state is given for all of them."
+            )
+        flag = np.array(self._loop.feed.row[0])
+        flag[numbers] = OWN
+        self._loop.feed.row = [flag, *self._loop.feed.row[1:]]
 
     def _tell_dead(self) -> None:
         """Warn of parameters that have no path to the loss."""

@@ -34,6 +34,7 @@ class Saved(Held):
         optimizer: Optimizer | None,
         seed: int | np.random.Generator,
         engine: str,
+        streams: int | None,
     ) -> None:
         """Begin."""
 
@@ -65,6 +66,7 @@ class Saved(Held):
                 "note": self.note,
                 "watch": self._watch.state(self._loop),
                 "told": self._told,
+                "streams": self.streams,
                 "targets": self._targets.state(),
             },
         )
@@ -114,8 +116,9 @@ class Saved(Held):
             else checkpoint.rebuilt(description["optimizer"], "optimizer", Optimizer),
             0,
             engine or description["engine"],
+            description.get("streams"),
         )
-        theirs, ours = description["system"], _fingerprint(system, learner._execution)
+        theirs, ours = description["system"], _fingerprint(learner.system, learner._execution)
         theirs = {"first": ours["first"]} | theirs  # not in older files, where x and F tell
         different = [k for k in ours if ours[k] != theirs.get(k) and NOT_TRACED not in (ours[k], theirs.get(k))]
         if different:

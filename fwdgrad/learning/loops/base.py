@@ -15,7 +15,8 @@ from fwdgrad.learning.confidence import Fitted
 from fwdgrad.learning.execution import Execution
 from fwdgrad.learning.loops.feed import Feed
 from fwdgrad.learning.noise import NoiseStream
-from fwdgrad.learning.samples import Chunk, SampleReader
+from fwdgrad.learning.panel_samples import reader_for
+from fwdgrad.learning.samples import Chunk
 from fwdgrad.support.trees import flatten
 from fwdgrad.support.types import Flat
 from fwdgrad.system import GIVEN, OWN
@@ -71,7 +72,7 @@ class Loop(ABC):
 
     def __init__(self, execution: Execution, noise: NoiseStream, carry: Flat) -> None:
         self.execution, self.grain = execution, GRAIN
-        self.reader, self.feed = SampleReader(execution.model), Feed(execution.system)
+        self.reader, self.feed = reader_for(execution.model), Feed(execution.system)
         x, y = flatten(execution.system.x), flatten(execution.system.y)
         self._row = [np.zeros((1, *a.shape), a.dtype) for a in x], [np.zeros((1, *a.shape), a.dtype) for a in y]
         self.noise, self.carry, self.steps = noise, carry, 0

@@ -24,7 +24,7 @@ class Feed:
         self._starts, self._sees = system.marked, system.corrects
         x, y = (flatten(system.x), flatten(system.y)) if self._sees else ([], [])
         self._nothing = [*x, *(np.full_like(leaf, np.nan) for leaf in y)]
-        self._dtype = system.dtype
+        self._flag = np.zeros(np.shape(system.given["start"]) if self._starts else (), system.dtype)
         self.row: list[Any] = []
         self.restart(OWN)
 
@@ -33,7 +33,7 @@ class Feed:
 
     def restart(self, start: float) -> None:
         """A new trajectory, from the system's OWN initial state or a GIVEN one: nothing has been seen."""
-        flag = [np.asarray(start, self._dtype)] if self._starts else []
+        flag = [np.full_like(self._flag, start)] if self._starts else []
         self.row = [*flag, *self._nothing]
 
     def extend(self, chunk: Chunk) -> Chunk:
@@ -41,7 +41,7 @@ class Feed:
         length = len(chunk.observed)
         columns = []
         if self._starts:
-            columns.append(np.zeros(length, self._dtype))
+            columns.append(np.zeros((length, *self._flag.shape), self._flag.dtype))
         if self._sees:
             columns += [np.empty_like(a) for a in (*chunk.x, *chunk.y)]
             for column, values in zip(columns[-len(chunk.x) - len(chunk.y) :], self._seen(chunk), strict=True):
@@ -54,7 +54,7 @@ class Feed:
         """So many samples of a chunk, as the user gave it, have been gone through."""
         if not made:
             return
-        flag = [np.zeros((), self._dtype)] if self._starts else []
+        flag = [np.zeros_like(self._flag)] if self._starts else []
         self.row = [*flag, *(np.array(a[made - 1]) for a in self._seen(chunk))]
 
     def _seen(self, chunk: Chunk) -> list[np.ndarray]:

@@ -254,7 +254,11 @@ class Steps:
         """θ and the optimizer's state after a step with the gradient c·G̃ + direct, and a sum of squares of θ."""
         trained = {k: carry.params[k] for k in self.model.system.trainable}
         past = self.influence.pull(carry.influence, row, self.layout)
-        gradient = {k: _sum(direct.get(k), past.get(k), trained[k]) for k in trained}
+        return self._changed(carry, {k: _sum(direct.get(k), past.get(k), v) for k, v in trained.items()}, evidence)
+
+    def _changed(self, carry: Carry, gradient: Leaves, evidence: Evidence | None) -> tuple[Leaves, Any, Any]:
+        """θ and the optimizer's state after a step with this gradient, and a sum of squares of θ."""
+        trained = {k: carry.params[k] for k in self.model.system.trainable}
         health: Any = 0.0
         if self.informed is None:
             updates, optimizer = filled(self.optimizer, carry.constants).update(gradient, carry.optimizer, trained)

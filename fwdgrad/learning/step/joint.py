@@ -8,10 +8,13 @@ import numpy as np
 
 from fwdgrad.errors import DeclarationError
 from fwdgrad.estimators import Estimator
+from fwdgrad.estimators.windows import Sliding
 from fwdgrad.influence import NoInfluence
 from fwdgrad.learning.step.gradient import Carry, Outcome, Steps
+from fwdgrad.learning.step.panel import PanelSteps
 from fwdgrad.linear import Model
-from fwdgrad.optimizers import BoundJointFilter, JointFilter
+from fwdgrad.optimizers import Binding, BoundJointFilter, JointFilter
+from fwdgrad.panels import PanelSystem
 from fwdgrad.program import scan
 
 __all__ = ["JOINT", "JointSteps", "steps_for"]
@@ -30,7 +33,9 @@ def steps_for(model: Model, estimator: Estimator, optimizer: Any) -> Steps:
         DeclarationError: a `JointFilter` was given an estimator.
     """
     if not isinstance(optimizer, JointFilter):
-        return Steps(model, estimator, optimizer)
+        single = estimator.window == Sliding(1) and not isinstance(optimizer, Binding)
+        kind = PanelSteps if single and isinstance(model.system, PanelSystem) else Steps
+        return kind(model, estimator, optimizer)
     if estimator != JOINT:
         raise DeclarationError(
             f"JointFilter: expected no estimator, got {estimator.name}.\n"
