@@ -18,11 +18,11 @@ from fwdgrad.learning.identifiability import Group, groups_of
 from fwdgrad.learning.learner import Learner
 from fwdgrad.learning.report import entries_of, half_width, intervals_of, output_names, parameter_frame, parameter_rows
 from fwdgrad.learning.samples import SampleReader
+from fwdgrad.linear import TracedModel
 from fwdgrad.losses import SquaredError
 from fwdgrad.support import display, frames
 from fwdgrad.support.trees import flatten
 from fwdgrad.system import System
-from fwdgrad.system.tracing import traced
 
 __all__ = ["Fit", "Forecast", "Going"]
 
@@ -326,7 +326,7 @@ class Fit:
 
     def _drawn(self, draws: Any, xs: Any, count: int) -> Forecast:
         """By draws of the parameters."""
-        reader = SampleReader(traced(self.system))
+        reader = SampleReader(TracedModel(self.system))
         if self.system.x is not None and xs is None:
             raise DataError("forecast: the model has inputs. Give them: xs, with time along axis 0.")
         columns: list[list[Any]] = [[] for _ in flatten(self.system.x)]
