@@ -45,6 +45,7 @@ INFLUENCES: dict[str, tuple[Any, str]] = {
     "none": (NoInfluence(), "biased"),
     "decayed": (Decayed(0.7), "biased"),
     "debiased": (Debiased(Masked(1)), "unbiased"),
+    "debiased, watched": (Debiased(Masked(1), watch=True), "unbiased"),
     "debiased, black box": (Debiased(NoInfluence()), "unbiased"),
     "common": (RankOne(), "unbiased"),
     "common, normal": (RankOne(signs="normal"), "unbiased"),
@@ -63,7 +64,16 @@ INFLUENCES: dict[str, tuple[Any, str]] = {
     "split, exact": (Split(Kronecker(), Exact()), "unbiased"),
     "split, random": (Split(Kronecker(), RankOne("unit")), "unbiased"),
 }
-DEAR = {"debiased, black box", "common, normal", "directional", "probe", "two copies", "split, random", "unit, normal"}
+DEAR = {
+    "debiased, black box",
+    "debiased, watched",
+    "common, normal",
+    "directional",
+    "probe",
+    "two copies",
+    "split, random",
+    "unit, normal",
+}
 
 ESTIMATORS: dict[str, tuple[fg.Estimator, str]] = {
     "RTRL": (fg.RTRL(), "exact"),

@@ -53,12 +53,15 @@ NAMED: dict[str, Named] = {entry.name: entry for file in _FILES for entry in fil
 def estimator_named(text: str, rank: int = 1) -> Estimator:
     """An estimator from text: "uoro", "rtrl", "bptt", "hybrid", "snap:2", "tbptt:16" (a window of 16), "artbp:0.1".
 
-    Likewise "kfrtrl:uoro" and "tensornobacktrack:rtrl" (how other leaves are kept), and "forward-gradient:signs".
+    "snap:1+nobacktrack" is "debiased:snap:1", an approximation made unbiased. Likewise "kfrtrl:uoro" and
+    "tensornobacktrack:rtrl" (how other leaves are kept), and "forward-gradient:signs".
 
     Raises:
         DeclarationError: there is none of that name, or its number is missing, or not a number, or not allowed.
     """
     name, colon, given = text.lower().partition(":")
+    if given.endswith("+nobacktrack"):
+        name, given = "debiased", text.lower()
     if name not in NAMED:
         raise DeclarationError(
             f"estimator {text!r} is not known. Choose one of {', '.join(NAMED)}, or tbptt:16." + nearly(name, NAMED)

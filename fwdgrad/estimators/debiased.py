@@ -38,7 +38,7 @@ def Decayed(decay: float = 0.0) -> Estimator:
     return Estimator(DecayedInfluence(decay), name=f"Decayed({decay:g})")
 
 
-def Debiased(approximation: str | Influence = "snap:1", rank: int = 1) -> Estimator:
+def Debiased(approximation: str | Influence = "snap:1", rank: int = 1, watch: bool = False) -> Estimator:
     """An approximation made unbiased: what it drops is carried on by a random influence of rank one.
 
     Where the approximation is good there is little to estimate, so there is less noise than with UORO and NoBackTrack,
@@ -46,11 +46,14 @@ def Debiased(approximation: str | Influence = "snap:1", rank: int = 1) -> Estima
     fields with SnAp-k. Unbiased for fixed θ. Windows of one step.
 
     Args:
-        approximation: "snap:k", "decayed:λ", "none" (this is UORO), or an influence that is not random.
+        approximation: "snap:k", "decayed:λ", "none" (this is UORO), or an influence that is not random. What estimates
+            the rest may be named, too: "snap:k+nobacktrack".
         rank: number of independent copies that are averaged.
+        watch: add up what the random part pulls, which is an unbiased estimate of what the approximation's gradient
+            lacks: `Learner.bias` then says how biased the approximation would be on the data so far. For rank 1.
 
     Raises:
-        DeclarationError: `approximation` is none of these.
+        DeclarationError: `approximation` is none of these, or `watch` does not go with `rank`.
 
     Example:
         >>> import numpy as np, fwdgrad as fg
@@ -64,14 +67,16 @@ def Debiased(approximation: str | Influence = "snap:1", rank: int = 1) -> Estima
         176
     """
     kept, label = _read(approximation)
-    return Estimator(DebiasedInfluence(kept), 1, rank, f"Debiased({label})")
+    if watch and rank != 1:
+        raise DeclarationError(f"Debiased(watch=True, rank={rank}): what is watched is one estimate. Use rank=1.")
+    return Estimator(DebiasedInfluence(kept, bool(watch)), 1, rank, f"Debiased({label})")
 
 
 def _read(given: Any) -> tuple[Influence, str]:
     """The approximation, and what to call it."""
     if not isinstance(given, str):
         return given, type(given).__name__
-    name, _, number = given.lower().partition(":")
+    name, _, number = given.lower().removesuffix("+nobacktrack").partition(":")
     try:
         value = {"snap": int, "decayed": float, "none": str}[name](number or "0")
     except (KeyError, ValueError):

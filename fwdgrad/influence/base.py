@@ -144,6 +144,8 @@ class Influence(Protocol):
     #     state follows what a filter does to θ; see `fwdgrad.learning.step`.
     # dropped(self, state, after, lin) -> Dropped | None: what an approximation that is not random dropped when `state`
     #     became `after`, term by term, for `Debiased`; None where that is not known.
+    # noted(self, state, row, direct, layout) -> Any: the state after a sample with a target, whose gradient is
+    #     row·G̃ + direct, before `advance`: for one that keeps count of what it says.
     # random: bool = True: whether G̃ is random, so that the mean of several copies is better than one.
     # forgets: bool = False: whether it keeps nothing of the past.
     # single_step: str = "": why windows of several steps are refused, and the mend; "{window}" stands for their length.

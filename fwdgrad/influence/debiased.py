@@ -21,16 +21,34 @@ from fwdgrad.influence.base import (
     squared_norm,
 )
 
-__all__ = ["Debiased", "DebiasedState"]
+__all__ = ["BATCHES", "Debiased", "DebiasedState", "Watched"]
+
+
+BATCHES = 16
+"""Sums of what is estimated of the approximation's error, over consecutive stretches of equal length."""
+
+
+class Watched(NamedTuple):
+    """What has been seen of the approximation's error."""
+
+    rests: Leaves
+    """Σ (c·v) w over the samples of each batch, arrays (16, *leaf shape)."""
+    gradient: Leaves
+    """The sum of the approximation's gradients."""
+    count: Any
+    """Samples."""
+    length: Any
+    """Samples to a batch: as soon as all are full, they are joined in pairs."""
 
 
 class DebiasedState(NamedTuple):
-    """The approximation's state; the factors of the remainder, and ‖w‖²."""
+    """The approximation's state; the factors of the remainder, and ‖w‖²; and with `watch` what has been seen."""
 
     kept: Any
     v: Any
     w: Leaves
     w_squared: Any
+    watched: Watched | tuple[()] = ()
 
 
 @dataclass(frozen=True)
@@ -59,11 +77,13 @@ class Debiased:
 
     Args:
         approximation: an influence that is not random, such as `Masked(1)` (SnAp-1).
+        watch: add up (c·v) w, for `Learner.bias`. Takes 17 p numbers more, and a pass over them at each step.
 
     Memory n + p numbers, and the approximation's. Unbiased for fixed θ.
     """
 
     approximation: Influence
+    watch: bool = False
 
     random: ClassVar[bool] = True
 
@@ -83,7 +103,13 @@ class Debiased:
         """Zeros."""
         w = {k: np.zeros(shape, layout.dtype) for k, shape in layout.leaves.items()}
         kept = self.approximation.init(layout, start)
-        return DebiasedState(kept, np.zeros(layout.size, layout.dtype), w, np.zeros((), layout.dtype))
+        made = DebiasedState(kept, np.zeros(layout.size, layout.dtype), w, np.zeros((), layout.dtype))
+        if not self.watch:
+            return made
+        rests = {k: np.zeros((BATCHES, *shape), layout.dtype) for k, shape in layout.leaves.items()}
+        return made._replace(
+            watched=Watched(rests, dict(w), np.zeros((), layout.dtype), np.ones((), layout.dtype)),
+        )
 
     def noise(self, layout: Layout) -> tuple[NoiseSpec, ...]:
         """ε, one sign per state variable."""
@@ -106,7 +132,23 @@ class Debiased:
         up, down = drop_zero(state.w_squared, np.vdot(carried, carried))
         left, right = self._reduced(state, after, lin, signs)
         w = {k: down * old + right[k] if k in right else down * old for k, old in state.w.items()}
-        return DebiasedState(after, up * carried + left, w, squared_norm(w))
+        return DebiasedState(after, up * carried + left, w, squared_norm(w), state.watched)
+
+    def noted(self, state: DebiasedState, row: Row, direct: Leaves, layout: Layout) -> DebiasedState:
+        """With what this sample says of the approximation's error: `row` is c·A, `direct` the rest of its gradient."""
+        seen = state.watched
+        if not isinstance(seen, Watched):
+            return state
+        full = seen.count >= BATCHES * seen.length
+        length = np.where(full, 2.0 * seen.length, seen.length).astype(layout.dtype)
+        here = np.where(np.arange(BATCHES) == np.floor(seen.count / length), 1.0, 0.0).astype(layout.dtype)
+        rest, rests = self.remainder(state, row), {}
+        for k, old in seen.rests.items():
+            joined = np.concatenate([old[0::2] + old[1::2], np.zeros_like(old[1::2])])
+            rests[k] = np.where(full, joined, old) + np.reshape(here, (-1, *(1 for _ in rest[k].shape))) * rest[k]
+        made = added(direct, self.approximation.pull(state.kept, row, layout))
+        gradient = {k: old + made[k] if k in made else old for k, old in seen.gradient.items()}
+        return state._replace(watched=Watched(rests, gradient, seen.count + 1.0, length))
 
     def _reduced(self, state: DebiasedState, after: Any, lin: Any, signs: Any) -> tuple[Any, Leaves]:
         """The two factors of N: Σ_i ρ_i ε_i l_i and Σ_i (ε_i/ρ_i) r_i."""
@@ -125,7 +167,11 @@ class Debiased:
 
     def magnitude(self, state: DebiasedState) -> Any:
         """That of the approximation, and ‖v‖² + ‖w‖²."""
-        return self.approximation.magnitude(state.kept) + np.vdot(state.v, state.v) + state.w_squared
+        size = self.approximation.magnitude(state.kept) + np.vdot(state.v, state.v) + state.w_squared
+        seen = state.watched
+        if not isinstance(seen, Watched):
+            return size
+        return size + squared_norm(seen.rests) + squared_norm(seen.gradient) + seen.count + seen.length
 
     def dense(self, state: DebiasedState, layout: Layout) -> Leaves:
         """S + v wᵀ."""

@@ -27,6 +27,7 @@ from fwdgrad.errors import (
 from fwdgrad.estimators import Estimator
 from fwdgrad.estimators.windows import WholeSequence
 from fwdgrad.filtering import FilteredSystem
+from fwdgrad.learning.bias import GradientBias, gradient_bias
 from fwdgrad.learning.confidence import Confidence, confidence_of
 from fwdgrad.learning.deciding import Deciding
 from fwdgrad.learning.defaults import method_for, side_by_side
@@ -249,6 +250,29 @@ class Learner(Deciding, Saved):
     def influence_nbytes(self) -> int:
         """Memory of the influence that is carried from step to step, in bytes."""
         return sum(np.asarray(leaf).nbytes for leaf in flatten(self._unpacked.influence))
+
+    def bias(self) -> GradientBias:
+        """How biased the gradient of an approximation is on the samples so far: a `GradientBias`, with an interval.
+
+        For `fg.Debiased(approximation, watch=True)`, whose random part is an unbiased estimate of what the
+        approximation drops: a certificate, on one's own data and without exact gradients, of what the approximation
+        by itself would do. θ may be learned on the way.
+
+        Raises:
+            DeclarationError: the estimator is another one.
+
+        Example:
+            >>> import numpy as np, fwdgrad as fg
+            >>> F = lambda h, x, p: np.array([0.5 * h[0] + p["a"] * x, 0.9 * h[1] + h[0]])
+            >>> system = fg.System(F, lambda h, x, p: h[1], np.zeros(2), {"a": 1.0}, 0.0)
+            >>> learner = fg.Learner(system, fg.Debiased("snap:1", watch=True), fg.SGD(1e-9))
+            >>> xs = np.random.default_rng(0).normal(size=400)
+            >>> history = learner.run(xs, np.zeros(400))
+            >>> low, high = learner.bias().interval
+            >>> bool(low < high)
+            True
+        """
+        return gradient_bias(self._execution.steps.influence, self._unpacked.influence)
 
     # ---- learning
 

@@ -120,7 +120,10 @@ class Steps:
             rows = self._rows(carry, lin, seen, self.informed.cotangents(seen.prediction, y))
             evidence = Evidence(rows, seen.prediction, y, noise[self._first :])
         params, optimizer, health = self._update(carry, row, _plus(direct, through), evidence)
-        state = self.influence.advance(carry.influence, self._measured(lin, optimizer), noise[: self._first])
+        kept = carry.influence
+        if hasattr(self.influence, "noted"):
+            kept = self.influence.noted(kept, row, _plus(direct, through), self.layout)
+        state = self.influence.advance(kept, self._measured(lin, optimizer), noise[: self._first])
         h = self._followed(lin.value, state, carry.params, params)
         health = health + np.vdot(h, h) + self.influence.magnitude(state)
         return Carry(h, params, state, optimizer, carry.constants), Outcome(
