@@ -1,21 +1,25 @@
-"""exp and tanh without a call into the C library, so that loops over them are vectorised.
+"""exp, log and tanh without a call into the C library, so that loops over them are vectorised.
 
-Both follow the Cephes library (S. L. Moshier): rational approximations after the usual reductions, within two units in
-the last place. Results below 10⁻³⁰⁷ are zero.
+They follow the Cephes library (S. L. Moshier): rational approximations after the usual reductions, within two units in
+the last place, for every double.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["FLAGS", "bits", "double", "exp", "tanh"]
+__all__ = ["FLAGS", "bits", "double", "exp", "log", "tanh"]
 
 FLAGS = "contract"
 """Sums and differences with `_SHIFT` have to be taken as they are written: nothing may be rearranged."""
 
 _SHIFT = 6755399441055744.0
 """1.5 · 2⁵²: a number plus this has its nearest integer in the lowest bits."""
-_LOWEST, _HIGHEST = -707.0, 709.782712893384
+_LOWEST, _HIGHEST = -746.0, 709.782712893384
+_EXPONENT = 4503599627370496
+"""2⁵²: the lowest bit of the exponent among the bits of a double."""
+_ROOT = 4604544271217802189
+"""The bits of √½."""
 
 
 def bits(x):
@@ -39,12 +43,33 @@ def exp(x):
     p = r * ((1.26177193074810590878e-4 * z + 3.02994407707441961300e-2) * z + 9.99999999999999999910e-1)
     q = 3.00198505138664455042e-6 * z + 2.52448340349684104192e-3
     q = (q * z + 2.27265548208155028766e-1) * z + 2.00000000000000000005
-    # k may be 1024, which is no exponent of a double
-    scale = double((bits(shifted - 1.0) + 1023) * 4503599627370496)
-    result = (1.0 + 2.0 * (p / (q - p))) * scale * 2.0
+    # in two factors: k may be 1024, or −1075, which are no exponents of a double
+    half = k * 0.5 + _SHIFT
+    first = double((bits(half) + 1023) * _EXPONENT)
+    second = double((bits(k - (half - _SHIFT) + _SHIFT) + 1023) * _EXPONENT)
+    result = (1.0 + 2.0 * (p / (q - p))) * first * second
     result = np.inf if x > _HIGHEST else result
-    result = 0.0 if x < _LOWEST else result
     return x if x != x else result
+
+
+def log(x):
+    """k ln 2 + ln m, with √½ ≤ m < √2."""
+    tiny = x < 2.2250738585072014e-308
+    scaled = x * 18014398509481984.0 if tiny else x
+    k_bits = (bits(scaled) - _ROOT) & -_EXPONENT
+    f = double(bits(scaled) - k_bits) - 1.0
+    k = double(np.int64(np.right_shift(np.uint64(k_bits), np.uint64(52)) ^ np.uint64(2048)) + 4841369599423283200)
+    k = k - 4503599627372544.0 - (54.0 if tiny else 0.0)
+    p = ((1.01875663804580931796e-4 * f + 4.97494994976747001425e-1) * f + 4.70579119878881725854) * f
+    p = ((p + 1.44989225341610930846e1) * f + 1.79368678507819816313e1) * f + 7.70838733755885391666
+    q = ((f + 1.12873587189167450590e1) * f + 4.52279145837532221105e1) * f + 8.29875266912776603211e1
+    q = (q * f + 7.11544750618563894466e1) * f + 2.31251620126765340583e1
+    z = f * f
+    y = f * (z * (p / q)) - k * 2.121944400546905827679e-4 - 0.5 * z
+    result = f + y + k * 0.693359375
+    result = x if x == np.inf else result
+    result = -np.inf if x == 0.0 else result
+    return result if x >= 0.0 else np.nan
 
 
 def tanh(x):

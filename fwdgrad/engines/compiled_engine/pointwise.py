@@ -47,7 +47,7 @@ _LOGICAL = {"logical_and": "&", "logical_or": "|", "logical_xor": "^"}
 _MATH = {
     "exp": "functions.exp({0})",
     "expm1": "math.expm1({0})",
-    "log": "math.log({0})",
+    "log": "functions.log({0})",
     "log10": "math.log10({0})",
     "log1p": "math.log1p({0})",
     "log2": "np.log2({0})",
@@ -194,7 +194,7 @@ def _arithmetic(operation: str, texts: list[str], operands: Sequence[Scalar], dt
         text = texts[0] if same else pair[operation].format(*texts)
     elif whole and operation in _OF_INTEGERS:
         text = _OF_INTEGERS[operation].format(*texts)
-    elif operation in ("exp", "tanh") and dtype != np.float64:
+    elif operation in ("exp", "log", "tanh") and dtype != np.float64:
         text = f"np.{dtype.name}({_MATH[operation].format(f'np.float64({texts[0]})')})"
     elif operation in _MATH:
         text = _MATH[operation].format(*texts)

@@ -30,8 +30,9 @@ def signbit(x):
 
 
 def expit(x):
-    """1 / (1 + e⁻ˣ)."""
-    return type(x)(1.0 / (1.0 + functions.exp(-np.float64(x))))
+    """1 / (1 + e⁻ˣ), as eˣ / (1 + eˣ) where x < 0."""
+    e = functions.exp(-abs(np.float64(x)))
+    return type(x)((1.0 if x >= 0 else e) / (1.0 + e))
 
 
 def logit(x):
