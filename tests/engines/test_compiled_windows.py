@@ -1,12 +1,17 @@
 """Windows as steps of a compiled stream: what the NumPy engine makes sample by sample, however the samples come."""
 
+import gc
+import mmap
+import time
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import fwdgrad as fg
+from fwdgrad import systems
 from fwdgrad.errors import IndexRangeError, NonFiniteError
 from fwdgrad.estimators.windows import Sliding
 from fwdgrad.learning.loops.sequence import CompiledSequence
@@ -230,3 +235,25 @@ def test_parameters_that_are_set_in_the_middle_of_a_window(name):
         one.run(*part(21, 70), finish=False)
         one.finish()
     assert_close(carry(here), carry(there))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("estimator", [fg.TBPTT(16), fg.UORO(window=16)], ids=["TBPTT", "UORO"])
+def test_ten_million_steps_take_the_memory_of_the_first(estimator):
+    """And the time of the first, but for a factor that says nothing of a machine that is busy."""
+    status = Path("/proc/self/statm")
+    if not status.exists():
+        pytest.skip("the system does not tell how much memory is used")
+    rng = np.random.default_rng(0)
+    xs, ys = rng.integers(4, size=(2, 100_000))
+    one = fg.Learner(systems.build("tanh-rnn", units=4, symbols=4), estimator, fg.SGD(1e-4), seed=0, engine="compiled")
+    pages, spent = [], []
+    for _ in range(100):
+        start = time.process_time()
+        one.run(xs, ys, record=100_000)
+        spent.append(time.process_time() - start)
+        gc.collect()
+        pages.append(int(status.read_text().split()[1]))
+    assert one.steps == 10**7
+    assert (max(pages[50:]) - max(pages[:10])) * mmap.PAGESIZE < 2**20
+    assert min(spent[50:]) < 2 * min(spent[:10])
