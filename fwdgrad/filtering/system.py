@@ -84,9 +84,9 @@ def filtered(
         >>> print(learner.report())  # the truth: 0.9, 0.36, 0.49
         level after 1500 samples (InformationFilter)
         parameter    start  value    std            95 %
-        a              0.5  0.916  0.014  0.888 to 0.943
-        process        0.1  0.348  0.039   0.28 to 0.433
-        observation      1  0.491  0.037   0.423 to 0.57
+        a              0.5  0.918  0.016   0.886 to 0.95
+        process        0.1  0.337  0.044  0.262 to 0.435
+        observation      1  0.477  0.045  0.396 to 0.574
     """
     if not isinstance(system, System):
         raise DeclarationError(f"filtered: expected a fwdgrad.System, got {system!r}. Declare one: fg.System(F, Y, …).")

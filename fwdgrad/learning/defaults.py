@@ -11,7 +11,7 @@ from fwdgrad.errors import DeclarationError, TracingError
 from fwdgrad.estimators import RTRL, UORO, Estimator, estimator_named
 from fwdgrad.filtering import FilteredSystem
 from fwdgrad.learning.step import JOINT
-from fwdgrad.optimizers import SGD, Adam, Binding, InformationFilter, JointFilter, Optimizer
+from fwdgrad.optimizers import SGD, Adam, Binding, InformationFilter, JointFilter, Optimizer, schedules
 from fwdgrad.panels import PanelSystem
 from fwdgrad.system import System
 from fwdgrad.system.tracing import traced
@@ -25,6 +25,9 @@ MOST_TOGETHER = 100
 
 MOST_LIKELY, MOST_CARRIED = 100, 200
 """p, and n + p, up to which a filtered system is learned with the full Fisher matrix of its innovations."""
+
+EARLY = 1000
+"""Samples of a filtered system that count less than those after them."""
 
 
 class Method(NamedTuple):
@@ -105,9 +108,10 @@ def _for_filtered(system: FilteredSystem) -> Method:
     if count <= MOST_LIKELY and system.size + count <= MOST_CARRIED:
         return Method(
             RTRL(),
-            InformationFilter("full", "exact", longest=1.0),
+            InformationFilter("full", "exact", decay=schedules.fading(EARLY), longest=1.0),
             f"few parameters ({count}) and state variables ({system.size}, with the covariance): recursive maximum "
-            "likelihood, by exact gradients through the filter and the Fisher matrix of the innovations",
+            "likelihood, by exact gradients through the filter and the Fisher matrix of the innovations; early samples "
+            "count less, as they were linearised where the filter began",
         )
     return Method(
         _checked_estimator("auto", system),

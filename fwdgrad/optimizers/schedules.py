@@ -18,6 +18,7 @@ call                          rate at sample t   decays
 ``inverse_time(gamma, a)``    γ / (1 + a t)      like 1/t, from about t = 1/a on
 ``inverse_power(gamma, b)``   γ / t^b            at once; b = 1/2 unless given
 ``by_update(schedule)``       that of update t   as the schedule does
+``fading(samples)``           1/(t + 2), then 0  at once, and is over: for what early samples count
 ============================  =================  ==================================
 
 A plain number or any callable of t serves as a rate too; see `as_schedule`.
@@ -37,6 +38,7 @@ from fwdgrad.optimizers.base import declaration_error, describe, is_number, posi
 __all__ = [
     "ByUpdate",
     "Constant",
+    "Fading",
     "InversePower",
     "InverseSqrt",
     "InverseTime",
@@ -44,6 +46,7 @@ __all__ = [
     "as_schedule",
     "by_update",
     "constant",
+    "fading",
     "inverse_power",
     "inverse_sqrt",
     "inverse_time",
@@ -207,6 +210,39 @@ class ByUpdate:
         return self.schedule(t)
 
 
+@dataclass(frozen=True)
+class Fading:
+    """1/(t + 2) for the first samples, and then 0: how fast a filter forgets what it learned far from the truth.
+
+    As the `decay` of an `InformationFilter`: J ← (1 − γ_t) J + M counts sample s of t as s/t of one, so that what was
+    linearised at wrong parameters is soon forgotten; the price is half of what is known after T samples, and nothing to
+    speak of long after.
+
+    Args:
+        samples: T, a finite number > 0.
+
+    Raises:
+        DeclarationError: it is not.
+
+    Example:
+        >>> from fwdgrad.optimizers import schedules
+        >>> rate = schedules.fading(1000)
+        >>> float(rate(2.0)), float(rate(1000.0))
+        (0.25, 0.0)
+    """
+
+    samples: float
+
+    def __post_init__(self) -> None:
+        """Check the field."""
+        object.__setattr__(self, "samples", positive("fading(samples)", self.samples, "give e.g. fading(1000)"))
+
+    def __call__(self, t: Any) -> Any:
+        """The rate at sample t."""
+        return np.where(t < self.samples, 1.0 / (t + 2.0), 0.0)
+
+
+fading = Fading
 constant = Constant
 inverse_sqrt = InverseSqrt
 inverse_time = InverseTime
