@@ -85,8 +85,8 @@ def filtered(
         level after 1500 samples (InformationFilter)
         parameter    start  value    std            95 %
         a              0.5  0.918  0.016   0.886 to 0.95
-        process        0.1  0.337  0.044  0.262 to 0.435
-        observation      1  0.477  0.045  0.396 to 0.574
+        process        0.1  0.337  0.044  0.262 to 0.434
+        observation      1  0.477  0.045  0.397 to 0.574
     """
     if not isinstance(system, System):
         raise DeclarationError(f"filtered: expected a fwdgrad.System, got {system!r}. Declare one: fg.System(F, Y, …).")

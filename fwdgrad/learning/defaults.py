@@ -27,7 +27,9 @@ MOST_LIKELY, MOST_CARRIED = 100, 200
 """p, and n + p, up to which a filtered system is learned with the full Fisher matrix of its innovations."""
 
 EARLY = 1000
-"""Samples of a filtered system that count less than those after them."""
+"""Samples of a filtered system that count less than those after them,"""
+SLOW = 2.0
+"""and how many are remembered from the start, for each parameter."""
 
 
 class Method(NamedTuple):
@@ -108,7 +110,7 @@ def _for_filtered(system: FilteredSystem) -> Method:
     if count <= MOST_LIKELY and system.size + count <= MOST_CARRIED:
         return Method(
             RTRL(),
-            InformationFilter("full", "exact", decay=schedules.fading(EARLY), longest=1.0),
+            InformationFilter("full", "exact", decay=schedules.fading(EARLY, SLOW * count), longest=1.0),
             f"few parameters ({count}) and state variables ({system.size}, with the covariance): recursive maximum "
             "likelihood, by exact gradients through the filter and the Fisher matrix of the innovations; early samples "
             "count less, as they were linearised where the filter began",

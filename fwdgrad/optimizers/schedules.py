@@ -18,7 +18,7 @@ call                          rate at sample t   decays
 ``inverse_time(gamma, a)``    γ / (1 + a t)      like 1/t, from about t = 1/a on
 ``inverse_power(gamma, b)``   γ / t^b            at once; b = 1/2 unless given
 ``by_update(schedule)``       that of update t   as the schedule does
-``fading(samples)``           1/(t + 2), then 0  at once, and is over: for what early samples count
+``fading(samples, slow)``     1/(t + slow)       at once, and is 0 from t = samples on
 ============================  =================  ==================================
 
 A plain number or any callable of t serves as a rate too; see `as_schedule`.
@@ -212,17 +212,19 @@ class ByUpdate:
 
 @dataclass(frozen=True)
 class Fading:
-    """1/(t + 2) for the first samples, and then 0: how fast a filter forgets what it learned far from the truth.
+    """1/(t + a) for the first samples, and then 0: how fast a filter forgets what it learned far from the truth.
 
-    As the `decay` of an `InformationFilter`: J ← (1 − γ_t) J + M counts sample s of t as s/t of one, so that what was
-    linearised at wrong parameters is soon forgotten; the price is half of what is known after T samples, and nothing to
-    speak of long after.
+    As the `decay` of an `InformationFilter`, J ← (1 − γ_t) J + M counts sample s of t as (s + a)/(t + a) of one, so that
+    what was linearised at wrong parameters is soon forgotten; the price is half of what is known after T samples, and
+    nothing to speak of long after. With many parameters a has to be large: about a samples are remembered from the
+    start.
 
     Args:
         samples: T, a finite number > 0.
+        slow: a, a finite number > 0.
 
     Raises:
-        DeclarationError: it is not.
+        DeclarationError: one of them is not.
 
     Example:
         >>> from fwdgrad.optimizers import schedules
@@ -232,14 +234,17 @@ class Fading:
     """
 
     samples: float
+    slow: float = 2.0
 
     def __post_init__(self) -> None:
-        """Check the field."""
-        object.__setattr__(self, "samples", positive("fading(samples)", self.samples, "give e.g. fading(1000)"))
+        """Check the fields."""
+        mend = "give e.g. fading(1000), or fading(1000, 20.0)"
+        object.__setattr__(self, "samples", positive("fading(samples)", self.samples, mend))
+        object.__setattr__(self, "slow", positive("fading(slow)", self.slow, mend))
 
     def __call__(self, t: Any) -> Any:
         """The rate at sample t."""
-        return np.where(t < self.samples, 1.0 / (t + 2.0), 0.0)
+        return np.where(t < self.samples, 1.0 / (t + self.slow), 0.0)
 
 
 fading = Fading
