@@ -215,9 +215,9 @@ class Fading:
     """1/(t + a) for the first samples, and then 0: how fast a filter forgets what it learned far from the truth.
 
     As the `decay` of an `InformationFilter`, J ← (1 − γ_t) J + M counts sample s of t as (s + a)/(t + a) of one, so
-    that what was linearised at wrong parameters is soon forgotten; the price is half of what is known after T samples, and
-    nothing to speak of long after. With many parameters a has to be large: about a samples are remembered from the
-    start.
+    that what was linearised at wrong parameters is soon forgotten. The price is half of what is known after T samples,
+    and nothing to speak of long after. With many parameters a has to be large: about a samples are remembered from
+    the start.
 
     Args:
         samples: T, a finite number > 0.
