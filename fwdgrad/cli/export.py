@@ -7,11 +7,11 @@ import os
 from typing import Any
 
 from fwdgrad.cli.builders import Builder
+from fwdgrad.cli.learners import learner_for
 from fwdgrad.errors import DataError, DeclarationError
-from fwdgrad.estimators import estimator_named
 from fwdgrad.exporting import export
 from fwdgrad.learning.learner import Learner
-from fwdgrad.optimizers import NAMED, JointFilter
+from fwdgrad.optimizers import NAMED
 
 __all__ = ["add", "run"]
 
@@ -42,7 +42,7 @@ def add(commands: Any, debug: argparse.ArgumentParser) -> None:
     command.add_argument("--symbols", metavar="N", type=int, help="size of the alphabet")
     command.add_argument("--estimator", metavar="NAME", help="as for learn; one that learns at every step")
     command.add_argument("--optimizer", choices=(*NAMED, "joint"), help="as for learn")
-    command.add_argument("--rate", metavar="γ", type=float, default=1e-3, help="learning rate (default: 0.001)")
+    command.add_argument("--rate", metavar="γ", type=float, help="learning rate (default: 0.001)")
     command.add_argument("--resume", metavar="FILE", help="what was learned: a checkpoint of learn --save")
     command.add_argument("--name", metavar="NAME", help="of the model in C (default: that of the system)")
     command.add_argument("--out", metavar="FOLDER", default=".", help="where to write (default: here)")
@@ -61,12 +61,8 @@ def run(options: argparse.Namespace) -> None:
         if options.estimator is not None or options.optimizer is not None:
             raise DeclarationError("--resume: the checkpoint has its estimator and optimizer; leave these out.")
         learner = Learner.load(options.resume, system)
-    elif options.estimator is None and options.optimizer is None:
-        learner = Learner(system)
     else:
-        optimizer = JointFilter() if options.optimizer == "joint" else NAMED[options.optimizer or "sgd"](options.rate)
-        name = options.estimator or "auto"
-        learner = Learner(system, name if name == "auto" else estimator_named(name), optimizer)
+        learner = learner_for(system, options.estimator, options.optimizer, options.rate)
     try:
         os.makedirs(options.out, exist_ok=True)
     except OSError as error:

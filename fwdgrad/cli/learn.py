@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fwdgrad import optimizers, plots, streams
-from fwdgrad.cli import loop, report
+from fwdgrad.cli import follow, loop, report
 from fwdgrad.cli.builders import Builder
 from fwdgrad.cli.choosing import job_for
 from fwdgrad.cli.curve import Curve
@@ -75,6 +75,11 @@ def learn(options: argparse.Namespace) -> None:
         FwdgradError: something in the options, the data or the system is wrong.
         Interrupted: on Ctrl-C, after saving.
     """
+    if options.follow:
+        follow.run(options)
+        return
+    if options.json or options.again or options.file == "-":
+        raise DeclarationError("--json, --again and - go with --follow, which reads the standard input.")
     if options.file is not None:
         if options.data is not None:
             raise DeclarationError(f"{options.file} and --data {options.data}: give one of them.")

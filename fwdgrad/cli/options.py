@@ -271,6 +271,16 @@ def _algorithm(group: argparse._ArgumentGroup) -> None:
 
 
 def _results(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--follow",
+        action="store_true",
+        help="read samples from the standard input as they come, CSV with a header or JSON, a line each; print a "
+        "prediction before each is learned, with its deviation where a filter is the optimizer",
+    )
+    group.add_argument("--json", action="store_true", help="with --follow: print lines of JSON")
+    group.add_argument(
+        "--again", action="store_true", help="with --follow --resume: the stream begins anew; skip what was learned"
+    )
     group.add_argument("--save", metavar="FILE", help="write a checkpoint at the end, and on Ctrl-C")
     group.add_argument("--checkpoint-every", metavar="N", type=_positive, help="and after every N steps")
     group.add_argument(
