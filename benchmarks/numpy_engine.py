@@ -20,6 +20,7 @@ from autograd.core import make_jvp, make_vjp
 import fwdgrad as fg
 from fwdgrad import systems
 from fwdgrad.learning.execution import Execution
+from fwdgrad.learning.step.kinds import LEARN, PREDICT
 
 SYMBOLS = 32
 
@@ -32,13 +33,13 @@ def runner(system, estimator, optimizer, engine, steps):
     noise = [np.where(rng.random((steps, *s.shape)) < 0.5, -1.0, 1.0) for s in execution.specs]
     carry = execution.initial()
     outputs = len(carry)
-    execution.learn(carry, [xs[0]], [ys[0]], [e[0] for e in noise])  # prepares the function
+    execution.make(LEARN, carry, [xs[0]], [ys[0]], [e[0] for e in noise])  # prepares the function
 
     def run():
         c = carry
         start = time.perf_counter()
         for k in range(steps):
-            c = execution.learn(c, [xs[k]], [ys[k]], [e[k] for e in noise])[:outputs]
+            c = execution.make(LEARN, c, [xs[k]], [ys[k]], [e[k] for e in noise])[:outputs]
         return (time.perf_counter() - start) / steps
 
     return run
@@ -97,12 +98,12 @@ def model_runner(system, steps):
     """Running F and Y alone, on the NumPy engine."""
     execution = Execution(system, fg.TBPTT(1), fg.SGD(1e-3), "numpy")
     carry = execution.initial()
-    execution.predict(carry, [np.int64(0)])
+    execution.make(PREDICT, carry, [np.int64(0)])
 
     def run():
         start = time.perf_counter()
         for _ in range(steps):
-            execution.predict(carry, [np.int64(0)])
+            execution.make(PREDICT, carry, [np.int64(0)])
         return (time.perf_counter() - start) / steps
 
     return run

@@ -19,6 +19,7 @@ import numpy as np
 import fwdgrad as fg
 from fwdgrad import systems
 from fwdgrad.learning.execution import Execution
+from fwdgrad.learning.step.kinds import TRANSIT
 
 SCALES = {
     "one common scale (UORO)": fg.UORO(),
@@ -48,7 +49,7 @@ def relative_variance(system, estimator, xs, replicas, seed):
     carry, reference = execution.initial(), exact.initial()
     for x in xs:
         noise = [np.where(rng.random(spec.shape) < 0.5, -1.0, 1.0) for spec in execution.specs]
-        carry = execution.transit(carry, [x], noise)[: len(carry)]
+        carry = execution.make(TRANSIT, carry, [x], noise)[: len(carry)]
         reference = exact.transit(reference, [x], [])[: len(reference)]
     G = {k: g.reshape(system.size, -1) for k, g in exact.unpack(reference).influence.G.items()}
     state = execution.unpack(carry).influence

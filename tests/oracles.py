@@ -19,6 +19,7 @@ import numpy as np
 from fwdgrad import Estimator, System
 from fwdgrad.learning.execution import Execution
 from fwdgrad.learning.samples import SampleReader
+from fwdgrad.learning.step.kinds import FORWARD, LEARN, TRANSIT
 from fwdgrad.losses import CrossEntropy
 from fwdgrad.support.trees import unflatten
 
@@ -235,7 +236,11 @@ class Runner:
         if self.length > 1:
             return self._window(carry, t, noise)
         x, y, observed = self.samples[t]
-        made = self.execution.learn(carry, x, y, noise) if observed else self.execution.transit(carry, x, noise)
+        made = (
+            self.execution.make(LEARN, carry, x, y, noise)
+            if observed
+            else self.execution.make(TRANSIT, carry, x, noise)
+        )
         return tuple(made[:-3])
 
     def _window(self, carry: Any, t: int, noise: Any) -> Any:
@@ -243,7 +248,7 @@ class Runner:
         states, h = [], carry[0]
         for x, y, _ in rows:
             states.append(h)
-            h = self.execution.forward((h, *carry[1:]), x, y)[0]
+            h = self.execution.make(FORWARD, (h, *carry[1:]), x, y)[0]
         columns = [[np.stack(c) for c in zip(*(row[k] for row in rows), strict=True)] for k in (0, 1)]
         observed = np.array([row[2] for row in rows], dtype=self.dtype)
         ones = np.ones(len(rows), self.dtype)

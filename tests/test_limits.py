@@ -11,6 +11,7 @@ import pytest
 import fwdgrad as fg
 from fwdgrad.errors import DataError, DeclarationError, NonFiniteError, ShapeError, UnknownNameError
 from fwdgrad.influence import RankOne
+from fwdgrad.learning.step.kinds import LEARN, TRANSIT
 from fwdgrad.limits import brownian_path, diffusion, learning, multilevel, per_time, refine, same_law
 from fwdgrad.limits.brownian import BrownianPath
 from fwdgrad.limits.diffusion import increments
@@ -144,7 +145,7 @@ def test_a_replica_is_a_learner_that_sees_its_noise(estimator):
             carry = learner._execution.initial(tuple(a[r] for a in start))
         for k in range(steps):
             x = [a[k] for a in replicas.timed.inputs(dt, steps)]
-            carry = learner._execution.transit(carry, x, [a[k, r] for a in noise])[: len(carry)]
+            carry = learner._execution.make(TRANSIT, carry, x, [a[k, r] for a in noise])[: len(carry)]
         learner._loop.carry = carry
         np.testing.assert_allclose(G[r], learner.influence_matrix(), rtol=1e-12, atol=1e-12)
     assert np.abs(G[0] - G[1]).max() > 1e-6
@@ -163,7 +164,9 @@ def test_learners_are_learners_with_rate_times_step():
         execution = fg.Learner(timed.map, fg.NoBackTrack(), sgd, engine="numpy")._execution
         carry = execution.initial()
         for k in range(steps):
-            carry = execution.learn(carry, [a[k] for a in given], [a[k] for a in targets], [a[k, r] for a in noise])
+            carry = execution.make(
+                LEARN, carry, [a[k] for a in given], [a[k] for a in targets], [a[k, r] for a in noise]
+            )
             carry = carry[: len(execution.initial())]
         for name, value in execution.unpack(carry).params.items():
             np.testing.assert_allclose(made[name][r], value, rtol=1e-12)

@@ -1015,12 +1015,14 @@ def test_an_engine_that_widens_is_refused(monkeypatch):
 
 
 def test_other_noise_is_refused(monkeypatch):
-    draw = execution.Execution.learn
+    make = execution.Execution.make
 
-    def flipped(self: Any, carry: Any, x: Any, y: Any, noise: Any) -> Any:
-        return draw(self, carry, x, y, [n if self.engine == "eager" else n * np.array([1.0, -1.0]) for n in noise])
+    def flipped(self: Any, kind: Any, carry: Any, *given: Any) -> Any:
+        if kind == "learn" and self.engine != "eager":
+            given = (*given[:-1], [n * np.array([1.0, -1.0]) for n in given[-1]])
+        return make(self, kind, carry, *given)
 
-    monkeypatch.setattr(execution.Execution, "learn", flipped)
+    monkeypatch.setattr(execution.Execution, "make", flipped)
     engines_differ("parameters differ", estimators=[fg.UORO()])
 
 

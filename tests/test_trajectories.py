@@ -13,6 +13,7 @@ import scipy.sparse
 import fwdgrad as fg
 from fwdgrad import systems
 from fwdgrad.errors import DataError, DeclarationError, NonFiniteError, ShapeError, UnknownNameError
+from fwdgrad.learning.step.kinds import TRANSIT
 from fwdgrad.optimizers import SGD
 
 ENGINES = ["numpy", "compiled", "eager"]
@@ -96,7 +97,7 @@ def mean_influence(system, estimator, given):
     for pattern in patterns:
         carry = execution.initial()
         for k, row in enumerate(given):
-            carry = execution.transit(carry, row, [np.array(pattern[2 * k : 2 * k + 2])])[:-3]
+            carry = execution.make(TRANSIT, carry, row, [np.array(pattern[2 * k : 2 * k + 2])])[:-3]
         learner._loop.carry = carry
         total = total + learner.influence_matrix() / len(patterns)
     return total

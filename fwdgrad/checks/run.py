@@ -18,6 +18,7 @@ from fwdgrad.errors import DeclarationError, FwdgradError, HiddenStateError, Tra
 from fwdgrad.estimators import RTRL, UORO, Estimator, NoBackTrack
 from fwdgrad.learning.execution import Execution
 from fwdgrad.learning.loops import ENTRIES, listed_entries
+from fwdgrad.learning.step.kinds import LEARN, TRANSIT
 from fwdgrad.linear import Coordinates, EagerModel, Model, TracedModel
 from fwdgrad.program import Linearized, Program, at_points
 from fwdgrad.support.notice import Progress
@@ -457,7 +458,7 @@ class _Check:
         carry = self._start(execution)
         found: list[Leaves] = []
         for p, _ in self._trajectory:
-            carry = tuple(execution.learn(carry, flatten(p.x), flatten(p.y), ())[:-3])
+            carry = tuple(execution.make(LEARN, carry, flatten(p.x), flatten(p.y), ())[:-3])
             found.append(execution.unpack(carry).optimizer)
         names = self.system.trainable
         ways = [{k: self._direction(first.params[k])} for k in names]
@@ -497,7 +498,7 @@ class _Check:
             yield skipped(tally, f"Too large: {n} state variables, {count} parameters.")
             return
         p, q = self.points[:2]
-        carry = tuple(execution.transit(self._start(execution), flatten(p.x), (signs[len(signs) // 3],))[:-3])
+        carry = tuple(execution.make(TRANSIT, self._start(execution), flatten(p.x), (signs[len(signs) // 3],))[:-3])
         before = execution.unpack(carry)
         c = self.rng.normal(size=n).astype(self.system.dtype)
         row, fresh = self.model.linearize(before.h, q.x, before.params).vjp(c)
@@ -505,7 +506,7 @@ class _Check:
         total: Leaves = {k: 0.0 for k in layout.leaves}
         size = 0.0
         for noise in signs:
-            after = execution.unpack(tuple(execution.transit(carry, flatten(q.x), (noise,))[:-3]))
+            after = execution.unpack(tuple(execution.make(TRANSIT, carry, flatten(q.x), (noise,))[:-3]))
             pulled = influence.pull(after.influence, Coordinates(c), layout)
             total = {k: total[k] + np.asarray(pulled[k], float) for k in total}
             size = max(size, *map(largest, pulled.values()))

@@ -17,6 +17,7 @@ from fwdgrad.estimators.windows import RandomEnd, Sliding
 from fwdgrad.influence import NoInfluence
 from fwdgrad.learning.execution import Execution
 from fwdgrad.learning.samples import Chunk
+from fwdgrad.learning.step.kinds import PREDICT
 from fwdgrad.support import display
 from fwdgrad.support.trees import flatten
 
@@ -129,7 +130,7 @@ def _model(study: Study) -> Steps:
         with np.errstate(all="ignore"):
             for chunk in chunks:
                 for k in range(len(chunk.observed)):
-                    carry = (execution.predict(carry, [a[k] for a in chunk.x])[0], *carry[1:])
+                    carry = (execution.make(PREDICT, carry, [a[k] for a in chunk.x])[0], *carry[1:])
 
     if not execution.traced:
         return predict_eagerly

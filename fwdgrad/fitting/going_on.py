@@ -10,6 +10,7 @@ import numpy as np
 
 from fwdgrad.learning.learner import Learner
 from fwdgrad.learning.loops import Fitting, Record
+from fwdgrad.learning.step.kinds import SPREAD
 from fwdgrad.support.types import Flat
 
 __all__ = ["resumed", "spreads"]
@@ -34,7 +35,7 @@ def spreads(fitting: Fitting, record: Record, carry: Flat, learns: bool) -> tupl
         loop.restart(np.array(start.state), start.given)
         for k in range(len(chunk.observed)):
             with np.errstate(all="ignore"):
-                mean, variance = execution.spread(loop.view, [*(a[k] for a in chunk.x), *loop.feed.row])
+                mean, variance = execution.make(SPREAD, loop.view, [*(a[k] for a in chunk.x), *loop.feed.row])
             predictions.append(np.ravel(mean))
             variances.append(np.ravel(variance))
             sample = chunk.part(k, k + 1)

@@ -12,6 +12,7 @@ from typing import Any
 from fwdgrad.engines.registry import FAST
 from fwdgrad.estimators.windows import Sliding, segment_of
 from fwdgrad.learning.execution import Execution
+from fwdgrad.learning.step.kinds import ADVANCE, APPLY, BACKWARD, FORWARD, LEARN, TRANSIT, WALK
 from fwdgrad.program import Program
 from fwdgrad.program.costs import calls, multiply_adds
 
@@ -56,25 +57,25 @@ def seconds(program: Program) -> float:
 def compile_seconds(execution: Execution, missing: bool = False) -> float:
     """What compiling all that is run takes, roughly."""
     programs = [execution.program(kind) for kind in _compiled(execution)]
-    programs += [execution.program("transit")] if missing and execution.streamed == "learn" else []
+    programs += [execution.program(TRANSIT)] if missing and execution.streamed == LEARN else []
     return sum(map(FAST.seconds, programs))
 
 
 def _compiled(execution: Execution) -> list[Any]:
     """What is compiled: a stream of steps or windows, one of the steps inside a window, and what ends other windows."""
     kind = execution.streamed
-    if kind == "walk":
-        return [kind, ("backward", segment_of(execution.estimator.window)), "apply"]
-    return [kind] if kind == "learn" else [kind, "walk"]
+    if kind == WALK:
+        return [kind, (BACKWARD, segment_of(execution.estimator.window)), APPLY]
+    return [kind] if kind == LEARN else [kind, WALK]
 
 
 def _programs(execution: Execution) -> list[Program]:
     """What NumPy runs for every sample, and then, in a longer window, what it runs at its end."""
     window = execution.estimator.window
     if window == Sliding(1):
-        return [execution.program("learn")]
+        return [execution.program(LEARN)]
     steps = (window.length or execution.system.size) if isinstance(window, Sliding) else segment_of(window)
-    ends = [execution.program("forward"), execution.program(("backward", steps)), execution.program("apply")]
+    ends = [execution.program(FORWARD), execution.program((BACKWARD, steps)), execution.program(APPLY)]
     if isinstance(window, Sliding) and execution.has_influence:
-        ends.append(execution.program(("advance", window.stride or steps)))
+        ends.append(execution.program((ADVANCE, window.stride or steps)))
     return ends

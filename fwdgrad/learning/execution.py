@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable, Sequence
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,13 @@ from fwdgrad.engines.names import AUTO, EAGER, engine_named
 from fwdgrad.engines.registry import NUMPY, REGISTERED, usable
 from fwdgrad.estimators import Estimator
 from fwdgrad.estimators.windows import Sliding
-from fwdgrad.learning.step import Carry, Older, Samples, steps_for, walk, window
-from fwdgrad.linear import EagerModel, Model, Segment, TracedModel
+from fwdgrad.learning.step import Carry, Older, steps_for
+from fwdgrad.learning.step.kinds import KINDS, LEARN, WALK, WINDOW, examples, repeated
+from fwdgrad.linear import EagerModel, Model, TracedModel
 from fwdgrad.optimizers import Optimizer, split
 from fwdgrad.program import Abstract, Program, trace
 from fwdgrad.support.notice import slow
-from fwdgrad.support.trees import flatten, leaf_names, unflatten
+from fwdgrad.support.trees import flatten, unflatten
 from fwdgrad.support.types import Flat
 from fwdgrad.system import System
 
@@ -114,51 +116,25 @@ class Execution:
         """A carry as a flat tuple."""
         return tuple(flatten(carry))
 
-    # ---- the steps; x, y and noise are flat lists of arrays
+    # ---- the steps
 
-    def learn(self, carry: Flat, x: Sequence[Any], y: Sequence[Any], noise: Sequence[Any]) -> Flat:
-        """(*carry, loss, prediction, health)."""
-        return self.function("learn")(*carry, *x, *y, *noise)
+    def make(self, key: Any, carry: Flat, *given: Sequence[Any]) -> Flat:
+        """A step of a kind, as flat arrays: see `fwdgrad.learning.step.kinds`.
 
-    def transit(self, carry: Flat, x: Sequence[Any], noise: Sequence[Any]) -> Flat:
-        """(*carry, loss, prediction, health), without a target."""
-        return self.function("transit")(*carry, *x, *noise)
-
-    def forward(self, carry: Flat, x: Sequence[Any], y: Sequence[Any]) -> Flat:
-        """(h', loss, prediction, health): inside a window."""
-        return self.function("forward")(*carry, *x, *y)
-
-    def predict(self, carry: Flat, x: Sequence[Any]) -> Flat:
-        """(h', prediction)."""
-        return self.function("predict")(*carry, *x)
-
-    def spread(self, carry: Flat, x: Sequence[Any]) -> Flat:
-        """(prediction, its variance over what is not known of θ)."""
-        return self.function("spread")(*carry, *x)
-
-    def replay(self, carry: Flat, h: Any, x: Sequence[Any], alive: Any) -> Any:
-        """The states of a segment, again, from the one before it."""
-        return self.function(("replay", len(alive)))(h, *carry[1:], *x, alive)[0]
-
-    def backward(self, carry: Flat, segment: Sequence[Any], derivatives: Flat) -> Flat:
-        """Back through a segment, given as its flat arrays: (cotangent, *sums) before it from those behind it."""
-        return self.function(("backward", len(segment[0])))(*carry, *segment, *derivatives)
+        Args:
+            key: the kind; with the number of samples that it goes through, (kind, T), where that is more than one.
+            carry: all that is learned and remembered.
+            given: what else it is given, each a flat list of arrays.
+        """
+        return self.function(key)(*carry, *chain.from_iterable(given))
 
     @cached_property
     def no_derivatives(self) -> Flat:
         """(cotangent, *sums) behind the last step."""
-        made = tuple(np.zeros_like(leaf) for leaf in flatten(self._derivatives))
+        made = tuple(np.zeros_like(leaf) for leaf in flatten(self._example("derivatives", 1)[0]))
         for leaf in made:
             leaf.flags.writeable = False
         return made
-
-    def apply(self, carry: Flat, derivatives: Flat, samples: int) -> Flat:
-        """(*carry, health): the update at the end of a window, from the losses of so many samples."""
-        return self.function("apply")(*carry, *derivatives, np.array(samples, float))
-
-    def advance(self, carry: Flat, states: Any, x: Sequence[Any], value: Any, noise: Sequence[Any]) -> Flat:
-        """(*influence, health) after consecutive steps."""
-        return self.function(("advance", len(states)))(*carry, states, *x, value, *noise)
 
     # ---- preparing them
 
@@ -169,7 +145,7 @@ class Execution:
                 if not self.traced:
                     self._functions[key] = self._plain(key)[0]
                 else:
-                    self._functions[key] = self._compiled(self.program(key), often=key not in ("predict", "spread"))
+                    self._functions[key] = self._compiled(self.program(key), often=KINDS[_split(key)[0]].often)
         return self._functions[key]
 
     def reference(self, key: Any) -> Callable[..., Flat]:
@@ -232,15 +208,15 @@ class Execution:
 
     def carried(self, kind: str) -> int:
         """How many arrays a step of this kind hands on to the next one."""
-        return len(flatten((self.template, self.older))) if kind in ("window", "idle") else len(flatten(self.template))
+        return len(flatten((self.template, self.older))) if KINDS[kind].strides else len(flatten(self.template))
 
     @property
     def streamed(self) -> str:
         """The kind of step that streams make, above all."""
         window = self.estimator.window
         if not isinstance(window, Sliding):
-            return "walk"
-        return "learn" if window.length == 1 else "window"
+            return WALK
+        return LEARN if window.length == 1 else WINDOW
 
     @property
     def _stride(self) -> int:
@@ -254,86 +230,42 @@ class Execution:
         window, system = self.estimator.window, self.system
         length = (window.length or system.size) if isinstance(window, Sliding) else 1
         count = length - self._stride
-        return Older(np.zeros((count, system.size), system.dtype), _repeated(system.given, count)) if count else None
+        return Older(np.zeros((count, system.size), system.dtype), repeated(system.given, count)) if count else None
 
     def _check(self, engine: Engine) -> None:
         """Whether the engine can run a step; see `Engine.check`."""
-        kind = self.streamed if engine.streams else "learn"
+        kind = self.streamed if engine.streams else LEARN
         engine.check(self.program(kind), self.carried(kind))
 
     def program(self, key: Any) -> Program:
         """The traced program of a kind of step."""
         if key not in self._programs:
             function, examples, names = self._plain(key)
-            name = key if isinstance(key, str) else key[0]
+            name, _ = _split(key)
             self._programs[key] = trace(function, [Abstract.of(e) for e in examples], names=names, name=name)
         return self._programs[key]
 
-    @property
-    def _derivatives(self) -> tuple[Any, dict[str, Any]]:
-        """Examples of a cotangent and of sums of derivatives in θ."""
-        system = self.system
-        return np.zeros(system.size, system.dtype), {k: np.zeros_like(system.coordinates[k]) for k in system.trainable}
+    def _example(self, label: str, length: int) -> tuple[Any, list[str]]:
+        return examples(label, self.system, self.template, self._noise, self.older, length)
 
     def _plain(self, key: Any) -> tuple[Callable[..., Flat], list[Any], list[str]]:
         """A kind of step as a function of flat arrays, with example arguments and their names."""
-        steps, system = self.steps, self.system
-        kind, length = (key, self._stride if key in ("window", "idle") else 1) if isinstance(key, str) else key
-        marks = np.zeros(length, system.dtype)
-        states = np.zeros((length, system.size), system.dtype)
-        inputs, targets = (_repeated(like, length) for like in (system.given, system.y))
-        parts: dict[str, tuple[Any, list[str]]] = {
-            "carry": (self.template, _carry_names(self.template)),
-            "x": (system.given, leaf_names(system.given, "x")),
-            "y": (system.y, leaf_names(system.y, "y")),
-            "noise": (self._noise, [f"noise{i}" for i in range(len(self._noise))]),
-            "states": (states, ["states"]),
-            "inputs": (inputs, leaf_names(system.given, "xs")),
-            "alive": (marks, ["alive"]),
-            "value": (system.initial, ["value"]),
-            "segment": (
-                Segment(states, inputs, targets, marks, marks, marks),
-                ["states", *leaf_names(system.given, "xs"), *leaf_names(system.y, "ys"), "counted", "factor", "alive"],
-            ),
-            "derivatives": (self._derivatives, ["cotangent", *(f"sum_{k}" for k in system.trainable)]),
-            "samples": (np.ones(()), ["samples"]),
-            "older": (self.older, ["older_states", *leaf_names(system.given, "older_xs")] if self.older else []),
-            "rows": (
-                Samples(inputs, targets, marks, marks),
-                [*leaf_names(system.given, "xs"), *leaf_names(system.y, "ys"), "counted", "alive"],
-            ),
-            "counted": (np.ones((), system.dtype), ["counted"]),
-        }
-        kinds: dict[str, tuple[Callable[..., Any], str]] = {
-            "learn": (steps.learn, "carry x y noise"),
-            "transit": (steps.transit, "carry x noise"),
-            "forward": (lambda c, x, y: steps.forward(c.h, c.params, x, y), "carry x y"),
-            "spread": (steps.spread, "carry x"),
-            "predict": (lambda c, x: steps.predict(c.h, c.params, x), "carry x"),
-            "replay": (lambda c, xs, alive: steps.replay(c.h, c.params, xs, alive), "carry inputs alive"),
-            "backward": (lambda c, segment, d: steps.backward(c.params, segment, *d), "carry segment derivatives"),
-            "apply": (lambda c, d, samples: steps.apply(c, d[0], d[1], samples), "carry derivatives samples"),
-            "advance": (
-                lambda c, states, xs, value, noise: steps.advance(c, states, xs, value, noise),
-                "carry states inputs value noise",
-            ),
-            "walk": (partial(walk, steps), "carry x y counted"),
-            "window": (partial(window, steps, learns=True), "carry older rows noise"),
-            "idle": (partial(window, steps, learns=False), "carry older rows noise"),
-        }
-        body, wanted = kinds[kind]
-        like = tuple(parts[label][0] for label in wanted.split())
-        names = [name for label in wanted.split() for name in parts[label][1]]
+        name, length = _split(key)
+        kind = KINDS[name]
+        if kind.strides:
+            length = self._stride
+        parts = [self._example(label, length) for label in ("carry", *kind.given.split())]
+        like = tuple(example for example, _ in parts)
 
         def function(*flat: Any) -> Flat:
-            return tuple(flatten(body(*unflatten(like, flat))))
+            return tuple(flatten(kind.body(self.steps, *unflatten(like, flat))))
 
-        return function, flatten(like), names
+        return function, flatten(like), [name for _, names in parts for name in names]
 
 
-def _repeated(like: Any, count: int) -> Any:
-    """Containers of arrays with a leading axis of so many rows."""
-    return unflatten(like, [np.zeros((count, *leaf.shape), leaf.dtype) for leaf in flatten(like)])
+def _split(key: Any) -> tuple[str, int]:
+    """The name of a kind of step, and how many samples it goes through."""
+    return (key, 1) if isinstance(key, str) else key
 
 
 def execution_for(system: System, estimator: Estimator, optimizer: Optimizer, engine: str) -> Execution:
@@ -363,13 +295,3 @@ def _name(engine: str) -> str:
 @lru_cache(maxsize=16)
 def _family(system: System, estimator: Estimator, optimizer: Any) -> dict[str, Execution]:
     return {}
-
-
-def _carry_names(carry: Carry) -> list[str]:
-    return [
-        "h",
-        *carry.params,
-        *(name.removeprefix("influence_") for name in leaf_names(carry.influence, "influence")),
-        *leaf_names(carry.optimizer, "optimizer"),
-        *(f"rate{k}" for k in range(len(carry.constants))),
-    ]

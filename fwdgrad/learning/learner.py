@@ -39,6 +39,7 @@ from fwdgrad.learning.panel_samples import PanelReader
 from fwdgrad.learning.report import Report, intervals_of, output_names, parameter_frame, parameter_rows
 from fwdgrad.learning.samples import Chunk
 from fwdgrad.learning.saving import Saved
+from fwdgrad.learning.step.kinds import PREDICT, SPREAD
 from fwdgrad.learning.targets import Targets
 from fwdgrad.optimizers import JointFilter, Optimizer
 from fwdgrad.support import display
@@ -480,16 +481,17 @@ class Learner(Deciding, Saved):
             DeclarationError: a std is asked for, and the optimizer keeps no covariance or windows are longer.
         """
         if isinstance(self.system, FilteredSystem):
-            made = np.array(self._execution.predict(self._loop.view, self._loop.input(x))[-1])
+            made = np.array(self._execution.make(PREDICT, self._loop.view, self._loop.input(x))[-1])
             mean = np.array(self.system.point(made))
             return (mean, self.system.deviation(made)) if return_std else mean
         if return_std:
-            prediction, variance = self._execution.spread(self._loop.view, self._loop.input(x))
+            prediction, variance = self._execution.make(SPREAD, self._loop.view, self._loop.input(x))
             known = self.confidence()
             if not known.holds:
                 warnings.warn(f"predict: {known.contradiction()}", CalibrationWarning, stacklevel=2)
             return np.array(prediction), known.overall * np.sqrt(np.array(variance))
-        return np.array(self.system.point(self._execution.predict(self._loop.view, self._loop.input(x))[-1]))
+        made = self._execution.make(PREDICT, self._loop.view, self._loop.input(x))[-1]
+        return np.array(self.system.point(made))
 
     def step(self, x: Any = None, y: Any = None) -> float:
         """One sample: transition with x, predict, compare with y, learn.
@@ -510,7 +512,7 @@ class Learner(Deciding, Saved):
         if self._loop.steps >= self._due:
             self._look()
         begins = self._loop.steps == 0 and isinstance(self.system, FilteredSystem)
-        first = self._execution.predict(self._loop.view, self._loop.input(x))[-1] if begins else None
+        first = self._execution.make(PREDICT, self._loop.view, self._loop.input(x))[-1] if begins else None
         loss = self._loop.step(x, y)
         if first is not None and loss == loss:
             self._tell_far(first, y)
@@ -593,7 +595,7 @@ class Learner(Deciding, Saved):
                         warnings.warn(said, FirstSampleWarning, stacklevel=2)
                     if self.steps == 0 and isinstance(self.system, FilteredSystem) and chunk.observed[:1].any():
                         given = [*(a[0] for a in chunk.x), *self._loop.feed.row]
-                        self._tell_far(self._execution.predict(self._loop.view, given)[-1], chunk.y[0][0])
+                        self._tell_far(self._execution.make(PREDICT, self._loop.view, given)[-1], chunk.y[0][0])
                     for piece in self._pieces(chunk, checkpoint_every):
                         if self.steps >= self._due:
                             self._look()

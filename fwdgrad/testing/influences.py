@@ -9,6 +9,7 @@ from fwdgrad.estimators import Estimator
 from fwdgrad.influence import Averaged, Influence
 from fwdgrad.learning.execution import Execution
 from fwdgrad.learning.samples import SampleReader
+from fwdgrad.learning.step.kinds import LEARN, TRANSIT
 from fwdgrad.support.trees import unflatten
 from fwdgrad.support.types import Leaves
 from fwdgrad.system import System
@@ -152,8 +153,8 @@ def _trajectory(execution: Execution, problem: Problem, seed: int, plain: bool) 
             learned, _ = steps.learn(held, given, unflatten(problem.system.y, flat_y), noise)
             passed, _ = steps.transit(held, given, noise)
         else:
-            learned = execution.unpack(tuple(execution.learn(carry, flat_x, flat_y, noise)[:-3]))
-            passed = execution.unpack(tuple(execution.transit(carry, flat_x, noise)[:-3]))
+            learned = execution.unpack(tuple(execution.make(LEARN, carry, flat_x, flat_y, noise)[:-3]))
+            passed = execution.unpack(tuple(execution.make(TRANSIT, carry, flat_x, noise)[:-3]))
         made.append([steps.influence.dense(state.influence, steps.layout) for state in (learned, passed)])
         carry = execution.pack(learned)
     return made
@@ -178,7 +179,7 @@ def _single_precision(subject: Subject, influence: Influence, steps: int, seed: 
         for t, (x, y) in enumerate(zip(problem.xs, problem.ys, strict=True)):
             flat_x, flat_y, _ = reader.sample(x, y, t)
             noise = draw(execution.specs, "step", rng, np.float32)
-            *made, _, _, _ = execution.learn(carry, flat_x, flat_y, noise)
+            *made, _, _, _ = execution.make(LEARN, carry, flat_x, flat_y, noise)
             carry = tuple(made)
     for leaf in carry:
         where.require(leaf.dtype == np.float32, "the traced step widens single precision", "float32", leaf.dtype)

@@ -9,6 +9,7 @@ import numpy as np
 
 from fwdgrad.learning.execution import Execution
 from fwdgrad.learning.samples import SampleReader
+from fwdgrad.learning.step.kinds import LEARN, TRANSIT
 from fwdgrad.support.types import Leaves
 from fwdgrad.testing.noise import draw, every
 from fwdgrad.testing.problems import Problem
@@ -55,7 +56,7 @@ def means(execution: Execution, problem: Problem, steps: int, nodes: int | None,
         x, y, observed = reader.sample(problem.xs[t], problem.ys[t], t)
 
         def run(carry: Any, noise: Any, x: Any = x, y: Any = y, observed: bool = observed) -> Any:
-            made = execution.learn(carry, x, y, noise) if observed else execution.transit(carry, x, noise)
+            made = execution.make(LEARN, carry, x, y, noise) if observed else execution.make(TRANSIT, carry, x, noise)
             return tuple(made[:-3])
 
         if nodes is None:

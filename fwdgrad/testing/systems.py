@@ -13,6 +13,7 @@ from fwdgrad.estimators import RTRL, UORO, Estimator
 from fwdgrad.learning.execution import Execution
 from fwdgrad.learning.learner import Learner
 from fwdgrad.learning.samples import SampleReader
+from fwdgrad.learning.step.kinds import LEARN
 from fwdgrad.linear import TracedModel
 from fwdgrad.optimizers import SGD
 from fwdgrad.system import System
@@ -125,7 +126,7 @@ def _gradients(subject: Subject, problem: Problem, steps: int, engine: str) -> N
     tolerance = 1e-10 if problem.system.dtype == np.float64 else 1e-3
     for t, (x, y) in enumerate(zip(short.xs, short.ys, strict=True)):
         flat_x, flat_y, _ = reader.sample(x, y, t)
-        carry = tuple(execution.learn(carry, flat_x, flat_y, ())[:-3])
+        carry = tuple(execution.make(LEARN, carry, flat_x, flat_y, ())[:-3])
         got = execution.unpack(carry).optimizer[1]
         where = subject.at(f"step {t}")
         where.close(got, truth[t], tolerance, "the gradient of RTRL is not that of backpropagation through time")

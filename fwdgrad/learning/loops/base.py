@@ -17,6 +17,7 @@ from fwdgrad.learning.loops.feed import Feed
 from fwdgrad.learning.noise import NoiseStream
 from fwdgrad.learning.panel_samples import reader_for
 from fwdgrad.learning.samples import Chunk
+from fwdgrad.learning.step.kinds import PREDICT
 from fwdgrad.support.trees import flatten
 from fwdgrad.support.types import Flat
 from fwdgrad.system import GIVEN, OWN
@@ -267,7 +268,7 @@ class Loop(ABC):
 
     def _explain(self, x: Sequence[Any]) -> None:
         """Refuse the step by its cause, if that can be told."""
-        predict = self.execution.reference("predict")
+        predict = self.execution.reference(PREDICT)
         self._told(cause(self.execution.system, x, lambda: predict(*self.view, *x)), "the state")
         self._told(self.unstable(x), "the state")
 

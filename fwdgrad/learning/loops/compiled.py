@@ -14,6 +14,7 @@ from fwdgrad.learning.loops.base import Ran, Sample
 from fwdgrad.learning.loops.in_place import InPlace, grain, outputs, spans
 from fwdgrad.learning.noise import BLOCK, NoiseStream
 from fwdgrad.learning.samples import Chunk
+from fwdgrad.learning.step.kinds import LEARN, TRANSIT
 from fwdgrad.support.trees import flatten
 from fwdgrad.support.types import Flat
 
@@ -94,7 +95,7 @@ class Compiled(InPlace):
     def _bind(self, observed: bool) -> Callable[[int, int], int]:
         """The compiled step on the arrays of this loop."""
         rows = self._rows if observed else self._without_targets(self._rows)
-        stream = self.execution.stream("learn" if observed else "transit")
+        stream = self.execution.stream(LEARN if observed else TRANSIT)
         self._bound[observed] = stream.bind(self._buffers, rows, self._outs)
         return self._bound[observed]
 
@@ -140,7 +141,7 @@ class Compiled(InPlace):
     def _go(self, rows: Any, outs: Any, observed: np.ndarray, start: int, stop: int) -> int:
         """Make some steps; the number of the first that was not finite, or `stop`."""
         for a, b in spans(observed, start, stop):
-            kind, given = ("learn", rows) if observed[a] else ("transit", self._without_targets(rows))
+            kind, given = (LEARN, rows) if observed[a] else (TRANSIT, self._without_targets(rows))
             done = self.execution.stream(kind).bind(self._buffers, given, outs)(a, b)
             if done < b:
                 return done
@@ -161,7 +162,7 @@ class Compiled(InPlace):
         if not self.explains:
             raise StepError("the step is refused.", step=self.steps)
         given = rows if observed else self._without_targets(rows)
-        function = self.execution.reference("learn" if observed else "transit")
+        function = self.execution.reference(LEARN if observed else TRANSIT)
         try:
             with np.errstate(all="ignore"):
                 *carry, loss, _, health = function(*self.view, *(row[k] for row in given))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.learning.loops.base import Loop, Sample
+from fwdgrad.learning.step.kinds import LEARN, TRANSIT
 
 __all__ = ["Online"]
 
@@ -18,9 +19,9 @@ class Online(Loop):
         """Transition, prediction, and, with a target, learning."""
         noise = self.noise.peek()
         if sample.observed:
-            *carry, loss, prediction, health = self.execution.learn(self.carry, sample.x, sample.y, noise)
+            *carry, loss, prediction, health = self.execution.make(LEARN, self.carry, sample.x, sample.y, noise)
         else:
-            *carry, loss, prediction, health = self.execution.transit(self.carry, sample.x, noise)
+            *carry, loss, prediction, health = self.execution.make(TRANSIT, self.carry, sample.x, noise)
         self.check(health, carry, loss, sample.observed, sample.x)
         self.carry = tuple(carry)
         self.noise.advance()

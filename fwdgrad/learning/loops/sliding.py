@@ -12,6 +12,7 @@ from fwdgrad.learning.execution import Execution
 from fwdgrad.learning.loops.base import Loop, Sample
 from fwdgrad.learning.loops.tape import Tape
 from fwdgrad.learning.noise import NoiseStream
+from fwdgrad.learning.step.kinds import ADVANCE, APPLY, BACKWARD, FORWARD
 from fwdgrad.support.types import Flat
 
 __all__ = ["Windowed"]
@@ -35,7 +36,7 @@ class Windowed(Loop):
 
     def learn(self, sample: Sample) -> tuple[float, Any]:
         """Forward; after s steps, learn."""
-        h, loss, prediction, health = self.execution.forward(self.carry, sample.x, sample.y)
+        h, loss, prediction, health = self.execution.make(FORWARD, self.carry, sample.x, sample.y)
         loss = float(loss) if sample.observed else math.nan
         carry: Flat = (h, *self.carry[1:])
         self.check(health + loss if sample.observed else health, carry, loss, sample.observed, sample.x)
@@ -69,15 +70,17 @@ class Windowed(Loop):
         observed[: len(tape) - new] = False
         if observed.any():
             segment = tape.segment(0, len(tape), self._length, states=tape.states, counted=observed)
-            derivatives = execution.backward(carry, segment, execution.no_derivatives)
-            *applied, health = execution.apply(carry, derivatives, int(observed.sum()))
+            derivatives = execution.make((BACKWARD, self._length), carry, segment, execution.no_derivatives)
+            *applied, health = execution.make(APPLY, carry, derivatives, [np.array(observed.sum(), float)])
             self.check(health, applied, loss, bool(tape.observed[-1]))
             made = tuple(applied)
         if leaving and execution.has_influence:
             value = carry[0] if leaving == len(tape) else tape.states[leaving]
             inputs = [column[:leaving] for column in tape.x]
             noise = self.noise.peek()
-            *influence, health = execution.advance(carry, tape.states[:leaving], inputs, value, noise)
+            *influence, health = execution.make(
+                (ADVANCE, leaving), carry, [tape.states[:leaving]], inputs, [value], noise
+            )
             made = execution.with_influence(made, influence)
             self.check(health, made, loss, bool(tape.observed[-1]))
             self.noise.advance()

@@ -14,6 +14,7 @@ from fwdgrad.learning.execution import Execution
 from fwdgrad.learning.loops.base import Loop, Sample
 from fwdgrad.learning.loops.tape import Column, Tape
 from fwdgrad.learning.noise import NoiseStream
+from fwdgrad.learning.step.kinds import APPLY, BACKWARD, FORWARD, REPLAY
 from fwdgrad.support.types import Flat
 
 __all__ = ["Unbounded"]
@@ -45,7 +46,7 @@ class Unbounded(Loop):
 
     def learn(self, sample: Sample) -> tuple[float, Any]:
         """Forward; if the window ends here, learn."""
-        h, loss, prediction, health = self.execution.forward(self.carry, sample.x, sample.y)
+        h, loss, prediction, health = self.execution.make(FORWARD, self.carry, sample.x, sample.y)
         loss = float(loss) if sample.observed else math.nan
         carry: Flat = (h, *self.carry[1:])
         self.check(health + loss if sample.observed else health, carry, loss, sample.observed, sample.x)
@@ -89,8 +90,8 @@ class Unbounded(Loop):
         derivatives = self.execution.no_derivatives
         for start, stop, length, states in self._segments(carry):
             segment = tape.segment(start, stop, length, states, tape.observed[start:stop], factor)
-            derivatives = self.execution.backward(carry, segment, derivatives)
-        *made, health = self.execution.apply(carry, derivatives, int(tape.observed.sum()))
+            derivatives = self.execution.make((BACKWARD, length), carry, segment, derivatives)
+        *made, health = self.execution.make(APPLY, carry, derivatives, [np.array(tape.observed.sum(), float)])
         self.check(health, made, loss, bool(tape.observed[-1]))
         return tuple(made)
 
@@ -102,7 +103,8 @@ class Unbounded(Loop):
             stop = min(start + length, total)
             if self._thin:
                 alive, inputs = self._tape.alive(stop - start, length), self._tape.inputs(start, stop, length)
-                states = self.execution.replay(carry, self._states.rows[start // length], inputs, alive)
+                before = (self._states.rows[start // length], *carry[1:])
+                (states,) = self.execution.make((REPLAY, length), before, inputs, [alive])
                 yield start, stop, length, states[: stop - start]
             else:
                 yield start, stop, length, self._states.rows[start:stop]

@@ -13,6 +13,7 @@ from fwdgrad.learning.loops.base import Sample
 from fwdgrad.learning.loops.in_place import InPlace, outputs
 from fwdgrad.learning.noise import BLOCK, NoiseStream
 from fwdgrad.learning.samples import Chunk
+from fwdgrad.learning.step.kinds import FORWARD, WALK
 from fwdgrad.support.trees import flatten
 from fwdgrad.support.types import Flat
 
@@ -36,7 +37,7 @@ class Walking(InPlace):
     def _walked(self, count: int) -> int:
         """Make so many steps from the first row on; how many were made. The state is that after these."""
         if self._step_inside is None:
-            stream = self.execution.stream("walk")
+            stream = self.execution.stream(WALK)
             self._step_inside = stream.bind(self._buffers, self._rows_inside, self._outs_inside)
         done = self._step_inside(0, count)
         if done < count:
@@ -58,7 +59,7 @@ class Walking(InPlace):
 
     def _walk_plainly(self, sample: Sample) -> tuple[float, Any]:
         """The same on NumPy, where what it makes can be looked at."""
-        h, loss, prediction, health = self.execution.plain.forward(self.view, sample.x, sample.y)
+        h, loss, prediction, health = self.execution.plain.make(FORWARD, self.view, sample.x, sample.y)
         loss = float(loss) if sample.observed else math.nan
         carry = (h, *self.view[1:])
         self.check(health + loss if sample.observed else health, carry, loss, sample.observed, sample.x)

@@ -16,6 +16,7 @@ from fwdgrad.learning.loops.tape import filled
 from fwdgrad.learning.loops.walking import Walking
 from fwdgrad.learning.noise import BLOCK, NoiseStream
 from fwdgrad.learning.samples import Chunk
+from fwdgrad.learning.step.kinds import IDLE, WINDOW
 from fwdgrad.support.trees import flatten
 from fwdgrad.support.types import Flat
 
@@ -213,7 +214,7 @@ class CompiledWindows(Walking, Windowed):
         """Make some windows; the number of the first that was refused, or `stop`. `bound` is for the same arrays."""
         observed = np.any(rows[len(self._samples)] > 0, axis=1)
         for a, b in spans(observed, start, stop):
-            kind = "window" if observed[a] else "idle"
+            kind = WINDOW if observed[a] else IDLE
             if kind not in bound:
                 bound[kind] = self.execution.stream(kind).bind([*self._buffers, *self._older], rows, outs)
             done = bound[kind](a, b)
