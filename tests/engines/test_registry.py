@@ -43,7 +43,7 @@ class Absent(Replay):
 def replay(monkeypatch):
     """A third engine, among the others."""
     monkeypatch.setitem(REGISTERED, "replay", Replay())
-    for module in ("fwdgrad.engines.names", "fwdgrad.learning.learner"):
+    for module in ("fwdgrad.engines.names", "fwdgrad.learning.saving"):
         monkeypatch.setattr(f"{module}.ENGINES", (*ENGINES, "replay"))
     monkeypatch.setattr("fwdgrad.engines.names.engine_named.__defaults__", ((*ENGINES, "replay"),))
     yield "replay"
