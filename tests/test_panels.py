@@ -9,6 +9,7 @@ import fwdgrad as fg
 from fwdgrad import systems
 from fwdgrad.errors import DataError, DeclarationError, NonFiniteError, ShapeError
 from fwdgrad.learning.execution import execution_for
+from fwdgrad.learning.step.kinds import LEARN
 from fwdgrad.learning.step.panel import PanelSteps
 from fwdgrad.panels import PanelSystem
 
@@ -202,7 +203,7 @@ def enumerated(estimator, streams, xs, ys, shared=False):
     def step(carry, t, noise):
         x = [xs[t], *row] if streams is not None else [xs[t, 0]]
         y = [ys[t], np.ones(streams)] if streams is not None else [ys[t, 0]]
-        made = list(execution.learn(carry, x, y, noise)[: len(carry)])
+        made = list(execution.make(LEARN, carry, x, y, noise)[: len(carry)])
         gradient = theta - made[1]
         made[1] = theta
         return tuple(made), gradient.ravel()
