@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import fwdgrad as fg
+from fwdgrad import systems
 from fwdgrad.errors import CalibrationWarning
 from fwdgrad.learning.loops.lacking import _asked, products
 
@@ -138,3 +139,70 @@ def test_what_is_lacking_goes_through_a_checkpoint(tmp_path):
     again = fg.Learner.load(tmp_path / "run.npz", made.system)
     assert str(again.confidence()) == str(made.confidence())
     assert again.confidence().factor["c"] == made.confidence().factor["c"] > 5
+
+
+# ---------------------------------------------------------------- targets beside their inputs
+
+
+def store():
+    return fg.System(
+        lambda h, x, p: p["a"] * h + p["b"] * x,
+        None,
+        np.zeros(1),
+        {"a": fg.bounded(0.5, 0, 1), "b": fg.positive(1.0)},
+        np.zeros(1),
+    )
+
+
+def rows_off(rows, seed=0, size=140):
+    """A store with white inputs, and its outputs so many rows late."""
+    rng, truth = np.random.default_rng(seed), {"a": 0.4, "b": 1.5}
+    xs = rng.normal(size=(size + 8, 1))
+    ys = store().simulate(xs, params=truth).outputs
+    ys = ys + 0.2 * ys.std() * rng.normal(size=ys.shape)
+    return xs[4:-4], ys[4 - rows : len(ys) - 4 - rows], truth
+
+
+@pytest.mark.parametrize(
+    ("by", "rows"), [("fit", 0), ("fit", 1), ("fit", -1), ("fit", 3), ("learner", 0), ("learner", 1), ("learner", -1)]
+)
+def test_targets_that_stand_beside_their_inputs_are_told_of(by, rows):
+    """How many rows, and which way; deviations count it; and nothing is said of those in their places."""
+    xs, ys, truth = rows_off(rows)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        made = fg.fit(store(), xs, ys, engine="numpy") if by == "fit" else fg.Learner(store(), engine="numpy")
+        if by == "learner":
+            made.run(xs, ys)
+        params, std = made.params, made.std if by == "fit" else made.parameter_std()
+    told = " ".join(str(w.message) for w in caught)
+    if not rows:
+        assert not told
+        return
+    count = f"{abs(rows)} row{'s' if abs(rows) > 1 else ''} {'later' if rows > 0 else 'earlier'}"
+    assert f"targets answer inputs {count} than in the model" in told
+    assert ("ys[1:]" in told) == (rows == 1)
+    assert all(abs(float(params[k]) - v) < 3 * float(std[k]) for k, v in truth.items())
+
+
+def test_without_it_parameters_are_off_without_a_word(monkeypatch):
+    """Negative control: by more than four of the deviations that are claimed."""
+    monkeypatch.setattr("fwdgrad.fitting.simulation.beside", lambda *_: None)
+    xs, ys, truth = rows_off(-1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made = fg.fit(store(), xs, ys, engine="numpy")
+    assert max(abs(float(made.params[k]) - v) / float(made.std[k]) for k, v in truth.items()) > 4
+
+
+def test_a_table_without_inputs_that_begins_a_row_later_is_told_of():
+    system = systems.lotka_volterra()
+    ys = system.simulate(steps=301).outputs
+    ys = ys + 0.02 * ys.std(0) * np.random.default_rng(0).normal(size=ys.shape)
+    for rows in (0, 1):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            fg.fit(system, ys=ys[rows:][:300], engine="numpy", method="simulation")
+        assert any("targets stand 1 row earlier than the model has them" in str(w.message) for w in caught) == (
+            rows == 1
+        )

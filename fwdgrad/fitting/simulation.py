@@ -14,7 +14,18 @@ from fwdgrad.fitting.going_on import resumed, spreads
 from fwdgrad.fitting.result import UNKNOWN, Fit, Going
 from fwdgrad.learning.confidence import FEW, Verdict, judged
 from fwdgrad.learning.learner import Learner
-from fwdgrad.learning.loops import Fitting, GaussNewton, Normal, Record, lacking, noiseless, quiet, remembered, robust
+from fwdgrad.learning.loops import (
+    Fitting,
+    GaussNewton,
+    Normal,
+    Record,
+    beside,
+    lacking,
+    noiseless,
+    quiet,
+    remembered,
+    robust,
+)
 from fwdgrad.losses import Bernoulli, NegativeBinomial, Poisson
 from fwdgrad.optimizers.information.watch import Watch
 from fwdgrad.support.types import Flat
@@ -71,7 +82,11 @@ def simulated(
             scores = newton.sample_by_sample(record, found.point, found.noise)[1]
             factors = robust(covariance, scores, starts, memory)
             withheld = withheld or count / memory < FEW
+        told: list[Any]
         told, _ = lacking(newton.system, record, found.point, noise, covariance, newton.engine, noiseless)
+        late = beside(record, newton, found, np.sqrt(np.diag(covariance)), prior, z)
+        if late is not None:  # what a model with that delay would lack is not known
+            told = [late]
         if told:
             lacks = tuple(str(lack) for lack in told)
             factors = np.hypot(factors, np.max([np.abs(lack.moved) for lack in told], axis=0))

@@ -8,6 +8,7 @@ from fwdgrad.learning.loops.first import told_far, told_first
 from fwdgrad.learning.loops.fitting import Fitting, Pass
 from fwdgrad.learning.loops.gauss_newton import ENOUGH, GAIN, GaussNewton, Normal
 from fwdgrad.learning.loops.lacking import Lack, lacking
+from fwdgrad.learning.loops.lateness import beside
 from fwdgrad.learning.loops.minima import alternatives, described, preferred
 from fwdgrad.learning.loops.record import Record
 from fwdgrad.learning.loops.secant import polished
@@ -26,6 +27,7 @@ __all__ = [
     "Record",
     "SilentLeaves",
     "alternatives",
+    "beside",
     "coarse_steps",
     "described",
     "lacking",

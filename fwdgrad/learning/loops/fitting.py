@@ -11,6 +11,8 @@ from fwdgrad.estimators import RTRL
 from fwdgrad.learning.execution import Execution, execution_for
 from fwdgrad.learning.loops.base import Loop
 from fwdgrad.learning.loops.gauss_newton import GaussNewton, Normal
+from fwdgrad.learning.loops.deviations import quiet
+from fwdgrad.learning.loops.lateness import Late, beside
 from fwdgrad.learning.loops.minima import alternatives, distinct, preferred
 from fwdgrad.learning.loops.record import Record
 from fwdgrad.optimizers import NormalEquations
@@ -154,6 +156,15 @@ class Fitting:
     def preferred(self, present: Flat, best: Normal, others: Sequence[Normal]) -> tuple[Normal, list[Normal]]:
         """The minimum to be taken, and those that explain the record as well."""
         return preferred(best, others, self._given(present)[1])
+
+    def late(self, record: Record, present: Flat, found: Normal, deviations: np.ndarray) -> Late | None:
+        """By how many rows targets stand beside their inputs, by a minimum of the simulation; None if by none."""
+        outputs = self.newton.predictions(record, found.point)
+        if outputs is None:
+            return None
+        targets = record.targets(outputs.shape[1])
+        z = np.where(quiet(targets, found.noise), np.nan, (targets - outputs) / np.sqrt(found.noise))
+        return beside(record, self.newton, found, deviations, self._given(present)[1], z)
 
     def passed(self, present: Flat, found: Normal) -> Pass:
         """A minimum of the simulation as something to go on from with the filter."""

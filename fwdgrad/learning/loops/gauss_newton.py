@@ -234,6 +234,13 @@ class GaussNewton:
         matrix = np.array(self._execution.unpack(loop.carry).optimizer.matrix, float)
         return np.concatenate(made), matrix
 
+    def predictions(self, record: Record, point: np.ndarray) -> np.ndarray | None:
+        """Those of a simulation with these coordinates, (T, m); None if it cannot be made."""
+        try:
+            return self.along(record, point, np.ones(self._outputs))[0]
+        except StepError:
+            return None
+
     def sample_by_sample(
         self, record: Record, point: np.ndarray, noise: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -80,6 +80,7 @@ class Refitting(Loop):
         self._minima: list[np.ndarray] = []
         self._others: list[np.ndarray] = []
         self._simulation: Normal | None = None  # of the last fit, if it explains the record as well
+        self._least: Normal | None = None  # of the last fit, whatever it explains
         self._fitted: Fitted | None = None
 
     # ---- handed on
@@ -217,11 +218,15 @@ class Refitting(Loop):
 
     def _wanted(self, count: int, fitting: Fitting) -> bool:
         """Whether so many targets are fitted."""
-        doubled = count % EARLIEST == 0 and (count // EARLIEST).bit_count() == 1
-        if doubled or count >= self._declared.first or self._fitted is None:
+        if self._doubled(count) or count >= self._declared.first or self._fitted is None:
             return True
         now = np.diag(fitting.filter.covariance(self.execution.unpack(self.inner.view).optimizer))
         return bool(np.any(now < LEARNED**2 * np.diag(self._fitted.covariance)))
+
+    @staticmethod
+    def _doubled(count: int) -> bool:
+        """Whether so many are `EARLIEST`, doubled some times."""
+        return count % EARLIEST == 0 and (count // EARLIEST).bit_count() == 1
 
     def _anew(self, count: int) -> bool:
         """Whether a fit of so many also begins where others have not been."""
@@ -239,7 +244,7 @@ class Refitting(Loop):
         count, record = record.seen, record.without(self._sifting.without(record.chunk, aside))
         if slipped > 0:
             present = self._unspoilt(record, present, fitting)
-        best, self._simulation = fitting.filtered(record, present, self._level), None
+        best, self._simulation, self._least = fitting.filtered(record, present, self._level), None, None
         if count >= SIMULATED:
             best = self._simulated(record, present, fitting, best)
         if best is not None:
@@ -250,13 +255,16 @@ class Refitting(Loop):
         pairs = (exchanged(self.execution.system, point, other) for other in self._others)
         before, swaps = self._fitted, tuple(pair for pair in pairs if pair is not None)
         self._fitted = Fitted(point, covariance, swaps)
-        if not (self._anew(count) or count >= self._declared.first):
-            if before is not None:  # what the model lacks is asked at each fit that begins anew: it is dear
-                self._fitted = self._fitted._replace(bias=before.bias, lacks=before.lacks)
-        elif count >= SIMULATED:
+        dear = self._anew(count) or count >= self._declared.first  # what the model lacks, and finer steps
+        if not dear and before is not None:
+            self._fitted = self._fitted._replace(bias=before.bias, lacks=before.lacks)
+        if dear and count >= SIMULATED:
             if self._simulation is not None:
-                self._fitted = self._doubted(record, self._fitted, fitting, fitting.passed(present, self._simulation))
+                found = fitting.passed(present, self._simulation)
+                self._fitted = self._doubted(record, self._fitted, fitting, found)
             self._coarse = self._steps_told(record, after)
+        if self._least is not None and self._doubled(count):
+            self._fitted = self._beside(record, self._fitted, fitting, present, self._least)
         self.inner.carry, self.steps, self.feed.row = after, steps, row
 
     def _simulated(self, record: Record, present: Flat, fitting: Fitting, best: Pass | None) -> Pass | None:
@@ -266,7 +274,7 @@ class Refitting(Loop):
             starts.append(fitting.declared)
         gain = GAIN if record.seen == self._declared.first else ENOUGH
         found = fitting.simulated(record, present, [*starts, *self._minima], gain)
-        self._others = []
+        self._others, self._least = [], found[0] if found else None
         if found and (best is None or found[0].objective < best.surprise + ALIKE):
             self._simulation = found[0]
         if not found or (best is not None and found[0].objective >= best.surprise):
@@ -295,6 +303,15 @@ class Refitting(Loop):
         )
         bias = np.hypot(far, (memory - 1.0) ** 0.5) * np.sqrt(np.diag(covariance))
         return fitted._replace(bias=bias, lacks=str(told[0]) if told else coloured)
+
+    def _beside(self, record: Record, fitted: Fitted, fitting: Fitting, present: Flat, found: Normal) -> Fitted:
+        """With what is said of targets that stand a few rows beside their inputs, in place of what else is lacking.
+
+        A filter does with them as if the state were disturbed, so the simulation is asked, even if it is less likely.
+        """
+        deviations = np.sqrt(np.diag(fitted.covariance))
+        late = fitting.late(record, present, found, deviations)
+        return fitted if late is None else fitted._replace(bias=np.abs(late.moved) * deviations, lacks=str(late))
 
     def _steps_told(self, record: Record, carry: Flat) -> str:
         """What is said of integration steps, by the noise that was found."""
