@@ -23,7 +23,7 @@ from fwdgrad.fitting.scatter import size_of
 from fwdgrad.fitting.simulation import simulated
 from fwdgrad.fitting.trajectory import recorded
 from fwdgrad.learning.compiling import predicted_seconds, price
-from fwdgrad.learning.defaults import why_not_joint
+from fwdgrad.learning.defaults import why_not_disturbed
 from fwdgrad.learning.execution import Execution, execution_for
 from fwdgrad.learning.history import Progress
 from fwdgrad.learning.loops import (
@@ -40,6 +40,7 @@ from fwdgrad.learning.loops import (
     noiseless,
     polished,
     preferred,
+    widened,
 )
 from fwdgrad.learning.samples import SampleReader
 from fwdgrad.learning.step import JOINT
@@ -170,7 +171,7 @@ def fit(
             f"fit: expected at most {MOST} parameters, {system.name} has {count}.\nLearn online: fg.Learner(system)."
         )
     options = JointFilter(VAGUE, observation_noise, process_noise, initial_std, first=0)
-    why_not = why_not_joint(system)
+    why_not = why_not_disturbed(system)
     if method == "filter" and why_not is not None:
         raise DeclarationError(f'fit(method="filter"): expected a model that can be filtered; {why_not}.')
     with Progress(progress, None) as shown:
@@ -204,6 +205,7 @@ class _Search:
         trained = {k: system.coordinates[k] for k in system.trainable}
         units = [np.ravel(unit(v, not system.coordinate[k].bounded)) for k, v in trained.items()]
         self.units = np.concatenate(units).astype(float)
+        self.free = np.concatenate([np.full(v.size, not system.coordinate[k].bounded) for k, v in trained.items()])
         self.declared = np.concatenate([np.ravel(v) for v in trained.values()]).astype(float)
 
     def _count(self, samples: int) -> None:
@@ -388,7 +390,10 @@ class _Search:
         passes, gain = (PASSES, GAIN) if last else (SHORT, ENOUGH)
         gain = ENOUGH if isinstance(self.system, FilteredSystem) else gain  # the rest is done by `polished`
         tried = [newton.minimum(record, start, *given, passes, gain) for start in starts]
-        return min((t for t in (best, *tried) if t is not None), key=lambda t: t.objective, default=None)
+        found = min((t for t in (best, *tried) if t is not None), key=lambda t: t.objective, default=None)
+        if found is not None and self.free.any() and not isinstance(self.system, FilteredSystem):
+            found, self.units = widened(record, newton, found, *given, self.free, passes, gain)
+        return found
 
     def _poor(self, record: Record, found: Normal, enough: float) -> bool:
         """Whether a simulation explains less than a part of some output's variance, or that is not known."""

@@ -22,7 +22,7 @@ from fwdgrad.learning.loops import (
     beside,
     lacking,
     noiseless,
-    quiet,
+    normalised,
     remembered,
     robust,
 )
@@ -67,11 +67,13 @@ def simulated(
     loss: Any = newton.system.loss
     targets, verdict, withheld, remembers = np.full(outputs.shape, np.nan), None, count <= p, 1.0
     lacks: tuple[str, ...] = ()
-    z = _normalized(loss, record, outputs, noise if newton.scaled else None)
     if getattr(loss, "predicts_mean", False):
         targets = record.targets(outputs.shape[1])
-    if z is not None:
-        verdict = verdict_of(z, starts)
+    if getattr(loss, "componentwise", False):
+        z = normalised(loss, record.targets(outputs.shape[1]), outputs, noise)
+        evened = getattr(loss, "evened", None)
+        squares = None if evened is None else np.array([evened(*row) for row in zip(z * z, outputs, strict=True)])
+        verdict = verdict_of(z, starts, squares)
         memory = remembers = float(np.max(verdict.memory))
         more = max(np.sum(np.isfinite(z)) - p, 1.0)
         scattered = not newton.scaled and verdict.level.max() > 1.0  # counts, more than their law says
@@ -127,30 +129,17 @@ def _going(
     return Going(onward, bands)
 
 
-def _normalized(loss: Any, record: Record, outputs: np.ndarray, noise: np.ndarray | None) -> np.ndarray | None:
-    """Residuals of variance 1, if all is right, (T, m), NaN where nothing was observed, or there is no noise; or None.
+def verdict_of(z: np.ndarray, starts: tuple[int, ...], squares: np.ndarray | None = None) -> Verdict:
+    """What normalised residuals say, shape (T, m): as those of a filter, and by a test on the whole record.
 
-    Over their scale, or −∂ℓ/∂ŷ over the root of the Fisher matrix' diagonal: Pearson's residuals, of counts.
+    `squares` is what counts as z², likewise.
     """
-    if not getattr(loss, "componentwise", False):
-        return None
-    targets = record.targets(outputs.shape[1])
-    if noise is not None:
-        made = loss.standard((targets - outputs) / np.sqrt(noise))
-        return np.where(quiet(targets, noise), np.nan, made)
-    made = np.full(outputs.shape, np.nan)
-    for k, (prediction, y) in enumerate(zip(outputs, targets, strict=True)):
-        with np.errstate(all="ignore"):
-            made[k] = -loss.gradient(prediction, y) / np.sqrt(np.diag(loss.fisher(prediction)))
-    return np.where(np.isfinite(targets), made, np.nan)
-
-
-def verdict_of(z: np.ndarray, starts: tuple[int, ...]) -> Verdict:
-    """What normalised residuals say, shape (T, m): as those of a filter, and by a test on the whole record."""
     watch = Watch(z.shape[1], 0)
     state, seen = watch.init({}, {}), np.isfinite(z)
-    for row, there in zip(np.where(seen, z, 0.0), seen.astype(float), strict=True):
-        state = watch.update(state, row, there)
+    squares = z * z if squares is None else squares
+    rows = np.where(seen, z, 0.0), seen.astype(float), np.where(seen, squares, 0.0)
+    for row, there, square in zip(*rows, strict=True):
+        state = watch.update(state, row, there, square)
     verdict = judged(state)
     memory = np.array([remembered(column, starts) for column in z.T])
     if np.all(memory <= 1.0) or np.any(verdict.memory > 1.0):

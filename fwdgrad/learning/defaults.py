@@ -12,11 +12,12 @@ from fwdgrad.estimators import RTRL, UORO, Estimator, estimator_named
 from fwdgrad.filtering import FilteredSystem
 from fwdgrad.learning.step import JOINT
 from fwdgrad.optimizers import SGD, Adam, Binding, InformationFilter, JointFilter, Optimizer, schedules
+from fwdgrad.optimizers.information.fisher import told_by_fisher
 from fwdgrad.panels import PanelSystem
 from fwdgrad.system import System
 from fwdgrad.system.tracing import traced
 
-__all__ = ["Method", "method_for", "side_by_side", "why_not_joint"]
+__all__ = ["Method", "method_for", "side_by_side", "why_not_disturbed", "why_not_joint"]
 
 MOST_PARAMETERS = 50
 """p up to which state and parameters are filtered together by default."""
@@ -43,7 +44,8 @@ class Method(NamedTuple):
 def method_for(system: System, estimator: Any, optimizer: Any) -> Method:
     """What to learn with.
 
-    Where neither is given: `JointFilter` for a model with few parameters and a Gaussian likelihood; for a filtered
+    Where neither is given: `JointFilter` for a model with few parameters and a likelihood with a Fisher matrix, without
+    noise in the state for one that corrects its state by itself (injection); for a filtered
     system exact influence with an `InformationFilter`, or `Adam` if it is large; else `SGD(1e-2)` with the estimator
     that `analyze` chooses.
 
@@ -60,13 +62,7 @@ def method_for(system: System, estimator: Any, optimizer: Any) -> Method:
             return _for_filtered(system)
         why_not = why_not_joint(system)
         if why_not is None:
-            count = sum(system.coordinates[k].size for k in system.trainable)
-            return Method(
-                JOINT,
-                JointFilter(),
-                f"few parameters ({count}), few state variables ({system.size}) and Gaussian noise: state and "
-                "parameters are filtered together, and noise is learned",
-            )
+            return _joint(system)
         return Method(_checked_estimator(estimator, system), SGD(1e-2), f"gradient descent, since {why_not}")
     given = _checked_optimizer(optimizer)
     if isinstance(given, JointFilter) and isinstance(estimator, str) and estimator == "auto":
@@ -104,6 +100,31 @@ def side_by_side(system: System, streams: int, estimator: Any, optimizer: Any) -
     return panel, Method(_checked_estimator(estimator, system), given, "asked for")
 
 
+def _joint(system: System) -> Method:
+    """State and parameters filtered together."""
+    count = sum(system.coordinates[k].size for k in system.trainable)
+    few = f"few parameters ({count}), few state variables ({system.size}) and "
+    if system.corrects:
+        return Method(
+            JOINT,
+            JointFilter(process_noise=0.0, initial_std=0.0),
+            few + "a state that is corrected by a gain: parameters, and what they do to the state, are filtered "
+            "together, the recursive prediction error method, and noise is learned",
+        )
+    if not hasattr(system.loss, "weight"):
+        return Method(
+            JOINT,
+            JointFilter(),
+            few + f"{type(system.loss).__name__} targets: state and parameters are filtered together, each target by "
+            "the Fisher matrix of its prediction",
+        )
+    return Method(
+        JOINT,
+        JointFilter(),
+        few + "Gaussian noise: state and parameters are filtered together, and noise is learned",
+    )
+
+
 def _for_filtered(system: FilteredSystem) -> Method:
     """Recursive maximum likelihood: Newton's steps with the Fisher matrix of the innovations, where that is small."""
     count = sum(system.coordinates[k].size for k in system.trainable)
@@ -128,17 +149,24 @@ def why_not_joint(system: System) -> str | None:
     count = sum(system.coordinates[k].size for k in system.trainable)
     if count > MOST_PARAMETERS or system.size + count > MOST_TOGETHER:
         return f"a filter on {system.size} state variables and {count} parameters would be slow"
-    if not hasattr(system.loss, "weight"):
-        return f"the loss {system.loss!r} is not one of residuals over a scale (SquaredError, StudentT)"
+    if not (hasattr(system.loss, "weight") or told_by_fisher(system.loss, system.prediction)):
+        return f"the loss {system.loss!r} has no Fisher matrix, component by component (SquaredError, Poisson, …)"
     if np.shape(system.y) != np.shape(system.prediction):
         return "targets do not look like predictions"
-    if system.corrects:
-        return "the system corrects its state by itself (injection)"
     try:
         traced(system)
     except TracingError:
         return "the functions cannot be traced"
     return None
+
+
+def why_not_disturbed(system: System) -> str | None:
+    """Why there is no noise in the state that explains a record; None if there can well be."""
+    if not hasattr(system.loss, "weight"):
+        return f"the loss {system.loss!r} is not one of residuals over a scale (SquaredError, StudentT)"
+    if system.corrects:
+        return "the system corrects its state by itself (injection)"
+    return why_not_joint(system)
 
 
 def _checked_estimator(estimator: Any, system: System) -> Estimator:

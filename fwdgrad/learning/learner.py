@@ -75,8 +75,8 @@ class Learner(Deciding, Saved):
         estimator: how gradients are estimated; "auto" takes what `fwdgrad.analyze` chooses (UORO for a system that
             cannot be traced). Names such as "uoro" or "tbptt:16" work too.
         optimizer: how they change the parameters. If neither is given: `JointFilter()` for a model with at most 50
-            parameters and a squared error, whose noise is learned; for one that `fg.filtered` returned an
-            `InformationFilter`, with `RTRL`; else `SGD(1e-2)`. `explain` says which and why.
+            parameters and a squared error, whose noise is learned, or a loss of counts or of yes and no; for one that
+            `fg.filtered` returned an `InformationFilter`, with `RTRL`; else `SGD(1e-2)`. `explain` says which and why.
         seed: an integer or a `numpy.random.Generator`; every engine sees the same random numbers.
         engine: "numpy"; "compiled", which compiles the step; "eager", for functions that cannot be traced;
             or "auto": NumPy, and compiled as soon as that pays or the step is compiled already, see `prepare`.
@@ -355,9 +355,9 @@ class Learner(Deciding, Saved):
         """
         known, std, params = self.confidence(), self._quiet_std(), self.params
         rows = parameter_rows(self.system, params, std, intervals_of(self.system, params, std))
-        noise: Any = (
-            getattr(self._unpacked.optimizer, "noise", None) if isinstance(self.optimizer, JointFilter) else None
-        )
+        noise: Any = None
+        if isinstance(self.optimizer, JointFilter) and hasattr(self.system.loss, "weight"):
+            noise = self._unpacked.optimizer.noise
         outputs = [] if noise is None else zip(output_names(self.system), np.sqrt(noise), strict=True)
         return Report(
             f"{self.system.name} after {self.steps} samples ({type(self.optimizer).__name__})",

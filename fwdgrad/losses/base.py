@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any, Protocol
 
+import numpy as np
+
 from fwdgrad.errors import DeclarationError
 
-__all__ = ["Loss", "positive"]
+__all__ = ["Loss", "evened", "positive"]
 
 
 class Loss(Protocol):
@@ -24,6 +26,18 @@ class Loss(Protocol):
 
     def fisher(self, prediction: Any) -> Any:
         """Fisher information matrix of ŷ, shape (m, m), positive semi-definite; or None if there is none."""
+
+
+def evened(square: Any, excess: Any) -> Any:
+    """Squares of normalised residuals with variance 2, as those of normal ones, and the same mean of 1.
+
+    Those of rare events scatter far more, so that a few of them say nothing of the noise.
+
+    Args:
+        square: squares of residuals of variance 1.
+        excess: the excess kurtosis of these.
+    """
+    return 1.0 + (square - 1.0) / np.sqrt(1.0 + 0.5 * np.maximum(excess, 0.0))
 
 
 def positive(what: str, value: Any) -> None:

@@ -7,7 +7,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fwdgrad.losses.base import evened
+
 __all__ = ["Bernoulli"]
+
+RAREST = 1e-12
+"""Variance of an event, at least."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,11 @@ class Bernoulli:
         """σ (1 − σ) on the diagonal."""
         p = np.ravel(_probability(prediction))
         return np.eye(int(np.prod(np.shape(prediction)))) * (p * (1.0 - p))
+
+    def evened(self, square: Any, prediction: Any) -> Any:
+        """Squares of Pearson's residuals, as even as those of normal ones."""
+        p = np.ravel(_probability(prediction))
+        return evened(square, 1.0 / np.maximum(p * (1.0 - p), RAREST) - 6.0)
 
 
 def _share(y: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fwdgrad.losses.base import positive
+from fwdgrad.losses.base import evened, positive
 
 __all__ = ["NegativeBinomial", "Poisson"]
 
@@ -47,6 +47,10 @@ class Poisson:
     def fisher(self, prediction: Any) -> Any:
         """1/ŷ on the diagonal."""
         return np.eye(int(np.prod(np.shape(prediction)))) / _mean(np.ravel(prediction))
+
+    def evened(self, square: Any, prediction: Any) -> Any:
+        """Squares of Pearson's residuals, as even as those of normal ones."""
+        return evened(square, 1.0 / _mean(np.ravel(prediction)))
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,11 @@ class NegativeBinomial:
         """1/(ŷ + ŷ²/k) on the diagonal."""
         mean = _mean(np.ravel(prediction))
         return np.eye(int(np.prod(np.shape(prediction)))) / (mean + mean * mean / self.size)
+
+    def evened(self, square: Any, prediction: Any) -> Any:
+        """Squares of Pearson's residuals, as even as those of normal ones."""
+        mean = _mean(np.ravel(prediction))
+        return evened(square, 6.0 / self.size + 1.0 / (mean + mean * mean / self.size))
 
 
 def _observed(prediction: Any, y: Any) -> tuple[Any, Any, Any]:

@@ -2,7 +2,7 @@
 
 from fwdgrad.learning.loops.base import Loop
 from fwdgrad.learning.loops.choosing import loop_for, noise_for, noiseless
-from fwdgrad.learning.loops.deviations import quiet, remembered, robust
+from fwdgrad.learning.loops.deviations import normalised, quiet, remembered, robust
 from fwdgrad.learning.loops.discretisation import coarse_steps
 from fwdgrad.learning.loops.first import told_far, told_first
 from fwdgrad.learning.loops.fitting import Fitting, Pass
@@ -12,6 +12,7 @@ from fwdgrad.learning.loops.lateness import beside
 from fwdgrad.learning.loops.minima import alternatives, described, preferred
 from fwdgrad.learning.loops.record import Record
 from fwdgrad.learning.loops.secant import polished
+from fwdgrad.learning.loops.scales import widened
 from fwdgrad.learning.loops.silent import ENTRIES, SilentLeaves, listed_entries, told_dead, told_silent
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "loop_for",
     "noise_for",
     "noiseless",
+    "normalised",
     "polished",
     "preferred",
     "quiet",
@@ -44,4 +46,5 @@ __all__ = [
     "told_far",
     "told_first",
     "told_silent",
+    "widened",
 ]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy.special import chdtri
 
-__all__ = ["long_run", "quiet", "remembered", "robust"]
+__all__ = ["long_run", "normalised", "quiet", "remembered", "robust"]
 
 ROUNDING = 1e-5
 """Part of the deviation of targets up to which residuals are those of numbers, and of methods, and not noise."""
@@ -54,6 +55,26 @@ def quiet(targets: np.ndarray, noise: np.ndarray) -> np.ndarray:
     """
     spread = np.array([np.std(c[np.isfinite(c)]) if np.isfinite(c).any() else 0.0 for c in targets.T])
     return np.sqrt(noise) <= ROUNDING * spread
+
+
+def normalised(loss: Any, targets: np.ndarray, outputs: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """Residuals of variance 1, if all is right, (T, m); NaN where nothing was observed, or there is no noise.
+
+    Over their scale; or −∂ℓ/∂ŷ over the root of the Fisher matrix' diagonal, Pearson's residuals, of counts.
+
+    Args:
+        loss: of numbers, component by component.
+        targets: shape (T, m), NaN where nothing was observed.
+        outputs: ŷ, likewise.
+        noise: variances of the residuals, shape (m,); of no meaning for a loss without a scale.
+    """
+    if hasattr(loss, "weight"):
+        return np.where(quiet(targets, noise), np.nan, loss.standard((targets - outputs) / np.sqrt(noise)))
+    made = np.full(outputs.shape, np.nan)
+    with np.errstate(all="ignore"):
+        for k, (prediction, y) in enumerate(zip(outputs, targets, strict=True)):
+            made[k] = -loss.gradient(prediction, y) / np.sqrt(np.diag(loss.fisher(prediction)))
+    return np.where(np.isfinite(targets), made, np.nan)
 
 
 def long_run(scores: np.ndarray, memory: float) -> np.ndarray:

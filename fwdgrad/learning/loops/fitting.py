@@ -10,11 +10,13 @@ import numpy as np
 from fwdgrad.estimators import RTRL
 from fwdgrad.learning.execution import Execution, execution_for
 from fwdgrad.learning.loops.base import Loop
+from fwdgrad.learning.loops.deviations import normalised
+from fwdgrad.learning.loops.gauss_newton import PASSES as STEPS
 from fwdgrad.learning.loops.gauss_newton import GaussNewton, Normal
-from fwdgrad.learning.loops.deviations import quiet
 from fwdgrad.learning.loops.lateness import Late, beside
 from fwdgrad.learning.loops.minima import alternatives, distinct, preferred
 from fwdgrad.learning.loops.record import Record
+from fwdgrad.learning.loops.scales import widened
 from fwdgrad.optimizers import NormalEquations
 from fwdgrad.support.trees import parted
 from fwdgrad.support.types import Flat
@@ -75,6 +77,11 @@ class Fitting:
         self._loop_for, self._newton, self._told = loop_for, newton, told
         self.filter: Any = loop.execution.steps.informed
         self._options: Any = loop.execution.optimizer
+        system = self.execution.system
+        self._free = np.concatenate(
+            [np.full(system.coordinates[k].size, not system.coordinate[k].bounded) for k in system.trainable]
+        )
+        self._least = np.zeros(len(self._free))
 
     def use(self, loop: Loop) -> None:
         """Make the passes with another loop, for the same steps on another engine."""
@@ -119,7 +126,8 @@ class Fitting:
         execution, bound = self.execution, self.filter
         held, before = execution.unpack(carry), self.flat(carry)
         trained = {k: np.asarray(held.params[k]) for k in execution.system.trainable}
-        first = bound.levelled(bound.init(trained), held.optimizer, level, record.spread(bound.outputs))
+        known = held.optimizer._replace(units=self.units(carry).astype(held.optimizer.units.dtype))
+        first = bound.levelled(bound.init(trained), known, level, record.spread(bound.outputs))
         if noise is not None:
             dtype = first.noise.dtype
             first = first._replace(noise=np.asarray(noise, dtype), open=np.zeros((), dtype))
@@ -147,6 +155,11 @@ class Fitting:
         centre, prior, units = self._given(present)
         made = [self.newton.minimum(record, s.astype(float), centre, prior, units, gain=gain) for s in starts]
         found = sorted((one for one in made if one is not None), key=lambda one: one.objective)
+        if found and self._free.any():
+            best, wider = widened(record, self.newton, found[0], centre, prior, units, self._free, STEPS, gain)
+            if np.any(wider > units):
+                self._least = wider
+                return [best]
         return [*found[:1], *distinct(found[0], found[1:], prior)] if found else []
 
     def others(self, record: Record, present: Flat, best: Normal) -> list[Normal]:
@@ -162,8 +175,7 @@ class Fitting:
         outputs = self.newton.predictions(record, found.point)
         if outputs is None:
             return None
-        targets = record.targets(outputs.shape[1])
-        z = np.where(quiet(targets, found.noise), np.nan, (targets - outputs) / np.sqrt(found.noise))
+        z = normalised(self.execution.system.loss, record.targets(outputs.shape[1]), outputs, found.noise)
         return beside(record, self.newton, found, deviations, self._given(present)[1], z)
 
     def passed(self, present: Flat, found: Normal) -> Pass:
@@ -199,7 +211,8 @@ class Fitting:
         G = self.newton.influence(held)
         rows = bound.rows({k: np.asarray(v).reshape(layout.size, -1) for k, v in G.items()}, layout.size)
         mine = execution.unpack(present)
-        optimizer = bound.simulated(mine.optimizer, covariance, rows, found.noise, level, held)
+        known = mine.optimizer._replace(units=self.units(present).astype(mine.optimizer.units.dtype))
+        optimizer = bound.simulated(known, covariance, rows, found.noise, level, held)
         return execution.pack(mine._replace(h=np.asarray(held.h), params=held.params, optimizer=optimizer))
 
     # ---- carries to go through a record with
@@ -237,7 +250,7 @@ class Fitting:
 
     def units(self, carry: Flat) -> np.ndarray:
         """What its coordinates are measured in, shape (p,)."""
-        return np.asarray(self.execution.unpack(carry).optimizer.units)
+        return np.maximum(np.asarray(self.execution.unpack(carry).optimizer.units), self._least)
 
     def _moved(self, params: Any, by: np.ndarray) -> dict[str, np.ndarray]:
         values = {k: np.asarray(params[k]) for k in self.execution.system.trainable}

@@ -14,7 +14,7 @@ from fwdgrad.learning.step import Carry
 from fwdgrad.losses import SquaredError
 from fwdgrad.support.types import Flat
 
-__all__ = ["ENOUGH", "GAIN", "LONGEST", "GaussNewton", "Normal"]
+__all__ = ["ENOUGH", "GAIN", "LONGEST", "PASSES", "GaussNewton", "Normal"]
 
 PASSES = 15
 """Passes from one start, at most, unless more are asked for."""

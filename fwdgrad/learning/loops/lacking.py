@@ -24,7 +24,7 @@ from fwdgrad.errors import FwdgradError
 from fwdgrad.estimators import RTRL
 from fwdgrad.learning.execution import Execution, execution_for
 from fwdgrad.learning.loops.base import Loop
-from fwdgrad.learning.loops.deviations import quiet, remembered
+from fwdgrad.learning.loops.deviations import normalised, quiet, remembered
 from fwdgrad.learning.loops.gauss_newton import GaussNewton
 from fwdgrad.learning.loops.record import Record
 from fwdgrad.learning.report import output_names
@@ -94,7 +94,7 @@ def lacking(
     Args:
         system: the declared system.
         record: the samples.
-        point: coordinates of θ, shape (p,), a minimum: where scores of θ add up to nothing, that of the prior included.
+        point: coordinates of θ, shape (p,), a minimum, but for what a prior and the end of a search leave.
         noise: variances of the residuals, shape (m,).
         covariance: of the coordinates, shape (p, p), as if residuals were white.
         engine: that the simulation was made on; compiling anew pays for long records only.
@@ -102,7 +102,9 @@ def lacking(
 
     Cost: a pass with exact influence of all terms, and one of the model as plain NumPy calls.
     """
-    if record.seen < FEWEST * (len(point) + 1) or np.any(quiet(record.targets(len(noise)), noise)):
+    if record.seen < FEWEST * (len(point) + 1):
+        return [], 1.0
+    if hasattr(system.loss, "weight") and np.any(quiet(record.targets(len(noise)), noise)):
         return [], 1.0
     try:
         larger, names = _larger(system, record, point)
@@ -115,13 +117,13 @@ def lacking(
     except FwdgradError:
         return [], 1.0
     asked = _asked(scores, matrix, covariance)
-    memory = remembering = _memory(record, outputs, noise)
+    memory = remembering = _memory(system, record, outputs, noise)
     if memory > 1.0 and len(told := asked.told(1.0)):  # of what the best of them leave, to first order
         try:
             near = _run(_with(larger, held + SMALL * asked.change(told[:FEW])), record)[1]
         except FwdgradError:
             return [], remembering
-        memory = _memory(record, outputs + (near - outputs) / SMALL, noise)
+        memory = _memory(system, record, outputs + (near - outputs) / SMALL, noise)
     told = asked.told(memory)
     return [Lack(names[k], asked.moved[:, k], float(asked.sure[k] / memory**0.5)) for k in told], remembering
 
@@ -164,16 +166,17 @@ def _asked(scores: np.ndarray, matrix: np.ndarray, covariance: np.ndarray) -> _A
     rest = scores[:, p:] - scores[:, :p] @ taken
     free = (left > OWN * own) & (own > 0)
     left = np.where(free, left, 1.0)
-    total = np.where(free, np.sum(scores[:, p:], axis=0), 0.0)
+    total = np.where(free, np.sum(rest, axis=0), 0.0)  # what the prior holds back of θ is no lack of the model
     sure = total / np.sqrt(np.maximum(left, np.sum(rest**2, axis=0)))
     moved = -taken * (total / left) / np.sqrt(np.diag(covariance))[:, None]
     return _Asked(sure, moved, total, matrix[p:, p:] - cross.T @ taken, taken)
 
 
-def _memory(record: Record, outputs: np.ndarray, noise: np.ndarray) -> float:
+def _memory(system: System, record: Record, outputs: np.ndarray, noise: np.ndarray) -> float:
     """Samples that residuals remember, of the output that does most."""
     starts = [start.place for start in record.starts]
-    return max(remembered(z, starts) for z in ((record.targets(len(noise)) - outputs) / np.sqrt(noise)).T)
+    residuals = normalised(system.loss, record.targets(len(noise)), outputs, noise)
+    return max(remembered(z, starts) for z in residuals.T)
 
 
 # ---- the larger model

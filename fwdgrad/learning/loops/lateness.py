@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtri
 
-from fwdgrad.learning.loops.deviations import remembered
+from fwdgrad.learning.loops.deviations import normalised, remembered
 from fwdgrad.learning.loops.gauss_newton import ENOUGH, GaussNewton, Normal
 from fwdgrad.learning.loops.record import Record
 from fwdgrad.learning.samples import Chunk
@@ -98,19 +98,10 @@ def beside(
     left = newton.predictions(record, best.point)
     if not rows or np.max(np.abs(far)) < MOVED or left is None:
         return None
-    targets = _moved(record, rows).targets(left.shape[1])
-    starts = [start.place for start in record.starts]
-    memory = max(remembered(column, starts) for column in ((targets - left) / _deviation(newton.system, left, best)).T)
+    z = normalised(newton.system.loss, _moved(record, rows).targets(left.shape[1]), left, best.noise)
+    memory = max(remembered(column, [start.place for start in record.starts]) for column in z.T)
     gain = (here.objective - best.objective) / memory
     return None if gain < MATTERS else Late(rows, far, gain, _told(newton.system, rows, float(np.max(np.abs(far)))))
-
-
-def _deviation(system: System, outputs: np.ndarray, found: Normal) -> np.ndarray:
-    """Of the noise of each target, shape (T, m)."""
-    if hasattr(system.loss, "weight"):
-        return np.sqrt(np.broadcast_to(found.noise, outputs.shape))
-    with np.errstate(all="ignore"):
-        return np.array([np.diag(system.loss.fisher(row)) ** -0.5 for row in outputs])
 
 
 def _told(system: System, rows: int, far: float) -> str:

@@ -87,7 +87,7 @@ class JointSteps(Steps):
         lin, state = self._predicted(carry, x)
         seen = self.model.observe(lin.value, x, self.model.system.y, carry.params)
         through = np.dot(self._observed(seen), np.transpose(state.root))
-        variance = np.sum(through * through, axis=1) + state.noise * getattr(self.model.system.loss, "spread", 1.0)
+        variance = np.sum(through * through, axis=1) + self.filter.observation_variance(state, seen.prediction)
         return seen.prediction, np.reshape(variance, seen.prediction.shape)
 
     def _predicted(self, carry: Carry, x: Any) -> tuple[Any, Any]:

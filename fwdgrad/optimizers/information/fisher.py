@@ -11,7 +11,7 @@ from fwdgrad.optimizers.base import declaration_error, describe
 from fwdgrad.optimizers.informed import Setting
 from fwdgrad.program.elimination import root
 
-__all__ = ["checked_fisher", "fisher_of", "normalized_of", "observed", "root"]
+__all__ = ["checked_fisher", "fisher_of", "normalized_of", "observed", "root", "told_by_fisher"]
 
 
 def checked_fisher(who: str, fisher: Any) -> Any:
@@ -131,6 +131,13 @@ def normalized_of(rows: Any, fisher: Any, setting: Setting) -> Any:
         return np.dot(rows(prediction, y), np.reshape(np.where(np.isnan(y), 0.0, y - prediction), (-1,))), seen
 
     return normalized
+
+
+def told_by_fisher(loss: Any, prediction: Any) -> bool:
+    """Whether a loss that has no scale says what a target tells of each component of its prediction."""
+    if hasattr(loss, "weight") or prediction is None or not getattr(loss, "componentwise", False):
+        return False
+    return getattr(loss, "fisher", None) is not None and loss.fisher(prediction) is not None
 
 
 def observed(prediction: Any, target: Any) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 from fwdgrad.losses import StudentT
 from fwdgrad.optimizers.base import Arrays, decay, declaration_error, describe, positive
 from fwdgrad.optimizers.information.covariance import Covariance, alone, by_leaf
-from fwdgrad.optimizers.information.fisher import observed
+from fwdgrad.optimizers.information.fisher import observed, told_by_fisher
 from fwdgrad.optimizers.information.matrix import check_size
 from fwdgrad.optimizers.information.watch import Watch, Watched
 from fwdgrad.optimizers.informed import Noise, Setting
@@ -27,6 +27,10 @@ LONGEST = 1.0
 """How far one sample moves a parameter at most, in units of what it is learned in."""
 TOLD = 64.0
 """Samples learned from after which noise in the state is told of: fewer say little of it."""
+LEAST_LEFT = 0.1
+"""Part of a mean that has to be positive which a step leaves of it, at least, to first order."""
+LEAST_TOLD = 1e-9
+"""Fisher information of a prediction, at least."""
 DEVIATION = 'give a deviation, one for each output, or "learned"'
 PART = 'give a part of the size of the state, e.g. 1e-3, or "learned"'
 HEAD_START = 10.0
@@ -76,6 +80,10 @@ class JointFilter:
     that of RTRL exactly, and the filter is Gauss–Newton on the prediction error with a state that is kept in step with
     θ: h ← h + G Δθ. P is kept as its Cholesky factor (array form: Kailath, Sayed and Hassibi 2000, §12). Joint
     estimation of state and parameters: Jazwinski 1970, §8; Ljung 1979 on its convergence.
+
+    With a loss that has no scale, of counts or of yes and no, R is the inverse of the Fisher matrix of ŷ, component by
+    component, and y − ŷ stands for −R ∂ℓ/∂ŷ: a step of Fisher's scoring (Fahrmeir, Journal of the American Statistical
+    Association 87, 1992).
 
     With a `StudentT` loss a sample has the noise R/w, w its weight by the innovation, so that outliers move little.
 
@@ -184,6 +192,8 @@ class BoundJointFilter:
 
     Attributes:
         heavy: whether the noise has heavy tails, so that samples have weights.
+        scored: whether the loss has no scale, and R is the inverse of a Fisher matrix.
+        means: whether its predictions are means that have to be positive.
         size: n, the number of state variables.
         count: p, that of parameters.
         outputs: m, that of outputs.
@@ -225,8 +235,11 @@ class BoundJointFilter:
             )  # fmt: skip
         self.watch = Watch(self.outputs, 0)
         self.heavy = isinstance(setting.loss, StudentT)
-        self.learns_noise = noise == "learned"
+        self.scored = told_by_fisher(setting.loss, like)
+        self.means = self.scored and getattr(setting.loss, "predicts_mean", False)
+        self.learns_noise = noise == "learned" and not self.scored
         scale = getattr(setting.loss, "scale", 1.0) if self.learns_noise else noise
+        scale = 1.0 if self.scored else scale  # it means nothing
         known = not (self.learns_noise and scale == 1.0)
         self.first_noise = np.broadcast_to(np.asarray(scale if known else 0.0, setting.dtype) ** 2, (self.outputs,))
 
@@ -353,6 +366,9 @@ class BoundJointFilter:
         span = np.maximum(state.span, seen * seen_sizes)
         tiny = float(np.finfo(dtype).tiny) ** 0.5
         noise = np.where(state.noise > 0, state.noise, (FIRST_NOISE * span) ** 2 + tiny)
+        if self.scored:
+            noise = self.scored_noise(prediction)
+            residual = -noise * np.reshape(self.setting.loss.gradient(prediction, target), (m,))
         through = np.dot(state.root, np.transpose(rows))
         loss, claimed = self.setting.loss, np.sum(through * through, axis=0) + noise
         weight = loss.weight(residual * residual / claimed) if self.heavy else 1.0
@@ -365,8 +381,13 @@ class BoundJointFilter:
         root = made[m:, m:]
         longest = np.max(np.abs(step[n:]) / state.units)
         step = step * (LONGEST / np.maximum(longest, LONGEST))
+        if self.means:
+            step = step * self._kept_positive(np.dot(rows, step), np.reshape(prediction, (m,)))
         white = np.reshape(white, (m,))
         surprise = np.sum(seen * np.log(np.diag(made[:m, :m]))) + 0.5 * np.dot(white, white)
+        if self.scored:
+            ratios = np.sum(seen * (0.5 * np.log(noise) + 0.5 * residual * residual / noise))
+            surprise = surprise - ratios + self.setting.loss.value(prediction, target)
         if self.heavy:  # output by output, since there is no such thing for several that are correlated
             z = residual / np.sqrt(claimed)
             surprise, white = np.sum(seen * (0.5 * np.log(claimed) + loss.cost(z * z))), loss.standard(z)
@@ -377,9 +398,32 @@ class BoundJointFilter:
             noise=self._learned(state, noise, seen, weight * fresh, span),
             span=span,
             surprise=state.surprise + surprise,
-            watch=self.watch.update(state.watch, white, seen * self._judged(state.t)),
+            watch=self._watched(state, white, seen, prediction),
         )
         return step[:n], by_leaf(self.setting, self.sizes, step[n:]), known
+
+    def scored_noise(self, prediction: Any) -> Any:
+        """R of a loss without a scale, the inverse of the diagonal of the Fisher matrix of ŷ, shape (m,)."""
+        return 1.0 / np.maximum(np.sum(self.setting.loss.fisher(prediction), axis=0), LEAST_TOLD)
+
+    def observation_variance(self, state: JointState, prediction: Any) -> Any:
+        """Of a target about its prediction, shape (m,); 0 of one that is no mean."""
+        if not self.scored:
+            return state.noise * getattr(self.setting.loss, "spread", 1.0)
+        return self.scored_noise(prediction) if self.means else np.zeros(self.outputs, self.setting.dtype)
+
+    @staticmethod
+    def _kept_positive(change: Any, prediction: Any) -> Any:
+        """The part of a step that leaves all means positive."""
+        fall = np.max(-change / prediction)
+        return (1.0 - LEAST_LEFT) / np.maximum(fall, 1.0 - LEAST_LEFT)
+
+    def _watched(self, state: JointState, white: Any, seen: Any, prediction: Any) -> Any:
+        """The watch after a sample with these normalised innovations."""
+        square = None
+        if self.scored and hasattr(self.setting.loss, "evened"):
+            square = np.reshape(self.setting.loss.evened(white * white, prediction), (self.outputs,))
+        return self.watch.update(state.watch, white, seen * self._judged(state.t), square)
 
     def _learned(self, state: JointState, noise: Any, seen: Any, fresh: Any, span: Any) -> Any:
         """R: a mean at first, an exponential mean later, for observed components."""

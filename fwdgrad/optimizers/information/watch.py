@@ -103,17 +103,18 @@ class Watch:
             learned = Learned(np.ones(p), np.ones(p), start.copy(), prior.copy(), np.zeros(p), np.ones(p))
         return Watched(count, level, recent, spread, lags, past, slow, power, learned)
 
-    def update(self, state: Watched, z: Any, seen: Any) -> Watched:
+    def update(self, state: Watched, z: Any, seen: Any, square: Any = None) -> Watched:
         """The sums with one more sample, those by parameter left as they are.
 
         Args:
             state: those so far.
             z: normalised innovations, (m,); anything finite where not seen.
             seen: 1.0 for outputs that were observed, 0.0 else, (m,).
+            square: what counts as z², of a mean of 1 if all is right, (m,); that itself unless given.
         """
         seen = seen.astype(np.float64)
         z = _within(z.astype(np.float64), MOST) * seen
-        square = z * z
+        square = z * z if square is None else _within(square.astype(np.float64), MOST) * seen
         count = state.count + seen
         rate = seen * np.minimum(1.0, FADING / (count + (FADING - 1.0)))
         level = state.level + rate * (square - state.level)
