@@ -19,6 +19,7 @@ from fwdgrad.learning.loops.minima import TARGETS, described, exchanged
 from fwdgrad.learning.loops.record import Record
 from fwdgrad.learning.loops.sifting import Sifting
 from fwdgrad.learning.samples import Chunk
+from fwdgrad.support.trees import flatten
 from fwdgrad.support.types import Flat
 
 __all__ = ["Refitting"]
@@ -39,6 +40,8 @@ DECLARED = 256
 """Up to how many the simulation is fitted from the declared parameters too."""
 REPEATED = 40
 """Passes over all that is kept that the fits are worth, about."""
+RECOVERIES = 16
+"""How often, at most, a filter that led to where a step is refused is set on its way again."""
 ALIKE = 5.0
 """Nats by which a simulation may be less likely than what is gone on with, to be held against the record."""
 
@@ -76,7 +79,7 @@ class Refitting(Loop):
             self._record.begin(inner.execution.system.initial, False)
         self._level: tuple[float, float] = declared.levels[0]
         self._fitting: Fitting | None = None
-        self._coarse = ""
+        self._coarse, self._recoveries = "", 0
         self._minima: list[np.ndarray] = []
         self._others: list[np.ndarray] = []
         self._simulation: Normal | None = None  # of the last fit, if it explains the record as well
@@ -165,8 +168,7 @@ class Refitting(Loop):
             if ran.error is not None:
                 break
             start = stop
-        losses, predictions = (np.concatenate([getattr(r, k) for r in made]) for k in ("losses", "predictions"))
-        return Ran(losses, predictions, made[-1].error)
+        return _joined(*made)
 
     def _kept(self, chunk: Chunk) -> Ran:
         """Samples up to the next fit."""
@@ -177,11 +179,58 @@ class Refitting(Loop):
         due = self._due(record.seen)
         ran = self._sifted(chunk)
         record.extend(chunk.part(0, len(ran.losses)))
+        if ran.error is not None:
+            ran = self._recovered(record, chunk.part(len(ran.losses), len(chunk.observed)), ran, self._fitting)
         if ran.error is None and record.seen >= due and self._wanted(record.seen, self._fitting):
             self._fit(record, self._fitting)
         if record.seen >= self._declared.first or len(record) >= KEPT * self._declared.first:
             self._record = self._fitting = None
         return ran
+
+    def _recovered(self, record: Record, rest: Chunk, ran: Ran, fitting: Fitting) -> Ran:
+        """What came of samples of which one was refused, with the others made from a fit of those before.
+
+        A filter that begins far off may put parameters, or the state, where the model cannot go on, which says nothing
+        of the model. So what was kept is fitted, and the filter goes on from there; or from the simulation that
+        explains it best; or that goes on by itself, without learning, until the next fit. If no sample is made then,
+        all is as it was when one was refused.
+        """
+        held, level, fitted = self.inner.carry, self._level, self._fitted
+        for way in (self._fit, self._simulate) if self._recoveries < RECOVERIES and record.seen else ():
+            self._recoveries += 1
+            way(record, fitting)
+            more = self._sifted(rest)
+            if len(more.losses):
+                record.extend(rest.part(0, len(more.losses)))
+                made = _joined(ran, more)
+                if more.error is None:
+                    return made
+                return self._recovered(record, rest.part(len(more.losses), len(rest.observed)), made, fitting)
+            self.inner.carry, self._level, self._fitted = held, level, fitted
+        self._simulate(record, fitting)
+        more = self._unlearned(rest)
+        if more.error is None:
+            record.extend(rest)
+            return _joined(ran, more)
+        self.inner.carry, self._level, self._fitted = held, level, fitted
+        return ran
+
+    def _simulate(self, record: Record, fitting: Fitting) -> None:
+        """Go on from the simulation that explains the record best, if there is one."""
+        steps, row, present = self.steps, list(self.feed.row), self.inner.carry
+        found = fitting.simulated(record, present, [fitting.declared, fitting.flat(present)], ENOUGH)
+        self.inner.carry = fitting.passed(present, found[0]).carry if found else present
+        self.steps, self.feed.row = steps, row
+
+    def _unlearned(self, chunk: Chunk) -> Ran:
+        """Samples whose targets are compared with, and not learned from."""
+        ran = self.inner.run(chunk._replace(observed=np.zeros(len(chunk.observed), bool)))
+        like, loss = flatten(self.execution.system.y), self.execution.system.loss
+        losses = np.array(ran.losses, float)
+        for k in np.flatnonzero(chunk.observed[: len(losses)]):
+            with np.errstate(all="ignore"):
+                losses[k] = float(loss.value(ran.predictions[k], chunk.y[0][k].reshape(np.shape(like[0]))))
+        return ran._replace(losses=losses)
 
     def _sifted(self, chunk: Chunk) -> Ran:
         """Samples, without targets that are strange by what came before."""
@@ -316,6 +365,8 @@ class Refitting(Loop):
     def _steps_told(self, record: Record, carry: Flat) -> str:
         """What is said of integration steps, by the noise that was found."""
         system, held = self.execution.system, self.execution.unpack(carry)
+        if not hasattr(system.loss, "weight"):
+            return ""
         params = system.natural({k: np.asarray(v) for k, v in held.params.items()})
         noise: Any = held.optimizer
         return coarse_steps(system, record, params, np.sqrt(np.asarray(noise.noise, float)))
@@ -395,3 +446,9 @@ class Refitting(Loop):
         self._level = (float(arrays["level"][0]), float(arrays["level"][1]))
         if "centre" in arrays:
             self._fitting = Fitting(self.inner, self._loop_for, arrays["centre"])
+
+
+def _joined(*parts: Ran) -> Ran:
+    """What came of consecutive samples, by what came of their parts."""
+    losses, predictions = (np.concatenate([getattr(r, k) for r in parts]) for k in ("losses", "predictions"))
+    return Ran(losses, predictions, parts[-1].error)
