@@ -11,8 +11,8 @@ from fwdgrad.learning.loops.lacking import Lack, lacking
 from fwdgrad.learning.loops.lateness import beside
 from fwdgrad.learning.loops.minima import alternatives, described, preferred
 from fwdgrad.learning.loops.record import Record
-from fwdgrad.learning.loops.secant import polished
 from fwdgrad.learning.loops.scales import widened
+from fwdgrad.learning.loops.secant import polished
 from fwdgrad.learning.loops.silent import ENTRIES, SilentLeaves, listed_entries, told_dead, told_silent
 
 __all__ = [
