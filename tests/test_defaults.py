@@ -7,6 +7,7 @@ import pytest
 
 import fwdgrad as fg
 from fwdgrad import losses
+from fwdgrad.errors import NonFiniteError
 from fwdgrad.optimizers import JointFilter
 
 LAWS = {
@@ -139,3 +140,56 @@ def test_with_that_prior_they_are_not_found(monkeypatch):
         warnings.simplefilter("ignore")
         learner.run(xs, ys)
     assert abs(float(learner.params["gain"]) / truth["gain"] - 1) > 0.5
+
+
+# ---------------------------------------------------------------- steps that are refused while a filter finds its way
+
+
+def refusing(learner, monkeypatch, at):
+    """As if the filter had led to where one sample cannot be made, until samples are fitted."""
+    inner, fits = learner._loop.inner, []
+    run, fit = inner.run, type(learner._loop)._fit
+
+    def refused(chunk):
+        k = at - inner.steps
+        if fits or not 0 <= k < len(chunk.observed):
+            return run(chunk)
+        return run(chunk.part(0, k))._replace(error=NonFiniteError("the state is not finite", step=at))
+
+    def fitted(self, record, fitting):
+        fits.append(record.seen) if self.steps == at else None
+        fit(self, record, fitting)
+
+    monkeypatch.setattr(inner, "run", refused)
+    monkeypatch.setattr(type(learner._loop), "_fit", fitted)
+    return fits
+
+
+@pytest.mark.parametrize("single", [False, True])
+def test_a_refused_step_is_made_from_a_fit_of_the_samples_before(single, monkeypatch):
+    system, xs, ys, truth = seen_through(1.2, 0.7)
+    learner = fg.Learner(system, engine="numpy")
+    fits = refusing(learner, monkeypatch, 40)
+    pairs = zip(xs, ys, strict=True)
+    losses = np.array([learner.step(x, y) for x, y in pairs] if single else learner.run(xs, ys).loss)
+    assert fits == [40]
+    assert learner.steps == len(losses) == len(xs)
+    assert np.isfinite(losses).all()
+    assert all(abs(float(learner.params[k]) - v) < 4 * float(learner.parameter_std()[k]) for k, v in truth.items())
+
+
+def test_a_step_that_no_fit_helps_is_refused_and_changes_nothing():
+    """Negative control: a count that is none."""
+    loss, draw, _ = LAWS["counts"]
+    system, rng = store(loss), np.random.default_rng(0)
+    xs = rng.normal(size=(40, 1))
+    ys = draw(rng, system.simulate(xs, params=TRUTH).outputs).astype(float)
+    ys[30] = -1.0
+    learner = fg.Learner(system, engine="numpy")
+    learner.run(xs[:30], ys[:30])
+    before, state = learner.params, learner.state
+    with pytest.raises(NonFiniteError, match="step 30"):
+        learner.run(xs[30:], ys[30:])
+    assert learner.steps == 30
+    assert {k: float(v) for k, v in learner.params.items()} == {k: float(v) for k, v in before.items()}
+    assert np.array_equal(learner.state, state)

@@ -182,7 +182,7 @@ class Fit:
     @property
     def unidentified(self) -> list[str]:
         """The learned numbers of which the data tell nothing."""
-        return [name for name, lost in zip(self.names, self._unidentified, strict=True) if lost]
+        return [name for name, lost in zip(self.names, self._unidentified & ~self._at_bound, strict=True) if lost]
 
     @property
     def at_bound(self) -> list[str]:

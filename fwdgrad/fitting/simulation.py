@@ -12,7 +12,7 @@ import numpy as np
 from fwdgrad.fitting.draws import Draws
 from fwdgrad.fitting.going_on import resumed, spreads
 from fwdgrad.fitting.result import UNKNOWN, Fit, Going
-from fwdgrad.learning.confidence import FEW, Verdict, judged
+from fwdgrad.learning.confidence import FEW, Verdict, judged, not_white
 from fwdgrad.learning.learner import Learner
 from fwdgrad.learning.loops import (
     Fitting,
@@ -146,5 +146,5 @@ def verdict_of(z: np.ndarray, starts: tuple[int, ...], squares: np.ndarray | Non
         return verdict
     k = int(np.argmax(memory))
     where = "" if len(memory) == 1 else f" of output {k}"
-    said = f"residuals{where} are not white (their slow part is {memory[k]:.3g} times that of white noise)"
+    said = not_white(where, float(memory[k]))
     return replace(verdict, memory=np.maximum(verdict.memory, memory), findings=(*verdict.findings, said))

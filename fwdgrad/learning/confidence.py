@@ -19,7 +19,7 @@ from fwdgrad.learning.identifiability import Group, groups_of
 from fwdgrad.optimizers.information.watch import FADING, LAGS, RECENT, SCALES, SMALL, STAGES, Learned, Watched
 from fwdgrad.support import display
 
-__all__ = ["Confidence", "Verdict", "confidence_of", "judged"]
+__all__ = ["Confidence", "Verdict", "confidence_of", "judged", "not_white"]
 
 CHANCE = 1e-5
 """Probability under the null hypothesis, for one output and one sum, beyond which it is given up."""
@@ -50,6 +50,9 @@ contradict the model, or nothing is learned of it any more."""
 AWAY = 5.0
 """Deviations of the prior from which a parameter was learned against it: early samples were then taken for sure at a
 point that was wrong, unless they were fitted again."""
+
+HARDLY = 1.05
+"""Times the variance of white noise up to which a slow part is none to tell of."""
 
 SHOWN = 6
 """Names that are listed."""
@@ -154,10 +157,16 @@ def _findings(
         made.append(f"the last squared residuals{where} are {value:.3g} times what the filter expects")
     if coloured.any():
         where, value = worst(coloured, memory)
-        made.append(f"residuals{where} are not white (their slow part is {value:.3g} times that of white noise)")
+        made.append(not_white(where, value))
     if by_parameter is not None and np.any(by_parameter > 1):
         made.append("some parameters left what had been claimed, or were learned from samples that did not fit")
     return tuple(made)
+
+
+def not_white(where: str, memory: float) -> str:
+    """What is said of residuals of an output that remember so many samples; of fast ones that is 1."""
+    slow = f"their slow part is {memory:.3g} times that of white noise"
+    return f"residuals{where} are not white ({slow if memory > HARDLY else 'neighbouring ones are correlated'})"
 
 
 class Fitted(NamedTuple):

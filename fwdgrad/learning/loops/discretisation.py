@@ -40,9 +40,12 @@ def coarse_steps(
     size = np.sqrt(np.mean(np.square(error), axis=0))
     spread = np.array([np.std(c[np.isfinite(c)]) if np.isfinite(c).any() else 0.0 for c in targets.T])
     least = np.maximum(COARSE * residual, NEGLIGIBLE * spread)
-    if not np.any(~(size <= least) & np.isfinite(residual)):
+    known = np.isfinite(residual) & np.isfinite(targets).any(axis=0)
+    if not np.any(~(size <= least) & known):
         return ""
-    part = float(np.nanmax(np.where(residual > 0, size / np.where(residual > 0, residual, 1.0), np.inf)))
+    residual = np.where(known, residual, 0.0)
+    parts = np.where(residual > 0, size / np.where(residual > 0, residual, 1.0), np.inf)
+    part = float(np.nanmax(parts[known]))
     method = str(system.method) + (f", {system.substeps} substeps" if system.substeps > 1 else "")
     how_far = f"change by {part:.2g} times the residuals" if np.isfinite(part) else "change"
     return (

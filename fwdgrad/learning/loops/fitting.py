@@ -162,6 +162,11 @@ class Fitting:
                 return [best]
         return [*found[:1], *distinct(found[0], found[1:], prior)] if found else []
 
+    def begun(self, record: Record, present: Flat) -> Normal | None:
+        """The simulation with the declared coordinates; None if it cannot be made."""
+        centre, prior, _ = self._given(present)
+        return self.newton.begun(record, centre, centre, prior)
+
     def others(self, record: Record, present: Flat, best: Normal) -> list[Normal]:
         """Other minima of the simulation that are nearly as likely, or likelier."""
         return alternatives(record, self.newton, best, *self._given(present))

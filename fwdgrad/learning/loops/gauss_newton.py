@@ -58,7 +58,9 @@ class Normal(NamedTuple):
         """That of the coordinates, shape (p, p), with a prior of these deviations, shape (p,)."""
         matrix = self.matrix + np.diag(prior**-2.0)
         scale = 1.0 / np.sqrt(np.diag(matrix))  # its rows may differ much in size
-        return scale * scale[:, None] * np.linalg.inv(matrix * scale * scale[:, None])
+        sizes, vectors = np.linalg.eigh(matrix * scale * scale[:, None])
+        sizes = np.maximum(sizes, len(sizes) * np.finfo(float).eps * sizes[-1])  # rounding makes no negative variance
+        return scale * scale[:, None] * (vectors / sizes @ vectors.T)
 
 
 class GaussNewton:

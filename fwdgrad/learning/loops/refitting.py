@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.learning.confidence import Fitted
+from fwdgrad.learning.confidence import Fitted, not_white
 from fwdgrad.learning.execution import Execution
 from fwdgrad.learning.loops.base import Loop, Ran, Sample
 from fwdgrad.learning.loops.discretisation import coarse_steps
@@ -192,11 +192,12 @@ class Refitting(Loop):
 
         A filter that begins far off may put parameters, or the state, where the model cannot go on, which says nothing
         of the model. So what was kept is fitted, and the filter goes on from there; or from the simulation that
-        explains it best; or that goes on by itself, without learning, until the next fit. If no sample is made then,
-        all is as it was when one was refused.
+        explains it best, or with the declared parameters; or these go on by themselves, without learning, until the
+        next fit. If no sample is made then, all is as it was when one was refused.
         """
         held, level, fitted = self.inner.carry, self._level, self._fitted
-        for way in (self._fit, self._simulate) if self._recoveries < RECOVERIES and record.seen else ():
+        steps, row = self.steps, list(self.feed.row)
+        for way in (self._fit, self._simulate, self._declare) if self._recoveries < RECOVERIES and record.seen else ():
             self._recoveries += 1
             way(record, fitting)
             more = self._sifted(rest)
@@ -207,12 +208,14 @@ class Refitting(Loop):
                     return made
                 return self._recovered(record, rest.part(len(more.losses), len(rest.observed)), made, fitting)
             self.inner.carry, self._level, self._fitted = held, level, fitted
-        self._simulate(record, fitting)
-        more = self._unlearned(rest)
-        if more.error is None:
-            record.extend(rest)
-            return _joined(ran, more)
-        self.inner.carry, self._level, self._fitted = held, level, fitted
+        for way in (self._simulate, self._declare):
+            way(record, fitting)
+            more = self._unlearned(rest)
+            if more.error is None and np.isfinite(more.losses[rest.observed]).all():
+                record.extend(rest)
+                return _joined(ran, more)
+            self.inner.carry, self._level, self._fitted = held, level, fitted
+            self.steps, self.feed.row = steps, list(row)
         return ran
 
     def _simulate(self, record: Record, fitting: Fitting) -> None:
@@ -220,6 +223,13 @@ class Refitting(Loop):
         steps, row, present = self.steps, list(self.feed.row), self.inner.carry
         found = fitting.simulated(record, present, [fitting.declared, fitting.flat(present)], ENOUGH)
         self.inner.carry = fitting.passed(present, found[0]).carry if found else present
+        self.steps, self.feed.row = steps, row
+
+    def _declare(self, record: Record, fitting: Fitting) -> None:
+        """Go on from a simulation with the declared parameters, if there is one."""
+        steps, row, present = self.steps, list(self.feed.row), self.inner.carry
+        found = fitting.begun(record, present)
+        self.inner.carry = present if found is None else fitting.passed(present, found).carry
         self.steps, self.feed.row = steps, row
 
     def _unlearned(self, chunk: Chunk) -> Ran:
@@ -347,9 +357,7 @@ class Refitting(Loop):
         if not told and memory <= 1.0:
             return fitted
         far = np.max([np.zeros(len(covariance)), *(np.abs(lack.moved) for lack in told)], axis=0)
-        coloured = (
-            f"residuals of a simulation are not white (their slow part is {memory:.3g} times that of white noise)"
-        )
+        coloured = not_white(" of a simulation", memory)
         bias = np.hypot(far, (memory - 1.0) ** 0.5) * np.sqrt(np.diag(covariance))
         return fitted._replace(bias=bias, lacks=str(told[0]) if told else coloured)
 
