@@ -197,9 +197,12 @@ def test_a_filter_with_heavy_tails_is_not_pulled_away(spoiled):
     assert plain._unpacked.optimizer.noise[0] > 1e3 * robust._unpacked.optimizer.noise[0]
 
 
-def test_it_is_the_default_for_heavy_tails_too():
+def test_it_is_the_default_for_heavy_tails_and_counts_too():
+    """Not for a loss that is a function, of which no Fisher matrix is known."""
     assert isinstance(fg.Learner(lag(StudentT()), engine="numpy").optimizer, fg.JointFilter)
-    assert not isinstance(fg.Learner(growth(Poisson()), engine="numpy").optimizer, fg.JointFilter)
+    assert isinstance(fg.Learner(growth(Poisson()), engine="numpy").optimizer, fg.JointFilter)
+    own = growth(lambda prediction, y: np.sum((prediction - y) ** 2))
+    assert not isinstance(fg.Learner(own, engine="numpy").optimizer, fg.JointFilter)
 
 
 @pytest.mark.parametrize("given", ["squared_error", "SquaredEror", fg.losses.SquaredError])
