@@ -610,3 +610,18 @@ def test_what_a_newcomer_tried():
     for wrong in ((3,), (one, 5)):
         with pytest.raises(fg.errors.DeclarationError, match="expected a fwdgrad"):
             fg.analyze(*wrong)
+
+
+def test_pictures_of_few_variables_name_them_and_show_rates():
+    model = fg.from_text(
+        "d upper/dt = q - a*upper\nd lower/dt = a*upper - b*lower\nupper(0) = 1\nlower(0) = 1\n"
+        "param q = 1\nparam a = 1\nparam b = 1\ndt = 0.1\nmethod = rk4"
+    )
+    structure = fg.analyze(model)
+    assert structure.variables == ("upper", "lower")
+    assert structure.drawn.transition.leaves["b"].nnz == 1  # of the rates; a step of RK4 is another matter
+    assert structure.patterns.transition.leaves["q"].nnz == 2 > structure.drawn.transition.leaves["q"].nnz
+    figure = structure.plot()
+    shown = {text.get_text() for text in figure.axes[0].texts}
+    assert {"upper", "lower", "q", "a", "b", "prediction"} <= shown
+    assert [t.get_text() for t in figure.axes[1].get_yticklabels()] == ["upper", "lower"]

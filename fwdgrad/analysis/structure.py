@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from fwdgrad.analysis.choice import Budget, choose
 from fwdgrad.analysis.findings import Findings
 from fwdgrad.analysis.report import influence_graph, page, report
 from fwdgrad.errors import DeclarationError
 from fwdgrad.estimators import NAMED, Costs
+from fwdgrad.filtering import FilteredSystem
 from fwdgrad.linear.costs import Products
+from fwdgrad.structure import Patterns
 from fwdgrad.structure.closure import delay_length, strong_components
 from fwdgrad.structure.units import product_leaves, units_of
 from fwdgrad.support import display
+from fwdgrad.support.trees import flatten, leaf_names
 from fwdgrad.system import System
 from fwdgrad.system.tracing import traced
 
@@ -45,7 +51,19 @@ class Structure(Findings):
         candidates: every estimator that has a name, with its predicted costs, and why not where it does not apply.
         choice: the estimator that ``estimator="auto"`` takes.
         reason: why, in a sentence.
+        variables: a name for each state variable.
     """
+
+    variables: tuple[str, ...] = ()
+    _rates: Callable[[], Patterns] | None = field(default=None, repr=False)
+
+    @cached_property
+    def drawn(self) -> Patterns:
+        """The patterns that a picture shows: of the rates dh/dt, where these are integrated by more than one of them.
+
+        A step of RK4 connects nearly everything with everything; the model does not.
+        """
+        return self.patterns if self._rates is None else self._rates()
 
     @cached_property
     def graph(self) -> networkx.DiGraph:
@@ -78,7 +96,7 @@ class Structure(Findings):
         """
         from fwdgrad.analysis.picture import draw
 
-        return draw(self, self.graph, path)
+        return draw(self, self.graph, path, self.drawn, self.variables)
 
 
 def analyze(system: System, budget: Budget | None = None) -> Structure:
@@ -138,4 +156,23 @@ def analyze(system: System, budget: Budget | None = None) -> Structure:
         candidates=candidates,
         choice=choice,
         reason=reason,
+        variables=_variables(system),
+        _rates=_rates(system),
     )
+
+
+def _variables(system: System) -> tuple[str, ...]:
+    """A name for each state variable, such as "prey" or "h[2]"."""
+    made = []
+    leaves = zip(leaf_names(system.state, "h"), flatten(system.state), strict=True)
+    for label, leaf in leaves:
+        name = label.removeprefix("h_") if isinstance(system.state, dict) else label
+        made += [name + (str(list(place)) if leaf.shape else "") for place in np.ndindex(leaf.shape)]
+    return tuple(made)
+
+
+def _rates(system: System) -> Callable[[], Patterns] | None:
+    """Makes the patterns of one step of Euler's, which are those of the rates; None where that is what there is."""
+    if system.dt is None or (system.method == "euler" and system.substeps == 1) or isinstance(system, FilteredSystem):
+        return None
+    return lambda: traced(system.replace(method="euler", substeps=1)).patterns

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import sys
 from typing import Any
 
@@ -55,6 +57,10 @@ def run(options: argparse.Namespace) -> None:
             n_jobs=options.jobs,
             progress=not options.quiet and sys.stderr.isatty(),
         )
-    print(found)
+    if options.json:
+        rows = found.to_rows()
+        print(json.dumps({k: {n: v if math.isfinite(v) else None for n, v in row.items()} for k, row in rows.items()}))
+    else:
+        print(found)
     if options.plot:
         found.plot(options.plot)

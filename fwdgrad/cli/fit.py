@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,6 +23,7 @@ from fwdgrad.engines.names import TRACED, current_name
 from fwdgrad.errors import DataError, DeclarationError
 from fwdgrad.fitting import Fit, Trajectory, fit
 from fwdgrad.fitting.search import METHODS
+from fwdgrad.learning.report import parameter_numbers
 from fwdgrad.plots import check_target
 from fwdgrad.support.trees import flatten, unflatten
 from fwdgrad.system import System
@@ -84,6 +86,7 @@ def add(commands: Any, debug: argparse.ArgumentParser, data: Callable[[Any], Non
     )
     how.add_argument("--engine", type=current_name, choices=TRACED, default=TRACED[0], help="(default: auto)")
     keep = command.add_argument_group("what to keep")
+    keep.add_argument("--json", action="store_true", help="print what was found as JSON")
     keep.add_argument("--forecast", metavar="N", type=int, help="print N samples more, for a model without inputs")
     keep.add_argument(
         "--out", metavar="FILE", help="write data, fitted outputs and deviations as CSV, with the forecast"
@@ -124,9 +127,12 @@ def run(options: argparse.Namespace) -> None:
     if job.calendar is not None:
         told = f"{job.calendar.missing} of {job.calendar.count} dates are not in the table: not observed then"
         found = replace(found, calendar=job.calendar).remarked(*[told] * (job.calendar.missing > 0))
-    print(_report(found, job))
+    if not options.json:
+        print(_report(found, job))
     later = None if options.forecast is None else found.forecast(options.forecast)
-    if later is not None:
+    if options.json:
+        print(json.dumps(_told(found, job, later)))
+    elif later is not None:
         print("\nforecast")
         for k, (mean, std) in enumerate(zip(later.mean, later.std, strict=True), 1):
             cells = [f"{a:.4g} ± {b:.2g}" for a, b in zip(np.ravel(mean), np.ravel(std), strict=True)]
@@ -135,7 +141,39 @@ def run(options: argparse.Namespace) -> None:
         _write(options.out, found, job, later)
     if options.plot:
         found.plot(options.plot, names=job.names, trajectories=job.labels or None, forecast=later)
-        print(f"drawn: {options.plot}")
+        print(f"drawn: {options.plot}", file=sys.stderr if options.json else sys.stdout)
+
+
+def _told(found: Fit, job: DataJob, later: Any) -> dict[str, Any]:
+    """What was found, as JSON holds it: null where nothing is known."""
+
+    def number(value: Any) -> float | None:
+        return float(value) if np.isfinite(value) else None
+
+    head = ("start", "value", "std", "low", "high")
+    rows = parameter_numbers(found.system, found.params, found.std, found.interval)
+    shown, quality = _shown_time(found), zip(job.names, found.rmse, found.explained, strict=True)
+    made: dict[str, Any] = {
+        "model": found.system.name,
+        "method": found.method,
+        "observations": int(np.isfinite(found.targets).sum()),
+        "parameters": {name: dict(zip(head, map(number, values), strict=True)) for name, values in rows.items()},
+        "outputs": {name: {"rmse": number(e), "explained": number(r)} for name, e, r in quality},
+        "remarks": found.remarks,
+    }
+    if later is not None:
+        made["forecast"] = []
+        for t, mean, std in zip(found.later(len(later.mean)), later.mean, later.std, strict=True):
+            parts = zip(job.names, np.ravel(mean), np.ravel(std), strict=True)
+            made["forecast"].append(
+                {"time": shown(t), **{n: {"mean": number(a), "std": number(b)} for n, a, b in parts}}
+            )
+    return made
+
+
+def _shown_time(found: Fit) -> Callable[[Any], Any]:
+    """How a time is written: as a number, or a date."""
+    return float if found.calendar is None else said
 
 
 def _trajectories(job: DataJob, begin: list[str] | None) -> list[Trajectory]:
@@ -189,7 +227,7 @@ def _write(path: str, found: Fit, job: DataJob, later: Any) -> None:
     labels = job.labels or [str(k + 1) for k in range(len(found.starts))]
     order = np.concatenate([np.full(b - a, label) for label, (a, b) in zip(labels, _spans(found), strict=True)])
     columns = np.stack([found.targets, found.outputs, found.bands], axis=2).reshape(len(order), -1)
-    show: Callable[[Any], Any] = float if found.calendar is None else said
+    show = _shown_time(found)
     rows = [[k, show(t), *row] for k, t, row in zip(order.tolist(), found.stamps, columns.tolist(), strict=True)]
     if later is not None:
         for t, mean, std in zip(found.later(len(later.mean)), later.mean, later.std, strict=True):

@@ -205,6 +205,7 @@ def _compare(command: argparse.ArgumentParser) -> None:
         "--jobs", metavar="N", type=int, default=1, help="processes; -1 for one on every core (default: 1)"
     )
     plot_option(how, "projections, noise over time, and errors", "comparison.png")
+    how.add_argument("--json", action="store_true", help="print the table as JSON")
     quiet_option(how)
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.comparison.cost import Cost
 from fwdgrad.comparison.statistics import Estimate
 from fwdgrad.errors import UnknownNameError, did_you_mean
 from fwdgrad.support import display, frames
@@ -101,19 +100,20 @@ class Comparison:
         Raises:
             DeclarationError: pandas is not installed.
         """
-        each = list(self.estimates.values())
-        columns = {
-            "projection": [e.projection for e in each],
-            "projection_low": [float(e.projection_interval[0]) for e in each],
-            "projection_high": [float(e.projection_interval[1]) for e in each],
-            "bias": [e.bias for e in each],
-            "bias_low": [float(e.bias_interval[0]) for e in each],
-            "bias_high": [float(e.bias_interval[1]) for e in each],
-            "variance": [e.variance for e in each],
-            "cosine": [float(np.mean(e.cosines)) for e in each],
-            **{name: [getattr(e.cost, name) for e in each] for name in Cost._fields},
-        }
-        return frames.frame(columns, list(self.estimates), "estimator")
+        rows = self.to_rows()
+        columns = {name: [row[name] for row in rows.values()] for name in next(iter(rows.values()))}
+        return frames.frame(columns, list(rows), "estimator")
+
+    def to_rows(self) -> dict[str, dict[str, float]]:
+        """What the table has, as numbers: by label of an estimator, and by name; NaN where it was not measured."""
+        made = {}
+        for label, e in self.estimates.items():
+            numbers = {"projection": e.projection, "bias": e.bias}
+            for name, ends in (("projection", e.projection_interval), ("bias", e.bias_interval)):
+                numbers |= {f"{name}_low": float(ends[0]), f"{name}_high": float(ends[1])}
+            numbers |= {"variance": e.variance, "cosine": float(np.mean(e.cosines))}
+            made[label] = {k: float(v) for k, v in (numbers | e.cost._asdict()).items()}
+        return made
 
     def __repr__(self) -> str:
         return f"Comparison of {', '.join(self.estimates)} on {self.system}, {self.steps} steps"

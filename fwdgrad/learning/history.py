@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +78,12 @@ class History:
 
     def __len__(self) -> int:
         return len(self.loss)
+
+    def plot(self, path: str | os.PathLike[str] | None = None, references: Mapping[str, float] | None = None) -> Any:
+        """The learning curve, see `fwdgrad.plots.plot_history`."""
+        from fwdgrad.plots import plot_history
+
+        return plot_history(self, path, references)
 
     def to_frame(self, names: Sequence[str] | None = None) -> Any:
         """A `pandas.DataFrame` with a row for each entry of `loss`, and the numbers of steps as its index.

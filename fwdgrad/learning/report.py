@@ -13,7 +13,16 @@ from scipy.special import stdtrit
 from fwdgrad.support import display, frames
 from fwdgrad.system import System
 
-__all__ = ["Report", "entries_of", "half_width", "intervals_of", "output_names", "parameter_frame", "parameter_rows"]
+__all__ = [
+    "Report",
+    "entries_of",
+    "half_width",
+    "intervals_of",
+    "output_names",
+    "parameter_frame",
+    "parameter_numbers",
+    "parameter_rows",
+]
 
 NORMAL = 1.959963985
 """Half the width of an interval with 95 % of a normal distribution, in standard deviations."""
@@ -91,15 +100,25 @@ def parameter_frame(
     Raises:
         DeclarationError: pandas is not installed.
     """
-    names, made = [], []
+    rows = parameter_numbers(system, params, std, interval)
+    columns = np.reshape(list(rows.values()), (len(rows), 5)).T
+    head = ("start", "value", "std", "low", "high")
+    return frames.frame(dict(zip(head, columns, strict=True)), list(rows), "parameter")
+
+
+def parameter_numbers(
+    system: System,
+    params: Mapping[str, Any],
+    std: Mapping[str, Any],
+    interval: Mapping[str, tuple[Any, Any]],
+) -> dict[str, list[float]]:
+    """(start, value, std, low, high) of each learned number, by its name; NaN where nothing is known."""
+    made = {}
     for name, leaf, index in entries_of(system):
-        names.append(name)
         ends = interval[leaf] if leaf in std else (np.full(system.coordinates[leaf].shape, np.nan),) * 2
         parts = (system.params[leaf], params[leaf], std.get(leaf, ends[0]), *ends)
-        made.append([float(np.asarray(part)[index]) for part in parts])
-    columns = np.reshape(made, (len(made), 5)).T
-    head = ("start", "value", "std", "low", "high")
-    return frames.frame(dict(zip(head, columns, strict=True)), names, "parameter")
+        made[name] = [float(np.asarray(part)[index]) for part in parts]
+    return made
 
 
 def half_width(freedom: float = math.inf) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -33,6 +34,24 @@ class Simulation(NamedTuple):
     """The state after each sample, in the containers it was declared with."""
     outputs: np.ndarray
     """The prediction for each sample, shape (T, *shape of the prediction)."""
+
+    def plot(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        names: Sequence[str] | None = None,
+        times: Any = None,
+        data: Any = None,
+        std: Any = None,
+        xlabel: str | None = None,
+    ) -> Any:
+        """Outputs against their number, or times, with data and bands if there are some: `plots.plot_simulation`."""
+        from fwdgrad.plots import plot_simulation
+
+        outputs = self.outputs.reshape(len(self.outputs), -1)
+        along = np.arange(len(outputs)) if times is None else times
+        seen = np.full(outputs.shape, np.nan) if data is None else data
+        label = xlabel or ("sample" if times is None else "time")
+        return plot_simulation(along, seen, outputs, std, path, names, label)
 
     def to_frame(self, names: Sequence[str] | None = None) -> Any:
         r"""A `pandas.DataFrame` with a row for each sample: state variables by name, and outputs.
