@@ -389,7 +389,7 @@ def test_nothing_is_changed():
 
 
 def test_what_is_too_large_is_skipped(monkeypatch):
-    monkeypatch.setattr(sys.modules["fwdgrad.checks.run"], "LARGEST", 10)
+    monkeypatch.setattr(sys.modules["fwdgrad.checks.trajectories"], "LARGEST", 10)
     found = verdicts(check(oracles.tanh_rnn().system))
     assert {w for w, v in found.items() if v == "skipped"} == {GRADIENTS, UORO, NOBACKTRACK}
     assert found[INFLUENCE] == "ok"

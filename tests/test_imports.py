@@ -9,6 +9,7 @@ import sys
 import types
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -316,6 +317,56 @@ def test_a_circle_is_found(other):
     files = {"fwdgrad.a.__init__": "", "fwdgrad.a.one": "from fwdgrad.a.two import h", "fwdgrad.a.two": other}
     assert {"fwdgrad.a.one", "fwdgrad.a.two"} <= {*circle(arrows(files))}
     assert not circle(arrows({**files, "fwdgrad.a.two": "import numpy"}))
+
+
+# ---- sizes
+
+
+LINES_OF_A_FUNCTION, LINES_OF_A_CLASS, MODULES_AT_THE_TOP = 80, 300, 6
+
+LONG_CLASSES = {
+    "learning/learner.py Learner": "what users hold: most of its lines hand something on, and say what is wrong",
+    "fitting/result.py Fit": "one result, shown in seven ways",
+    "engines/compiled_engine/c_translating.py _Function": "one case for each form of the language",
+}
+"""Classes that are longer, docstrings not counted; the reasons stand in docs/design.md too."""
+
+
+def lines_without_docstrings(node: Any) -> int:
+    """The lines of a definition, without docstrings."""
+    documented = (ast.FunctionDef, ast.ClassDef)
+    texts = [n.body[0] for n in ast.walk(node) if isinstance(n, documented) and ast.get_docstring(n) is not None]
+    return node.end_lineno - node.lineno + 1 - sum(t.end_lineno - t.lineno + 1 for t in texts)
+
+
+def too_long(source: str, path: str) -> set[str]:
+    """What is longer than a screen, or a sitting, in a file."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        most = LINES_OF_A_CLASS if isinstance(node, ast.ClassDef) else LINES_OF_A_FUNCTION
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and lines_without_docstrings(node) > most:
+            found.add(f"{path} {node.name}")
+    return found
+
+
+def test_functions_fit_a_screen_and_classes_a_sitting():
+    found = set()
+    for file in source_files(PACKAGE):
+        found |= too_long(file.read_text(encoding="utf-8"), file.relative_to(PACKAGE).as_posix())
+    assert found <= set(LONG_CLASSES), "shorten it, or say why not, here and in docs/design.md"
+    page = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    assert all(f"`{name.split()[1]}`" in page for name in LONG_CLASSES)
+
+
+def test_a_long_function_is_found():
+    body = "\n".join(f"    x{k} = {k}" for k in range(LINES_OF_A_FUNCTION))
+    told = "\n".join(['    """Told at length.', *["    more"] * 100, '    """'])
+    assert too_long(f"def f():\n{body}", "a.py") == {"a.py f"}
+    assert not too_long(f"def f():\n{told}\n    return 1", "a.py")
+
+
+def test_few_modules_lie_at_the_top():
+    assert len(list(PACKAGE.glob("*.py"))) <= MODULES_AT_THE_TOP
 
 
 # ---- the catalogue

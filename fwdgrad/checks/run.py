@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import itertools
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from fwdgrad.checks.compare import Tally, largest, line_slope, sign_table, skipped
+from fwdgrad.checks.compare import Tally, largest, line_slope
+from fwdgrad.checks.points import Function, Point
 from fwdgrad.checks.report import CheckReport, CheckRow
-from fwdgrad.engines.names import AUTO, EAGER
+from fwdgrad.checks.trajectories import Trajectories
+from fwdgrad.engines.names import EAGER
 from fwdgrad.errors import DeclarationError, FwdgradError, HiddenStateError, TracingError
-from fwdgrad.estimators import RTRL, UORO, Estimator, NoBackTrack
-from fwdgrad.learning.execution import Execution
+from fwdgrad.estimators import UORO, NoBackTrack
 from fwdgrad.learning.loops import ENTRIES, listed_entries
-from fwdgrad.learning.step.kinds import LEARN, TRANSIT
-from fwdgrad.linear import Coordinates, EagerModel, Model, TracedModel
+from fwdgrad.linear import EagerModel, Model, TracedModel
 from fwdgrad.program import Linearized, Program, at_points
 from fwdgrad.support.notice import Progress
-from fwdgrad.support.trees import flatten, unflatten
+from fwdgrad.support.trees import flatten
 from fwdgrad.support.types import Leaves
 from fwdgrad.system import System
 from fwdgrad.system.tracing import check_against_plain
@@ -33,8 +32,6 @@ TWICE = "F, Y, loss: called twice"
 PATHS = "θ: paths to the loss"
 
 POINTS = 3
-LARGEST = 2e9
-"""Operations that one row may take; beyond, it is skipped and says so."""
 NUMBERS = 4e6
 """Numbers of Jacobians and parameters that are held at once where a transition is computed at many points."""
 
@@ -128,29 +125,7 @@ def _sections(steps: int) -> dict[str, Callable[[_Check], Iterator[CheckRow]]]:
     }
 
 
-@dataclass(frozen=True)
-class _Point:
-    """Where functions are compared: h before the step, h' after it."""
-
-    h: Any
-    x: Any
-    params: Leaves
-    after: Any
-    y: Any
-
-
-@dataclass(frozen=True)
-class _Keep:
-    """An optimizer that changes nothing; its state is the last gradient."""
-
-    def init(self, params: Leaves) -> Leaves:
-        return {k: np.zeros(p.shape, p.dtype) for k, p in params.items()}
-
-    def update(self, grads: Leaves, state: Leaves, params: Leaves) -> tuple[Leaves, Leaves]:
-        return {}, dict(grads)
-
-
-class _Check:
+class _Check(Trajectories):
     def __init__(self, system: System, steps: int, seed: int, rtol: float | None) -> None:
         self.system, self.steps = system, steps
         self.rng = np.random.default_rng(seed)
@@ -160,95 +135,6 @@ class _Check:
         self.model, self.reason, self.mismatch = _model(system)
         self.exact = _in_double_precision(system)
         self.points = [self._point(walk) for walk in range(POINTS)]
-
-    @cached_property
-    def execution(self) -> Execution:
-        """The learner's own steps, of RTRL, with θ fixed."""
-        return Execution(self.system, RTRL(), _Keep(), EAGER if self.reason else AUTO)
-
-    # ---- points
-
-    def _point(self, walk: int) -> _Point:
-        """A random point, `walk` steps along a trajectory from around the declared state."""
-        for spread, low in ((0.3, -1.0), (0.3, 0.0), (0.1, 0.0), (0.03, 0.0), (0.0, 0.0)):
-            try:
-                point = self._drawn(walk, spread, low)
-            except (ArithmeticError, ValueError, IndexError):
-                if spread > 0.0:
-                    continue
-                if walk == 0:
-                    raise
-                return self._point(0)  # the trajectory itself ends
-            loss = self._loss_at(self.system, point.after, point.x, point.params, point.y)
-            if np.all(np.isfinite(point.after)) and np.isfinite(loss):
-                return point
-        raise DeclarationError(
-            "check: F, Y or the loss is not finite at the declared example, so there is nothing to compare.\n"
-            "Declare the system with values for which they are."
-        )
-
-    def _drawn(self, walk: int, spread: float, low: float) -> _Point:
-        system = self.system
-
-        def around(value: Any, bound: int | None = None) -> Any:
-            value = np.asarray(value)
-            if value.dtype == np.int64:
-                if bound is None or spread == 0.0:  # the declared example itself
-                    return value
-                return np.asarray(self.rng.integers(bound, size=value.shape))
-            factor = 1.0 + spread * self.rng.uniform(-1.0, 1.0, value.shape)
-            shift = np.where(value == 0.0, spread * self.rng.uniform(low, 1.0, value.shape), 0.0)
-            return (value * factor + shift).astype(value.dtype)
-
-        def tree(value: Any, bounds: list[int | None]) -> Any:
-            return unflatten(value, [around(v, b) for v, b in zip(flatten(value), bounds, strict=True)])
-
-        params = {k: around(v) if k in system.trainable else v for k, v in system.coordinates.items()}
-        h = around(system.initial)
-        for _ in range(walk):
-            h = np.asarray(system.transition(h, tree(system.given, self.model.x_bounds), params))
-        x = tree(system.given, self.model.x_bounds)
-        after = np.asarray(system.transition(h, x, params))
-        prediction = np.asarray(system.output(after, x, params))
-        plain = isinstance(system.y, np.ndarray) and system.y.dtype.kind == "f" and not np.any(system.y)
-        y = around(prediction) if plain and system.y.shape == prediction.shape else tree(system.y, self.model.y_bounds)
-        return _Point(h, x, params, after, y)
-
-    # ---- finite differences of the plain functions
-
-    def _loss_at(self, system: System, after: Any, x: Any, params: Leaves, y: Any) -> Any:
-        return system.loss.value(system.output(after, x, params), y)
-
-    def _direction(self, value: Any) -> Any:
-        """Random, of the size of `value`, entry by entry. Zeros stay."""
-        return (
-            np.abs(value) * self.rng.uniform(0.5, 1.0, np.shape(value)) * self.rng.choice([-1.0, 1.0], np.shape(value))
-        )
-
-    def _directions(self, point: _Point, h: Any) -> Iterator[tuple[str, Any, Leaves]]:
-        """(name, direction of the state, direction of the parameters), one for each array that can move."""
-        still = np.zeros(h.shape)
-        start = 0
-        names = list(self.system.state) if isinstance(self.system.state, dict) else [""]
-        for key, leaf in zip(names, flatten(self.system.state), strict=True):
-            moving = still.copy()
-            moving[start : start + leaf.size] = self._direction(h[start : start + leaf.size])
-            start += leaf.size
-            yield f"in the state {key}".rstrip(), moving, {}
-        for k in self.system.trainable:
-            yield f"in {k}", still, {k: self._direction(point.params[k])}
-
-    def _along(self, value: Any, direction: Any, t: float) -> Any:
-        return (np.asarray(value, self.exact.dtype) + t * direction).astype(self.exact.dtype)
-
-    def _moved(self, params: Leaves, direction: Leaves, t: float) -> Leaves:
-        """θ in the precision of the differences; leaves that do not move are the same arrays."""
-        still = {k: np.asarray(v, self.exact.dtype) for k, v in params.items() if k not in direction}
-        return {k: self._along(v, direction[k], t) if k in direction else still[k] for k, v in params.items()}
-
-    def _input(self, x: Any) -> Any:
-        cast = self.exact.dtype
-        return unflatten(x, [leaf if leaf.dtype == np.int64 else leaf.astype(cast) for leaf in flatten(x)])
 
     # ---- the comparisons
 
@@ -323,7 +209,7 @@ class _Check:
         yield CheckRow(PATHS, len(self.system.trainable), float(len(told)), 0.0, "FAILED" if told else "ok", note)
 
     def _transition(self) -> Iterator[CheckRow]:
-        def products(p: _Point) -> tuple[Any, Any]:
+        def products(p: Point) -> tuple[Any, Any]:
             lin = self.model.linearize(p.h, p.x, p.params)
             return lin.jvp, lin.vjp
 
@@ -334,7 +220,7 @@ class _Check:
             return  # the eager model differentiates Y and the loss together; see the loss
         traced, names = self.model.traced, self.model.readout
 
-        def products(p: _Point) -> tuple[Any, Any]:
+        def products(p: Point) -> tuple[Any, Any]:
             lin = Linearized(traced.output, traced.arguments(p.after, p.x, p.params))
 
             def jvp(direction: Any, leaves: Leaves) -> Any:
@@ -349,7 +235,7 @@ class _Check:
         yield from self._products("Y", lambda p: p.after, products, _each(self.exact.output))
 
     def _products(
-        self, name: str, at: Callable[[_Point], Any], products: Callable[[_Point], tuple[Any, Any]], plain: Function
+        self, name: str, at: Callable[[Point], Any], products: Callable[[Point], tuple[Any, Any]], plain: Function
     ) -> Iterator[CheckRow]:
         """Forward and backward products of one function against finite differences and each other."""
         forward = Tally(f"{name}: forward products", self.rtol)
@@ -391,9 +277,6 @@ class _Check:
 
         return lines
 
-    def _cast(self, leaves: Leaves) -> Leaves:
-        return {k: np.asarray(v).astype(self.system.dtype) for k, v in leaves.items()}
-
     def _loss(self) -> Iterator[CheckRow]:
         tally = Tally("loss: gradient in h' and θ", self.rtol)
         for p in self.points:
@@ -407,120 +290,8 @@ class _Check:
                 tally.compare(got, slope, where, slack, 1e-6 * size)
         yield tally.row()
 
-    # ---- trajectories
-
-    @cached_property
-    def _trajectory(self) -> list[tuple[_Point, Any]]:
-        """(sample, state before it), from the first point on, with the inputs and targets of the points in turn."""
-        h, walk = self.points[0].h, []
-        for p in itertools.islice(itertools.cycle(self.points), self.steps):
-            walk.append((p, h))
-            h = np.asarray(self.system.transition(h, p.x, self.points[0].params))
-        return walk
-
-    def _walks(self, ways: list[Leaves], times: np.ndarray) -> Iterator[tuple[_Point, Any, list[Leaves]]]:
-        """(sample, states after it, θ) of trajectories with θ moved by t in each of some directions, times first."""
-        params = [self._moved(self.points[0].params, d, t) for t in times for d in ways]
-        states = np.stack([self.points[0].h.astype(self.exact.dtype)] * len(params))
-        for p, _ in self._trajectory:
-            states = np.asarray(self._transitions(states, self._input(p.x), params))
-            yield p, states, params
-
-    def _influence(self) -> Iterator[CheckRow]:
-        """v ← A v + B d along a trajectory, against the difference of whole trajectories."""
-        tally = Tally(f"influence of θ after {self.steps} steps", self.rtol)
-        first = self.points[0]
-        ways = [{k: self._direction(first.params[k])} for k in self.model.leaves]
-        if not ways:
-            yield skipped(tally, "No parameter influences the state.")
-            return
-        moved = [np.zeros(self.system.size, self.system.dtype) for _ in ways]
-        for p, h in self._trajectory:
-            lin = self.model.linearize(h, p.x, first.params)
-            moved = [lin.jvp(v, self._cast(d)) for v, d in zip(moved, ways, strict=True)]
-
-        def lines(times: np.ndarray) -> Any:
-            *_, (_, states, _) = self._walks(ways, times)
-            return states.reshape(len(times), len(ways), -1)
-
-        for k, v, slope, slack, size in zip(self.model.leaves, moved, *line_slope(lines), strict=True):
-            tally.compare(v, slope, f"in {k}", slack, 1e-6 * size)
-        yield tally.row()
-
-    def _rtrl(self) -> Iterator[CheckRow]:
-        """The gradients of the learner's own steps, with θ fixed."""
-        tally, execution = Tally(f"RTRL: gradients of {self.steps} steps", self.rtol), self.execution
-        n, p_count = self.system.size, execution.steps.layout.parameters
-        if n * n * p_count * self.steps > LARGEST:
-            yield skipped(tally, f"Too large: {n} state variables, {p_count} parameters.")
-            return
-        first = self.points[0]
-        carry = self._start(execution)
-        found: list[Leaves] = []
-        for p, _ in self._trajectory:
-            carry = tuple(execution.make(LEARN, carry, flatten(p.x), flatten(p.y), ())[:-3])
-            found.append(execution.unpack(carry).optimizer)
-        names = self.system.trainable
-        ways = [{k: self._direction(first.params[k])} for k in names]
-        if not ways:
-            yield tally.row()
-            return
-
-        def lines(times: np.ndarray) -> Any:
-            made = []
-            for p, states, params in self._walks(ways, times):
-                x, y = self._input(p.x), self._input(p.y)
-                made.append([self._loss_at(self.exact, h, x, q, y) for h, q in zip(states, params, strict=True)])
-            return np.array(made).T.reshape(len(times), len(ways), -1)
-
-        for k, d, slope, slack, size in zip(names, ways, *line_slope(lines), strict=True):
-            tally.compare([np.vdot(g[k], d[k]) for g in found], slope, f"in {k}", slack, 1e-6 * size)
-        yield tally.row()
-
-    def _start(self, execution: Execution) -> tuple[Any, ...]:
-        """The carry of a learner at the first point."""
-        first = self.points[0]
-        carry = execution.unpack(execution.initial())
-        return execution.pack(carry._replace(h=first.h, params=dict(first.params)))
-
-    def _reduction(self, estimator: Estimator) -> Iterator[CheckRow]:
-        """Mean over the signs of c·reduce(A v wᵀ + B), for a random row c, against (c A) v wᵀ + c B."""
-        tally = Tally(f"{estimator.name}: mean of a reduction", self.tight)
-        execution = Execution(self.system, estimator, _Keep(), EAGER if self.reason else AUTO)
-        layout, influence = execution.steps.layout, execution.steps.influence
-        if not layout.leaves:
-            yield skipped(tally, "No parameter influences the state.")
-            return
-        n, count = self.system.size, layout.parameters
-        signs = sign_table(n).astype(self.system.dtype)
-        rows = n if estimator.influence == NoBackTrack().influence else 1
-        if len(signs) * (n * n + rows * count) > LARGEST:
-            yield skipped(tally, f"Too large: {n} state variables, {count} parameters.")
-            return
-        p, q = self.points[:2]
-        carry = tuple(execution.make(TRANSIT, self._start(execution), flatten(p.x), (signs[len(signs) // 3],))[:-3])
-        before = execution.unpack(carry)
-        c = self.rng.normal(size=n).astype(self.system.dtype)
-        row, fresh = self.model.linearize(before.h, q.x, before.params).vjp(c)
-        carried = influence.pull(before.influence, Coordinates(row), layout)
-        total: Leaves = {k: 0.0 for k in layout.leaves}
-        size = 0.0
-        for noise in signs:
-            after = execution.unpack(tuple(execution.make(TRANSIT, carry, flatten(q.x), (noise,))[:-3]))
-            pulled = influence.pull(after.influence, Coordinates(c), layout)
-            total = {k: total[k] + np.asarray(pulled[k], float) for k in total}
-            size = max(size, *map(largest, pulled.values()))
-        for k in layout.leaves:
-            floor = max(size, 1e-6 * float(np.sum(np.abs(c * before.h))) / (largest(before.params[k]) or 1.0))
-            tally.compare(total[k] / len(signs), carried[k] + fresh[k], f"in {k}", 0.0, floor)
-        yield tally.row()
-
 
 # ---- helpers
-
-
-Function = Callable[[Any, Any, list[Leaves]], Any]
-"""(states, arrays (N, n); x; N times θ) ↦ values, arrays (N, *shape)."""
 
 
 def _each(function: Callable[..., Any]) -> Function:

@@ -145,13 +145,7 @@ class System(Simulated):
         self.size = sum(leaf.size for leaf in flatten(self.state))
         self.coordinates = {k: v.astype(self.dtype) for k, v in self.coordinates.items()}
 
-        if not isinstance(frozen, Iterable):
-            raise DeclarationError(f"frozen: expected names of parameters, got {frozen!r}. Write frozen=['W'].")
-        frozen = (frozen,) if isinstance(frozen, str) else tuple(frozen)
-        for k in frozen:
-            if k not in self.coordinates:
-                raise UnknownNameError(f"frozen: there is no parameter {k!r}. {did_you_mean(k, self.coordinates)}")
-        self.frozen = tuple(k for k, p in held.items() if k in frozen or not p.learn)
+        self.frozen = self._frozen(frozen, held)
         self.per_stream = tuple(k for k, p in held.items() if p.per_stream)
         self.trainable = tuple(k for k in self.coordinates if k not in self.frozen)
 
@@ -174,13 +168,27 @@ class System(Simulated):
         self.init = init
         if injection is not None:
             self.injection, self.corrects = self._gain(injection), True
-        self.marked = init is not None or self.first == "initial"
+        self._feed()
+        self.outside = Outside(self._functions())
+
+    def _frozen(self, frozen: Any, held: Mapping[str, Parameter]) -> tuple[str, ...]:
+        """The names of the parameters that are not to be learned."""
+        if not isinstance(frozen, Iterable):
+            raise DeclarationError(f"frozen: expected names of parameters, got {frozen!r}. Write frozen=['W'].")
+        frozen = (frozen,) if isinstance(frozen, str) else tuple(frozen)
+        for k in frozen:
+            if k not in self.coordinates:
+                raise UnknownNameError(f"frozen: there is no parameter {k!r}. {did_you_mean(k, self.coordinates)}")
+        return tuple(k for k, p in held.items() if k in frozen or not p.learn)
+
+    def _feed(self) -> None:
+        """Say what a transition is given besides the user's input."""
+        self.marked = self.init is not None or self.first == "initial"
         self.fed = self.marked or self.corrects
         if self.fed:
             start = {"start": np.zeros((), self.dtype)} if self.marked else {}
             seen = {"seen": {"x": self.x, "y": self.y}} if self.corrects else {}
             self.given = {"x": self.x, **start, **seen}
-        self.outside = Outside(self._functions())
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{v.dtype}{list(v.shape)}" for v in flatten(self.x)) or "none"
