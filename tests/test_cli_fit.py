@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 
+import fwdgrad as fg
 from fwdgrad.cli import main
 from fwdgrad.cli.builders import Builder
 from fwdgrad.cli.choosing import job_for
@@ -147,3 +148,40 @@ def test_a_first_row_a_few_steps_after_zero_is_told_of(tmp_path, times, added, t
 def test_a_text_is_not_fitted(capsys):
     assert main(["fit", "tanh-rnn"]) == 2
     assert "it is learned" in capsys.readouterr().err
+
+
+def level(folder, steps=100):
+    """A level that goes at random, in text, without a parameter of its own; and its table."""
+    rng, h, rows = np.random.default_rng(1), 10.0, []
+    for year in range(steps):
+        rows.append([year, h + 0.7 * rng.normal()])
+        h += 0.5 * rng.normal()
+    (folder / "level.txt").write_text("next level = level\nlevel(0) = 10\noutput level\nfirst = initial\n")
+    with open(folder / "level.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["year", "level"], *rows])
+    return np.array(rows)[:, 1:]
+
+
+def test_noise_in_the_state_is_a_parameter(tmp_path, capsys):
+    """As `fg.fit` of the filtered system; the model by itself has nothing to learn."""
+    ys = level(tmp_path)
+    words = ["fit", str(tmp_path / "level.txt"), str(tmp_path / "level.csv"), "--quiet", "--engine", "compiled"]
+    out = str(tmp_path / "out.csv")
+    assert main([*words, "--process", "level=0.1", "--observation", "1", "--forecast", "3", "--out", out]) == 0
+    said = capsys.readouterr().out
+    plain = fg.System(lambda h, x, p: h, None, np.full(1, 10.0), {}, first="initial")
+    fit = fg.fit(fg.filtered(plain, fg.positive(0.1), fg.positive(1.0)), ys=ys, engine="compiled")
+    for name in ("process", "observation"):
+        line = next(row.split() for row in said.splitlines() if row.startswith(name))
+        assert float(line[2]) == pytest.approx(float(np.ravel(fit.params[name])[0]), rel=0.01)
+    assert "forecast" in said
+    assert main(words) == 2
+    assert "no parameter to learn" in capsys.readouterr().err
+    for more, match in (
+        (["--process", "level=-1"], "numbers above 0"),
+        (["--process", "a=1"], "expected a variance V, or level=V"),
+        (["--process", "much"], "numbers above 0"),
+        (["--observation", "1"], "with --process"),
+    ):
+        assert main([*words, *more]) == 2
+        assert match in capsys.readouterr().err

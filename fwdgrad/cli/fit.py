@@ -21,12 +21,14 @@ from fwdgrad.cli.models import chosen
 from fwdgrad.cli.outputs import check_writable, plot_option, quiet_option
 from fwdgrad.engines.names import TRACED, current_name
 from fwdgrad.errors import DataError, DeclarationError
+from fwdgrad.filtering import filtered
 from fwdgrad.fitting import Fit, Trajectory, fit
 from fwdgrad.fitting.search import METHODS
 from fwdgrad.learning.report import parameter_numbers
 from fwdgrad.plots import check_target
 from fwdgrad.support.trees import flatten, unflatten
 from fwdgrad.system import System
+from fwdgrad.system.parameters import positive
 
 __all__ = ["add", "run"]
 
@@ -38,11 +40,13 @@ is disturbed. Prints values with standard deviations and 95 % intervals, and wha
   fwdgrad fit model.txt doses.csv --time hour --subject patient --begin gut=dose
   fwdgrad fit lakes.txt lakes.csv --time date --unit days --forecast 90 --plot --out lakes_fit.csv
   fwdgrad fit model.py:build --data run.npz --forecast 20 --out curves.csv
+  fwdgrad fit level.txt nile.csv --time year --process 1000 --observation 10000
   fwdgrad fit lotka-volterra                     a simulation of its own, with moved parameters and noise
 
 SYSTEM and DATA are as for `fwdgrad learn`. With --subject, rows with the same value in that column are a trajectory of
 their own, and all share their parameters; --begin names the column that has, in the first row of each, what a state
-variable begins at.
+variable begins at. With --process the state is filtered, and the noise in it is a parameter like others, in the model's
+units: a variance per unit of time, or per sample of a model in discrete time.
 """
 
 
@@ -80,6 +84,17 @@ def add(commands: Any, debug: argparse.ArgumentParser, data: Callable[[Any], Non
     )
     how = command.add_argument_group("how")
     how.add_argument("--method", choices=METHODS, default="auto", help="(default: auto, simulation if that will do)")
+    how.add_argument(
+        "--process",
+        metavar="V",
+        help="noise in the state, which is filtered: variances per unit of time, V for all or A=V,B=W for each state "
+        "variable; they are learned, from there",
+    )
+    how.add_argument(
+        "--observation",
+        metavar="V",
+        help="with --process, variances of the outputs' noise, likewise (default: those that the model says, known)",
+    )
     how.add_argument("--units", metavar="N", type=int, help="size of the state")
     how.add_argument(
         "--seed", metavar="N", type=int, default=0, help="of initial weights and of a simulation (default: 0)"
@@ -117,9 +132,14 @@ def run(options: argparse.Namespace) -> None:
             "inputs.\n"
             "With inputs, call fit.forecast(xs=…) in Python."
         )
+    model = job.system
+    if options.process is not None:
+        job.system = _filtered(model, options.process, options.observation)
+    elif options.observation is not None:
+        raise DeclarationError("--observation: expected with --process, which filters the model; got it alone.")
     found = fit(
         job.system,
-        trajectories=_trajectories(job, options.begin),
+        trajectories=_trajectories(job, model, options.begin),
         method=options.method,
         engine=options.engine,
         progress=sys.stderr.isatty() and not options.quiet,
@@ -176,19 +196,48 @@ def _shown_time(found: Fit) -> Callable[[Any], Any]:
     return float if found.calendar is None else said
 
 
-def _trajectories(job: DataJob, begin: list[str] | None) -> list[Trajectory]:
-    states = _beginnings(job, begin)
+def _filtered(system: System, process: str, observation: str | None) -> System:
+    """The model with noise in its state, whose variances are learned, and so are those of outputs if they are given."""
+    state = system.state if isinstance(system.state, dict) else {}
+    names = list(state)[: len(state) - 1] if system.steady else list(state)
+    learned = _variances("--process", process, {k: state[k].size for k in names})
+    outputs = dict.fromkeys(getattr(system, "output_names", ()), 1)
+    seen = None if observation is None else _variances("--observation", observation, outputs)
+    return filtered(system, learned, seen)
+
+
+def _variances(option: str, text: str, sizes: dict[str, int]) -> Any:
+    """A parameter that is a variance, or several: "0.1", or "a=0.1,b=0.2" with every name.
+
+    Raises:
+        DeclarationError: it is neither, or one of them is not above 0.
+    """
+    pairs = [part.partition("=") for part in text.split(",")]
+    named = {name.strip(): value for name, equals, value in pairs if equals}
+    if named and (named.keys() != sizes.keys() or len(pairs) != len(sizes)):
+        wanted = ",".join(f"{k}=V" for k in sizes) or "V"
+        raise DeclarationError(f"{option} {text}: expected a variance V, or {wanted}.")
+    try:
+        values = [np.full(n, float(named[k])) for k, n in sizes.items()] if named else [np.array(float(text))]
+    except ValueError:
+        values = [np.zeros(1)]
+    if not all(np.all((v > 0) & np.isfinite(v)) for v in values):
+        raise DeclarationError(f"{option} {text}: expected variances, numbers above 0.")
+    return positive(np.concatenate(values) if named else values[0])
+
+
+def _trajectories(job: DataJob, system: System, begin: list[str] | None) -> list[Trajectory]:
+    states = _beginnings(job, system, begin)
     return [
         Trajectory(_rows(job.xs, rows), _rows(job.ys, rows), state)
         for rows, state in zip(job.groups, states, strict=True)
     ]
 
 
-def _beginnings(job: DataJob, begin: list[str] | None) -> list[Any]:
+def _beginnings(job: DataJob, system: System, begin: list[str] | None) -> list[Any]:
     """The state that each trajectory begins in; None for the declared one."""
     if begin is None:
         return [None] * len(job.groups)
-    system: System = job.system
     if not isinstance(system.state, dict):
         raise DeclarationError("--begin: expected a model whose state variables have names.")
     columns = chosen(begin, list(system.state), "--begin")
