@@ -299,7 +299,7 @@ def test_a_simulation_says_that_a_filter_is_likelier(disturbed):
 def test_of_a_simulation_that_is_given_up_nothing_is_told():
     """Where noise in the state is nearly all that there is, a filter is taken; the control is the simulation itself."""
     rng, h, ys = np.random.default_rng(3), 0.0, []
-    for _ in range(200):
+    for _ in range(90):
         h = 0.95 * h + 0.3 * rng.normal()
         ys.append([h + 0.05 * rng.normal()])
     system = fg.System(lambda h, x, p: p["a"] * h, None, np.full(1, 0.1), {"a": 0.8})
