@@ -85,7 +85,7 @@ def side_by_side(system: System, streams: int, estimator: Any, optimizer: Any) -
         alone = method_for(system, "auto", None)
         count = sum(summed.coordinates[k].size for k in summed.trainable)
         if isinstance(alone.optimizer, JointFilter) and why_not_joint(summed) is None:
-            return summed, alone
+            return summed, method_for(summed, "auto", None)
         if isinstance(alone.optimizer, (JointFilter, InformationFilter)) and count <= MOST_LIKELY:
             reason = (
                 f"few parameters ({count}) and {streams} streams of {system.size} state variables each: exact "
