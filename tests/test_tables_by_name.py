@@ -78,3 +78,26 @@ def test_fits_and_learners_read_them_alike():
         learner.run(ys=given)
         made.append(learner.params["k"])
     assert made[0] == made[1]
+
+
+def test_an_output_that_is_no_column_was_not_observed():
+    values = np.arange(4.0)
+    chunk = read(fg.from_text(MODEL), pd.DataFrame({"u": values, "v": values}), pd.DataFrame({"lynx": values}))
+    np.testing.assert_array_equal(chunk.y[0], np.stack([np.full(4, np.nan), values], axis=1))
+    with pytest.raises(DataError, match="columns hare, lynx; got hare, lynks"):  # the control: no name is guessed
+        read(fg.from_text(MODEL), pd.DataFrame({"u": values, "v": values}), pd.DataFrame({"hare": values, "lynks": 0}))
+
+
+def test_text_in_a_column_is_named():
+    values = np.arange(4.0)
+    table = pd.DataFrame({"hare": values, "lynx": ["1", "2.5", "", "4"]})
+    with pytest.raises(DataError, match="'lynx' holds text, such as '1'"):
+        read(fg.from_text(MODEL), pd.DataFrame({"u": values, "v": values}), table)
+
+
+@pytest.mark.parametrize(("freq", "said"), [("30min", "30min"), ("D", "D|24h"), ("MS", "MS|month")])
+def test_missing_rows_of_inputs_are_told_with_the_step_of_the_table(freq, said):
+    table = pd.DataFrame({"u": 0.0, "v": 0.0}, index=pd.date_range("2024-01-01", periods=12, freq=freq))
+    table = table.drop(table.index[5])
+    with pytest.raises(DataError, match=rf"asfreq\(.*({said})"):
+        read(fg.from_text(MODEL), table, pd.DataFrame({"lynx": 0.0}, index=table.index))

@@ -455,7 +455,8 @@ class Fit:
                 count += int(np.sum(far))
         if not count:
             return ""
-        return f"{count} residuals are far off and weigh much: losses.StudentT() lets such data count less"
+        what = "1 residual is far off and weighs" if count == 1 else f"{count} residuals are far off and weigh"
+        return f"{what} much: losses.StudentT() lets such data count less"
 
     def __repr__(self) -> str:
         return self._title()

@@ -242,15 +242,29 @@ def _known(system: Any) -> tuple[str, ...]:
 def _by_name(stream: Any, like: Any, names: tuple[str, ...], what: str) -> Any:
     """A table with named columns, by these names where they are known; anything else as it is.
 
+    Outputs that are no columns were not observed.
+
     Raises:
-        DataError: some columns have known names, and others have not, or are not there.
+        DataError: some columns have known names, and others have not, or inputs are not there; a column holds text.
     """
     if getattr(stream, "columns", None) is None or not hasattr(stream, "to_numpy"):
         return stream
     there = [str(column) for column in stream.columns]
+    for name, column in zip(there, stream.columns, strict=True):
+        values = np.asarray(stream[column].to_numpy())
+        text = next((v for v in values.flat if isinstance(v, str)), None) if values.dtype.kind in "OUT" else None
+        if text is not None:
+            raise DataError(
+                f"{what}: the column {name!r} holds text, such as {text!r}; expected numbers.\n"
+                f"Mend: table[{name!r}] = pandas.to_numeric(table[{name!r}]), or leave it out."
+            )
     wanted = tuple(like) if isinstance(like, dict) else names
     if not wanted or (not isinstance(like, dict) and not set(there) & set(wanted)):
         return stream  # names of the user's own, in the order of the numbers
+    if not isinstance(like, dict) and len({*there}) == len(there) and {*there} < {*wanted}:
+        gone = np.full(len(stream), np.nan)
+        seen = dict(zip(there, stream.columns, strict=True))
+        return np.stack([np.asarray(stream[seen[k]], float) if k in seen else gone for k in wanted], axis=1)
     if sorted(there) != sorted(wanted):
         raise DataError(
             f"{what}: expected a table with the columns {', '.join(wanted)}; got {', '.join(there)}.\n"

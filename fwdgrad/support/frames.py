@@ -153,9 +153,14 @@ def regular(xs: Any, ys: Any, dt: Any) -> tuple[Any, Any]:
         first = int(np.setdiff1d(np.arange(calendar.count), calendar.rows)[0])
         raise DataError(
             f"xs: inputs cannot be missing, and the table has no row for {calendar.dates(1, first)[0]}.\n"
-            "Mend: fill them in, such as table.asfreq('D') and .interpolate() for the inputs."
+            f"Mend: fill them in, such as table.asfreq({_offset(calendar.step)!r}) and .interpolate() for the inputs."
         )
     return xs, type(ys)(calendar.spread(ys), columns=ys.columns) if hasattr(ys, "columns") else calendar.spread(ys)
+
+
+def _offset(step: Any) -> str:
+    """A step of dates as pandas abbreviates it."""
+    return str(_pandas().tseries.frequencies.to_offset(step).freqstr)
 
 
 def frame(columns: Mapping[str, Any], index: Any = None, name: str | None = None) -> Any:
