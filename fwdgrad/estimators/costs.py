@@ -150,6 +150,11 @@ class Costs:
         """Forward products that give all columns of ∂F/∂h."""
         return int(self.patterns.column_colours.max(initial=-1)) + 1
 
+    @property
+    def kept_columns(self) -> int:
+        """The same for those entries that keep influence on the pattern of ∂F/∂θ: none where they are gathered."""
+        return self.columns if 2 * self.products.kept > self.columns * self.products.forward else 0
+
     @cached_property
     def entries(self) -> float:
         """All entries of both Jacobians."""

@@ -13,6 +13,7 @@ from fwdgrad.estimators.named import Named
 from fwdgrad.influence import Debiased as DebiasedInfluence
 from fwdgrad.influence import Decayed as DecayedInfluence
 from fwdgrad.influence import Influence, Masked, NoInfluence
+from fwdgrad.structure import MOST
 
 __all__ = ["NAMES", "Debiased", "Decayed"]
 
@@ -102,10 +103,14 @@ def _debiased(costs: Costs) -> Iterator[Candidate]:
     snap = snap_row(costs)
     n, p = costs.size, costs.influential
     first = sum(costs.patterns.transition.leaves[k].nnz for k in costs.patterns.influential)
-    remainder = costs.reduced + costs.scales + 3.0 * costs.patterns.transition.state.nnz + 4.0 * first
+    if costs.columns > MOST:
+        dropped = costs.products.forward + costs.products.sizes + 6.0 * n
+    else:
+        dropped = 3.0 * costs.patterns.transition.state.nnz
+    remainder = costs.reduced + costs.scales + dropped + 4.0 * first
     yield Candidate(
         "Debiased(SnAp-1)", Debiased, snap.multiply_adds + remainder, snap.nbytes + 8.0 * (n + p), snap.vjps,
-        snap.jvps + 1, "none", f"{SIGNS}, what SnAp-1 drops",
+        snap.jvps + (2 if costs.columns > MOST else 1), "none", f"{SIGNS}, what SnAp-1 drops",
     )  # fmt: skip
 
 

@@ -59,10 +59,10 @@ def snap_row(costs: Costs) -> Candidate:
     """That of `SnAp(1)`."""
     transition, kinds = costs.patterns.transition, costs.patterns.parameter_kinds
     first = sum(transition.leaves[k].nnz for k in costs.patterns.influential)
-    terms = costs.entries + 2.0 * kept_terms(transition.state, kinds) + 5.0 * first
+    terms = costs.products.kept + sum(costs.row_products) + 2.0 * kept_terms(transition.state, kinds) + 5.0 * first
     bias = "none" if first == costs.closed else "drops influence that leaves the pattern of ∂F/∂θ"
     return Candidate(
-        "SnAp-1", lambda: SnAp(1), costs.base + terms, 8.0 * first, 1 + sum(costs.rows), costs.columns, bias
+        "SnAp-1", lambda: SnAp(1), costs.base + terms, 8.0 * first, 1 + sum(costs.rows), costs.kept_columns, bias
     )
 
 

@@ -105,12 +105,14 @@ class Dropped(NamedTuple):
         left_squares: ‖l_i‖², shape (n,), or what is thought of them: any positive numbers do, if they do not depend
             on the signs of this step.
         right_squares: ‖r_i‖², likewise.
+        relative: whether left_squares are right up to a common factor only.
     """
 
     left: Callable[[Any], Any]
     right: Callable[[Any], Leaves]
     left_squares: Any
     right_squares: Any
+    relative: bool = False
 
 
 class Influence(Protocol):

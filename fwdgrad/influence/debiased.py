@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -154,6 +153,12 @@ class Debiased:
         """The two factors of N: Σ_i ρ_i ε_i l_i and Σ_i (ε_i/ρ_i) r_i."""
         asked = getattr(self.approximation, "dropped", None)
         terms = None if asked is None else asked(state.kept, after, lin)
+        if terms is not None and terms.relative:
+            ratio, inverse = drop_zero(terms.right_squares, terms.left_squares)
+            left, right = terms.left(ratio * signs), terms.right(inverse * signs)
+            # the common size is an even function of the signs
+            up, down = drop_zero(squared_norm(right), np.vdot(left, left))
+            return up * left, {k: down * r for k, r in right.items()}
         if terms is not None:
             rho, inverse = drop_zero(terms.right_squares, terms.left_squares)
             return terms.left(rho * signs), terms.right(inverse * signs)
@@ -186,13 +191,24 @@ class _Once:
     def __init__(self, lin: Any) -> None:
         self._lin = lin
 
-    @cached_property
-    def _entries(self) -> tuple[Any, Leaves]:
-        return self._lin.entries()
+        self._made: dict[Any, Any] = {}
+
+    def _once(self, key: Any, make: Any, *given: Any) -> Any:
+        if key not in self._made:
+            self._made[key] = make(*given)
+        return self._made[key]
 
     def entries(self) -> tuple[Any, Leaves]:
         """Those of A and B."""
-        return self._entries
+        return self._once("all", self._lin.entries)
+
+    def state_entries(self, numbers: np.ndarray) -> Any:
+        """Some of those of A."""
+        return self._once(numbers.tobytes(), self._lin.state_entries, numbers)
+
+    def parameter_entries(self) -> Leaves:
+        """Those of B."""
+        return self._once("parameters", self._lin.parameter_entries)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._lin, name)

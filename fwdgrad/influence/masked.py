@@ -12,8 +12,8 @@ import scipy.sparse as sp
 from fwdgrad.errors import DeclarationError
 from fwdgrad.influence.base import Coordinates, Dropped, Layout, Leaves, NoiseSpec, Row, squared_norm
 from fwdgrad.program import operations as ops
-from fwdgrad.structure import Patterns
-from fwdgrad.structure.closure import closed_pattern, reached_pattern
+from fwdgrad.structure import MOST, Patterns
+from fwdgrad.structure.closure import closed_pattern, kept_entries, reached_pattern
 
 __all__ = ["Masked", "MaskedState"]
 
@@ -92,19 +92,30 @@ class Masked:
     def advance(self, state: MaskedState, lin: Any, noise: tuple[Any, ...]) -> MaskedState:
         """A G + B on the pattern."""
         plan = _plan(_patterns(lin.patterns), self.order)
-        A, B = lin.entries()
-        fresh, made = _placed(plan, B), {}
+        numbers, A = self._kept_entries(lin)
+        fresh, made = _placed(plan, lin.parameter_entries()), {}
         for k, leaf in plan.items():
             size = len(leaf.row)
-            through = A[leaf.a] * state.G[k][leaf.g]
+            at = leaf.a if numbers is None else np.searchsorted(numbers, leaf.a)
+            through = A[at] * state.G[k][leaf.g]
             if not (len(leaf.target) == size and np.array_equal(leaf.target, np.arange(size))):
                 through = _sum_at(through, leaf.target, size)
             made[k] = through + fresh[k]
         return MaskedState(made)
 
+    def _kept_entries(self, lin: Any) -> tuple[np.ndarray | None, Any]:
+        """The entries of A that keep influence in the pattern, and their numbers; None for all of them.
+
+        A pattern that is closed takes all that there are.
+        """
+        if self.order is None:
+            return None, lin.entries()[0]
+        numbers = _entries_of(_patterns(lin.patterns), self.order)
+        return numbers, lin.state_entries(numbers)
+
     def fresh(self, lin: Any) -> Leaves:
         """B on the pattern."""
-        return _placed(_plan(_patterns(lin.patterns), self.order), lin.entries()[1])
+        return _placed(_plan(_patterns(lin.patterns), self.order), lin.parameter_entries())
 
     def combined(self, state: MaskedState, weights: Any, layout: Layout) -> Leaves:
         """Σ_i weights_i G_i, over the rows of G."""
@@ -145,15 +156,27 @@ class Masked:
         return Dropped(lambda x: x, right, np.ones_like(norms), norms)
 
     def _through(self, state: MaskedState, lin: Any, passing: np.ndarray) -> Dropped:
-        """N = Â G for the entries `passing` of A."""
+        """N = Â G for the entries `passing` of A; where they are many, by what A has besides those that are kept."""
         patterns, n = _patterns(lin.patterns), lin.value.shape[0]
-        row, column = (a.astype(np.int64)[passing] for a in patterns.transition.state.nonzero())
-        values, layout = lin.entries()[0][passing], Layout.of(lin)
+        places, layout = patterns.transition.state.nonzero(), Layout.of(lin)
+        squares = self.row_squares(state, lin)
+        if self.order is not None and int(patterns.column_colours.max(initial=-1)) >= MOST:
+            numbers, kept = self._kept_entries(lin)
+            row, column = (a.astype(np.int64)[numbers] for a in places)
+            return Dropped(
+                lambda x: lin.jvp(x) - _sum_at(kept * x[column], row, n),
+                lambda y: self.combined(state, y, layout),
+                lin.column_sizes(),
+                squares,
+                relative=True,
+            )
+        row, column = (a.astype(np.int64)[passing] for a in places)
+        values = lin.entries()[0][passing]
         return Dropped(
             lambda x: _sum_at(values * x[column], row, n),
             lambda y: self.combined(state, y, layout),
             _sum_at(values * values, column, n),
-            self.row_squares(state, lin),
+            squares,
         )
 
     def push(self, state: MaskedState, leaves: Leaves, layout: Layout) -> Any:
@@ -214,6 +237,12 @@ def _kept(patterns: Patterns, name: str, order: int | None) -> sp.csr_array:
     """The pattern on which the influence of a leaf is kept."""
     S, B = patterns.transition.state, patterns.transition.leaves[name]
     return sp.csr_array(closed_pattern(S, B) if order is None else reached_pattern(S, B, order))
+
+
+@lru_cache(maxsize=16)
+def _entries_of(patterns: Patterns, order: int) -> np.ndarray:
+    """Numbers of the entries of A that are needed."""
+    return kept_entries(patterns.transition.state, [_kept(patterns, k, order) for k in patterns.influential])
 
 
 @lru_cache(maxsize=16)

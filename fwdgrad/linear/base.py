@@ -112,6 +112,15 @@ class Linearization(Protocol):
     def entries(self) -> tuple[Any, Leaves]:
         """The entries of A and B at `patterns`, in the order in which the patterns store them."""
 
+    def state_entries(self, numbers: np.ndarray) -> Any:
+        """Some of the entries of A at `patterns`, by their numbers in the order in which the patterns store them."""
+
+    def parameter_entries(self) -> Leaves:
+        """The entries of B at `patterns`."""
+
+    def column_sizes(self) -> Any:
+        """Positive numbers that compare the squared lengths of the columns of A, roughly, shape (n,)."""
+
     def jacobians(self) -> tuple[Any, Leaves]:
         """A as an array (n, n) and B as arrays (n, *leaf shape). Cost: n vector-Jacobian products."""
 
@@ -332,3 +341,15 @@ class MaterialisedJacobians:
             i, j = patterns.transition.leaves[k].nonzero()
             made[k] = np.reshape(b, (b.shape[0], -1))[i, j]
         return A[row, column], made
+
+    def state_entries(self, numbers: np.ndarray) -> Any:
+        """Picked from all of them."""
+        return self.entries()[0][numbers]
+
+    def parameter_entries(self) -> Leaves:
+        """Those of `entries`."""
+        return self.entries()[1]
+
+    def column_sizes(self) -> Any:
+        """All alike."""
+        return np.ones(self.value.shape[0], self.value.dtype)

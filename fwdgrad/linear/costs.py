@@ -9,6 +9,7 @@ from typing import Any
 from fwdgrad.linear.traced import TracedModel
 from fwdgrad.program import Abstract, trace
 from fwdgrad.program.costs import multiply_adds
+from fwdgrad.structure.closure import kept_entries
 from fwdgrad.support.trees import flatten, unflatten
 from fwdgrad.system import System
 
@@ -29,6 +30,8 @@ class Products:
         rows: the same for the leaves of each of `Patterns.row_families`.
         sensitivities: one product with a cotangent down to the results z = Ŵ a of `Patterns.products`.
         others: one for the influential parameters that are not in these products.
+        kept: the entries of the state's Jacobian that keep influence on the pattern of ∂F/∂θ.
+        sizes: what is made to compare its columns.
     """
 
     model: int
@@ -40,6 +43,8 @@ class Products:
     rows: tuple[int, ...]
     sensitivities: int
     others: int
+    kept: int
+    sizes: int
 
     @staticmethod
     def of(system: System) -> Products:
@@ -49,6 +54,8 @@ class Products:
         like = [system.initial, *x, *y, *system.coordinates.values()]
         extra = [system.initial, system.initial, *(system.coordinates[k] for k in model.leaves)]
         places: dict[str, list[int]] = {}
+        transitions = model.patterns.transition
+        numbers = kept_entries(transitions.state, [transitions.leaves[k] for k in model.patterns.influential])
 
         def every(*flat: Any) -> list[Any]:
             state, rest = flat[0], list(flat[1:])
@@ -64,6 +71,8 @@ class Products:
                 "forward": lin.jvp(direction),
                 "both": lin.jvp(direction, dict(zip(model.leaves, leaves, strict=True))),
                 "state": back,
+                "kept": lin.state_entries(numbers),
+                "sizes": lin.column_sizes(),
                 "sensitivities": tuple(term.vjp(cotangent) for term in lin.products().values()),
                 **{f"leaf {k}": g for k, g in gradients.items()},
             }
@@ -94,4 +103,6 @@ class Products:
             rows=tuple(leaves(tuple(family.leaves)) for family in model.patterns.row_families),
             sensitivities=cost("sensitivities") - transition,
             others=leaves([k for k in model.leaves if k not in model.patterns.products]),
+            kept=cost("kept") - transition,
+            sizes=cost("kept", "sizes") - cost("kept"),
         )

@@ -20,6 +20,7 @@ from fwdgrad.linear.product import TracedProduct
 from fwdgrad.program import Linearized, scan
 from fwdgrad.program import operations as ops
 from fwdgrad.structure import MOST, Owners, Paths, Patterns
+from fwdgrad.structure.accumulation import Accumulation, Terms
 from fwdgrad.support.trees import flatten
 from fwdgrad.system import System
 from fwdgrad.system.tracing import traced
@@ -153,6 +154,75 @@ class TracedLinearization(MaterialisedJacobians):
 
     def entries(self) -> tuple[Any, Leaves]:
         """By one forward product for each colour of the columns of A, and the coloured rows of B."""
+        return self._all_state_entries(), self.parameter_entries()
+
+    def state_entries(self, numbers: np.ndarray) -> Any:
+        """Put together from the parts of F beside its products, if that takes few terms; else from columns."""
+        patterns = self.patterns
+        row, column = (a.astype(np.int64)[numbers] for a in patterns.transition.state.nonzero())
+        parts = self._model.traced.accumulation
+        table = None
+        if parts is not None and int(patterns.column_colours.max(initial=-1)) > int(parts.colours.max(initial=-1)) + 1:
+            table = parts.table(row, column)
+        if parts is None or table is None:
+            return self._all_state_entries()[numbers]
+        return self._accumulated(parts, *table)
+
+    def _accumulated(self, parts: Accumulation, places: np.ndarray, tables: tuple[Terms, ...]) -> Any:
+        """∂f/∂h + Σ D W ∂a/∂h, at the entries of the tables."""
+        lin, dtype, cuts, moved = self._linearized, self.value.dtype, parts.cuts, self._moved(parts)
+
+        def picked(products: list[Any], colours: np.ndarray, place: np.ndarray) -> Any:
+            flat = [np.reshape(product, (-1,)) for product in products]
+            return np.concatenate(flat)[colours * flat[0].shape[0] + place]
+
+        row, column = parts.direct.nonzero()
+        here = np.flatnonzero(places >= 0)
+        total = np.zeros(len(places), dtype)
+        if len(here):
+            value = picked([ends[0] for ends, _ in moved], parts.colours[column], row)[places[here]]
+            total = value if len(here) == len(places) else _sum_at(value, here, len(places))
+        for number, (cut, terms) in enumerate(zip(cuts, tables, strict=True)):
+            if not len(terms.entry):
+                continue
+            row, column = cut.before.nonzero()
+            before = picked([at[number] for _, at in moved], parts.colours[column], row)[terms.before]
+            row, column = cut.after.nonzero()
+            signs = [(cut.colours == c).astype(dtype) for c in range(int(cut.colours.max(initial=-1)) + 1)]
+            back = [lin.vjp([mask], [cut.product.result])[0] for mask in signs]
+            after = picked(back, cut.colours[row], column)[terms.after]
+            matrix = lin.at(lin.program.inputs[self._model.traced.number[cut.leaf]])
+            value = after * np.reshape(matrix, (-1,))[terms.weight] * before
+            once = len(terms.entry) == len(places) and np.array_equal(terms.entry, np.arange(len(places)))
+            total = total + (value if once else _sum_at(value, terms.entry, len(places)))
+        return total
+
+    def _moved(self, parts: Accumulation) -> list[tuple[tuple[Any, ...], tuple[Any, ...]]]:
+        """For each colour of columns ∂f/∂h and all ∂a/∂h, times the columns' sum."""
+        lin, dtype = self._linearized, self.value.dtype
+        still, factors = {cut.product.result for cut in parts.cuts}, [cut.factor for cut in parts.cuts]
+        masks = [(parts.colours == c).astype(dtype) for c in range(int(parts.colours.max(initial=-1)) + 1)]
+        return [lin.around({0: mask}, still, factors) for mask in masks]
+
+    def column_sizes(self) -> Any:
+        """By how far each state variable moves what matrices are multiplied with, whose columns are taken as alike."""
+        parts, alike = self._model.traced.accumulation, super().column_sizes()
+        if parts is None or not any(cut.before.nnz for cut in parts.cuts):
+            return alike
+        moved, n, total = self._moved(parts), self.value.shape[0], None
+        for number, cut in enumerate(parts.cuts):
+            row, column = cut.before.nonzero()
+            if len(row):
+                flat = [np.reshape(at[number], (-1,)) for _, at in moved]
+                seen = np.concatenate(flat)[parts.colours[column] * flat[0].shape[0] + row]
+                part = _sum_at(seen * seen, column.astype(np.int64), n)
+                total = part if total is None else total + part
+        assert total is not None
+        mean = np.sum(total) / n
+        return np.where(mean > 0, total + 0.01 * mean, alike)
+
+    def _all_state_entries(self) -> Any:
+        """By one forward product for each colour of the columns of A."""
         n, dtype = self.value.shape[0], self.value.dtype
         patterns = self.patterns
         colours = patterns.column_colours
@@ -165,6 +235,11 @@ class TracedLinearization(MaterialisedJacobians):
         else:
             _, (products,) = scan(lambda _, mask: ((), (self.jvp(mask[0]),)), (), (masks,))
             state = products[colours[column], row]
+        return state
+
+    def parameter_entries(self) -> Leaves:
+        """From the coloured rows of B."""
+        n, patterns = self.value.shape[0], self.patterns
         made = {}
         families = {leaf: family for family in patterns.row_families for leaf in family.leaves}
         for leaf, parts in self._products(sparse_only=False).items():
@@ -176,7 +251,7 @@ class TracedLinearization(MaterialisedJacobians):
             place = np.searchsorted(present, families[leaf].colours[i])
             flat = np.concatenate([np.ravel(product) for product, _ in parts])
             made[leaf] = flat[place * parts[0][0].size + j]
-        return state, made
+        return made
 
     def products(self) -> dict[str, ProductTerm]:
         """The leaves that the program uses in one product only."""
@@ -317,6 +392,11 @@ class _Through:
     def __call__(self, direction: Any) -> Any:
         """c·(A direction)."""
         return np.dot(self.cotangent, self.lin.jvp(direction))
+
+
+def _sum_at(values: Any, places: np.ndarray, size: int) -> Any:
+    """Zeros of length `size` with `values` added at `places`."""
+    return ops.scatter_add(values, places, index=(("operand",),), shape=(size,))
 
 
 class TracedObservation:

@@ -173,16 +173,34 @@ class Linearized:
         unit[entry] = 1.0
         return self._carried({variable: unit}, {variable: BY_VALUE}, self._guards.operands, _moves)[0]
 
+    def around(
+        self, tangents: dict[int, Any], still: Container[Variable], at: Sequence[Variable]
+    ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """`jvp` as if some intermediate variables did not move, and the tangents of others.
+
+        Args:
+            tangents: as in `jvp`.
+            still: variables that are held fixed.
+            at: variables whose tangents are wanted.
+        """
+        moving: dict[Variable, Any] = {self.program.inputs[k]: t for k, t in tangents.items()}
+        masks: dict[Any, Any] = dict.fromkeys(moving, BY_VALUE)
+        ends, _ = self._carried(moving, masks, self._guards.operands, _kept, still)
+        return ends, tuple(moving[v] if v in moving else np.zeros(v.shape, v.dtype) for v in at)
+
     def _carried(
         self,
         moving: dict[Variable, Any],
         masks: dict[Any, Any],
         asked: Container[Variable],
         keeps: Callable[[Any], bool],
+        still: Container[Variable] = (),
     ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """Tangents of the outputs and their masks, from those that keep moving what depends on it."""
         for instruction in self.program.instructions:
             if not any(isinstance(i, Variable) and i in moving for i in instruction.inputs):
+                continue
+            if instruction.outputs[0] in still:
                 continue
             directions = [moving.get(i) if isinstance(i, Variable) else None for i in instruction.inputs]
             values = [read(self._values, i) for i in instruction.inputs]

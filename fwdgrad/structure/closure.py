@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +19,7 @@ __all__ = [
     "closed_pattern",
     "closed_size",
     "delay_length",
+    "kept_entries",
     "kept_terms",
     "reached_pattern",
     "state_graph",
@@ -53,6 +54,21 @@ def closed_pattern(S: sp.csr_array, B: sp.csr_array) -> sp.csr_array:
     rows = np.concatenate(parts)
     distinct_ones = sp.csc_array((np.ones(len(rows), bool), rows, pointer), shape=columns.shape)
     return _pattern(distinct_ones[:, kind])
+
+
+def kept_entries(S: sp.csr_array, blocks: Iterable[sp.csr_array]) -> np.ndarray:
+    """Numbers of the entries (i, j) of S that take an entry of a pattern to another of it: M_jk and M_ik for some k.
+
+    Args:
+        S: pattern of A, with m entries.
+        blocks: patterns M of the influence of leaves, each with a row per row of S.
+    """
+    order = sp.csr_array((np.arange(1, S.nnz + 1), S.nonzero()), shape=S.shape)
+    found = np.zeros(S.nnz, bool)
+    for M in blocks:
+        pairs = sp.csr_array(M, dtype=np.int64) @ sp.csr_array(M, dtype=np.int64).T
+        found[order.multiply(pairs.astype(bool)).tocsr().data.astype(np.int64) - 1] = True
+    return np.flatnonzero(found)
 
 
 def closed_size(S: sp.csr_array, columns: Columns, weights: np.ndarray | None = None) -> int:

@@ -13,6 +13,7 @@ from fwdgrad.errors import ShapeError, TracingError
 from fwdgrad.program import Abstract, Program, trace_pure
 from fwdgrad.program.refusals import REFUSALS
 from fwdgrad.structure import Paths, Patterns, paths_to_the_loss, patterns_of
+from fwdgrad.structure.accumulation import Accumulation, accumulation_of
 from fwdgrad.support.trees import flatten, leaf_names, unflatten
 from fwdgrad.support.types import Leaves
 from fwdgrad.system import System
@@ -98,6 +99,11 @@ class TracedSystem:
         system = self.system
         shapes = {k: v.shape for k, v in system.coordinates.items()}
         return patterns_of(self.transition, self.output, len(flatten(system.given)), shapes, system.trainable)
+
+    @cached_property
+    def accumulation(self) -> Accumulation | None:
+        """How single entries of ∂F/∂h are put together; None if whole columns are all there is."""
+        return accumulation_of(self.transition, self.number)
 
     @cached_property
     def paths(self) -> Paths:
