@@ -326,6 +326,7 @@ LINES_OF_A_FUNCTION, LINES_OF_A_CLASS, MODULES_AT_THE_TOP = 80, 300, 6
 
 LONG_CLASSES = {
     "learning/learner.py Learner": "what users hold: most of its lines hand something on, and say what is wrong",
+    "learning/loops/refitting.py Refitting": "when first samples are fitted again, and what of it is taken over",
     "fitting/result.py Fit": "one result, shown in seven ways",
     "engines/compiled_engine/c_translating.py _Function": "one case for each form of the language",
 }
