@@ -86,7 +86,9 @@ def everywhere_unbiased(
 def frozen(case: Case, names: Sequence[str]) -> Case:
     """The same with some parameters that are not learned."""
     s = case.system
-    return replace(case, system=System(s.F, s.Y, s.state, s.params, s.x, s.loss, dt=s.dt, frozen=list(names)))
+    return replace(
+        case, system=System(s.F, s.Y, s.state, s.params, s.x, s.loss, dt=s.dt, method=s.method, frozen=list(names))
+    )
 
 
 def left(n: int = 2, steps: int = 4) -> Case:

@@ -472,7 +472,7 @@ def lotka_volterra(steps: int = 6) -> Case:
     params = {"alpha": 1.1, "beta": 0.4, "gamma": 0.4, "share": 0.3}
     (ys,) = signals(11, steps, (2,))
     ys = [np.array([3.0, 2.0]) + 0.3 * y for y in ys]
-    system = System(F, None, np.array([3.0, 2.0]), params, dt=0.1)
+    system = System(F, None, np.array([3.0, 2.0]), params, dt=0.1, method="euler")
     return Case("lotka-volterra", system, [None] * steps, ys)
 
 
@@ -489,7 +489,7 @@ def heat(n: int = 4, steps: int = 6) -> Case:
         return p["gain"] * np.sum(h[1:3])
 
     params = {"conductivity": 0.3, "loss": 0.05, "gain": 0.7}
-    system = System(F, Y, np.linspace(1, 2, n), params, np.zeros(n), dt=0.5)
+    system = System(F, Y, np.linspace(1, 2, n), params, np.zeros(n), dt=0.5, method="euler")
     return Case("heat", system, xs, ys)
 
 
@@ -514,6 +514,7 @@ def vehicle(steps: int = 6) -> Case:
         {"push": np.zeros(2), "wind": 0.0},
         loss=lambda yhat, y: np.sum(np.log(np.cosh(yhat - y))),
         dt=0.2,
+        method="euler",
         frozen=["mass"],
     )
     return Case("vehicle", system, xs, ys, log_cosh)

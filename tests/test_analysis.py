@@ -70,7 +70,7 @@ CHOICES = {
     ),
     "low-rank": (low_rank, fg.UORO(), ["each entry of V feeds many state variables", "only black-box products"]),
     "low-rank-rates": (
-        lambda: low_rank(dt=0.1),
+        lambda: low_rank(dt=0.1, method="euler"),
         fg.UORO(scale="probe"),
         ["each entry of V feeds many", "state variables of a differential equation have unlike scales"],
     ),
@@ -442,7 +442,7 @@ def test_units_of_a_differential_equation():
         return np.stack([p["in"] - p["k"] * h[0], 3.0 * p["other"] + p["k2"] * h[1] ** 2])
 
     params = {"k": 1.0, "in": 0.5, "k2": 1.0, "other": 0.0}
-    units = fg.analyze(fg.System(F, None, np.ones(2), params, dt=0.1)).units
+    units = fg.analyze(fg.System(F, None, np.ones(2), params, dt=0.1, method="euler")).units
     assert units.bias == [("in", 0), ("other", 0)]
     assert {k: int(v) for k, v in units.parameters.items()} == {"k": 0, "in": 0, "k2": 1, "other": 1}
 

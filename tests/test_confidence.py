@@ -104,13 +104,12 @@ STEPS = 320
 
 def lag(loss=0.02, start=18.0, injection=None):
     return fg.System(
-        lambda h, x, p: (p["g"] * x - h) / p["tau"],
+        lambda h, x, p: h + (p["g"] * x - h) / p["tau"],
         None,
         np.zeros(1),
         {"tau": fg.positive(start), "g": fg.positive(1.0)},
         np.zeros(1),
         fg.losses.SquaredError(loss),
-        dt=1.0,
         injection=injection,
     )
 

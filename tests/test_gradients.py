@@ -335,7 +335,7 @@ def test_a_target_of_several_parts(engine):
         return 0.5 * y["weight"] * np.sum((prediction - y["value"]) ** 2)
 
     example = {"value": np.zeros(2), "weight": 1.0}
-    system = fg.System(s.F, None, s.state, s.params, loss=weighted, dt=0.1, y=example)
+    system = fg.System(s.F, None, s.state, s.params, loss=weighted, dt=0.1, method="euler", y=example)
     ys = [{"value": y, "weight": 0.5 + t} for t, y in enumerate(case.ys)]
     path = learned(replace(case, system=system, ys=ys), fg.RTRL(), engine=engine)
     exact = oracles.online(replace(case, ys=ys, loss=weighted), RATE)

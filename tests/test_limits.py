@@ -656,6 +656,7 @@ OPTIMIZERS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:after .*integration steps are too long")  # Euler's, by intent
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_halving_the_step_changes_little(name):
     ratio, change = halving(lambda dt: per_time(OPTIMIZERS[name], dt))
@@ -686,6 +687,7 @@ def test_the_filter_in_time_is_kalman_and_bucys():
         np.testing.assert_allclose(learner.parameter_std()["a"], (prior + information) ** -0.5, rtol=1e-10)
 
 
+@pytest.mark.filterwarnings("ignore:after .*integration steps are too long")  # Euler's, by intent
 def test_a_checkpoint_takes_up_rates_per_time(tmp_path):
     system, optimizer = oscillator(), per_time(OPTIMIZERS["filter with decay"], 0.1)
     ys = np.cos(0.12 * np.arange(20))[:, None]
@@ -758,7 +760,7 @@ def test_what_diverges_is_named():
 
 
 def test_an_influence_that_grows_beyond_all_measure_is_named():
-    stiff = fg.System(lambda h, x, p: p["a"] - 1000.0 * h, None, np.ones(1), {"a": 1.0}, dt=0.1)
+    stiff = fg.System(lambda h, x, p: p["a"] - 1000.0 * h, None, np.ones(1), {"a": 1.0}, dt=0.1, method="euler")
     with pytest.raises(NonFiniteError, match=r"UORO diverges with δt = 0\.01: "):
         refine(stiff, None, 1.0, ladder(1.0, 100, 200), "uoro", replicas=4, engine="numpy")
 

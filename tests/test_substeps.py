@@ -46,7 +46,8 @@ SYSTEMS: dict[str, dict[str, Any]] = {
 
 
 def system(name: str, **more: Any) -> fg.System:
-    given = {"F": kinetics, "Y": None, "state": np.array([1.0, 0.2, 0.4]), "dt": 0.2, "substeps": 4, "x": np.ones(1)}
+    given = {"F": kinetics, "Y": None, "state": np.array([1.0, 0.2, 0.4]), "dt": 0.2, "x": np.ones(1)}
+    given |= {"method": "euler", "substeps": 4}
     given["params"] = {"k": fg.positive(np.array([0.5, 0.8])), "V": np.array([[0.7, 0.0], [0.0, 0.9]])}
     given |= SYSTEMS[name] | more
     F = given.pop("F")

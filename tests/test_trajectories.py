@@ -399,7 +399,9 @@ def decay(h, x, p):
 def test_the_time_between_samples_may_be_an_input():
     start = np.ones(1), {"k": 0.7}, {"u": np.zeros(1)}
     uniform = fg.System(decay, None, *start, dt=0.1, method="euler", first="next")
-    varying = fg.System(decay, None, np.ones(1), {"k": 0.7}, {"u": np.zeros(1), "elapsed": 0.1}, dt="elapsed")
+    varying = fg.System(
+        decay, None, np.ones(1), {"k": 0.7}, {"u": np.zeros(1), "elapsed": 0.1}, dt="elapsed", method="euler"
+    )
     us, ys = np.ones((30, 1)), np.linspace(1, 0, 30)[:, None]
     learned = []
     for system, xs in ((uniform, {"u": us}), (varying, {"u": us, "elapsed": np.full(30, 0.1)})):

@@ -20,7 +20,8 @@ class CheckRow:
         points: how many numbers were compared.
         error: the largest relative difference, beyond the uncertainty of the finite differences.
         tolerance: the largest one that is accepted.
-        verdict: "ok"; "FAILED"; "unclear" if finite differences could not tell; "skipped".
+        verdict: "ok"; "FAILED"; "unclear" if finite differences could not tell; "skipped"; "coarse"
+            of steps δt that are too long.
         note: where the largest difference is, or why there is no verdict.
     """
 
@@ -91,4 +92,6 @@ class CheckReport:
             lines.append(f"{row.what:42}{row.points:7}  {error:>7}  {allowed:>7}  {row.verdict}")
             if row.note and row.verdict != "ok":
                 lines += textwrap.wrap(row.note, 77, initial_indent="    ", subsequent_indent="    ")
-        return "\n".join([*lines, "", "Nothing failed." if self.ok else "Something is wrong."])
+        coarse = any(row.verdict == "coarse" for row in self.rows)
+        end = "Nothing failed, but steps are too long." if coarse else "Nothing failed."
+        return "\n".join([*lines, "", end if self.ok else "Something is wrong."])

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.checks.compare import Tally, largest, line_slope
+from fwdgrad.checks.discretisation import SAMPLES, discretisation
 from fwdgrad.checks.points import Function, Point
 from fwdgrad.checks.report import CheckReport, CheckRow
 from fwdgrad.checks.trajectories import Trajectories
@@ -43,6 +44,7 @@ def check(
     seed: int = 0,
     rtol: float | None = None,
     progress: bool | Callable[[int, int], None] = False,
+    xs: Any = None,
 ) -> CheckReport:
     """Compare everything that learning will use of a system with the plain functions and their finite differences.
 
@@ -51,7 +53,8 @@ def check(
     differences, and with each other; the gradient of the loss; the influence of the parameters on a trajectory and
     RTRL's gradients along it; and the mean of one reduction of UORO and NoBackTrack with what was reduced, over all
     patterns of signs (n ≤ 8) or over a table of them that has the same second moments. A learned parameter that has no
-    path to the loss is a failure too.
+    path to the loss is a failure too. With a `dt`, state and influence are compared with the solution of the
+    differential equation itself, over a stretch of samples; steps that are too long are "coarse", which is no failure.
 
     Args:
         system: the declared system. Functions that cannot be traced are checked on the eager engine.
@@ -60,6 +63,7 @@ def check(
         rtol: relative tolerance; 1e-6 by default, 1e-3 in single precision.
         progress: True for a bar, or a function called with (comparisons done, comparisons in all). Without a bar, what
             takes longer than a second is said in a line on the error stream.
+        xs: inputs with time along axis 0, for that stretch; unless given, the declared example is held.
 
     Returns:
         The report. It fails nobody by itself; see `CheckReport.raise_if_failed`.
@@ -88,6 +92,8 @@ def check(
     if rtol is not None and not rtol > 0:
         raise DeclarationError(f"check(rtol=…): expected a positive number, got {rtol!r}.")
     sections = _sections(steps)
+    if system.dt is not None:
+        sections |= {f"δt: after {SAMPLES} samples": _Check._discretisation}
     with Progress("check", progress, 1 + len(sections), "comparison") as shown, np.errstate(all="ignore"):
         # what is not finite is said in the table
         with shown.at("checking that it can be traced"):
@@ -96,7 +102,7 @@ def check(
             except HiddenStateError as error:  # nothing else can be compared
                 row = CheckRow(TWICE, 0, np.inf, 0.0, "FAILED", " ".join(str(error).split("\n")))
                 return CheckReport(repr(system), EAGER, _first_line(error), (row,))
-            found = _Check(system, steps, seed, rtol)
+            found = _Check(system, steps, seed, rtol, xs)
         shown.add(1)
         rows: list[CheckRow] = []
         for what, section in sections.items():
@@ -126,8 +132,8 @@ def _sections(steps: int) -> dict[str, Callable[[_Check], Iterator[CheckRow]]]:
 
 
 class _Check(Trajectories):
-    def __init__(self, system: System, steps: int, seed: int, rtol: float | None) -> None:
-        self.system, self.steps = system, steps
+    def __init__(self, system: System, steps: int, seed: int, rtol: float | None, xs: Any) -> None:
+        self.system, self.steps, self.xs = system, steps, xs
         self.rng = np.random.default_rng(seed)
         double = system.dtype == np.float64
         self.rtol = rtol if rtol is not None else 1e-6 if double else 1e-3
@@ -198,6 +204,10 @@ class _Check(Trajectories):
             loss = self.system.loss.value(prediction, p.y)
             tally.compare(traced.loss(prediction, *flatten(p.y))[0], loss, "in the loss")
         yield tally.row()
+
+    def _discretisation(self) -> Iterator[CheckRow]:
+        if isinstance(self.model, TracedModel):
+            yield from discretisation(self.system, self.xs, self.rng)
 
     def _paths(self) -> Iterator[CheckRow]:
         if not isinstance(self.model, TracedModel):

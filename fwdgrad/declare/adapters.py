@@ -150,7 +150,7 @@ def from_control(
         return x[:observed] if output is None else output(t, x, u, theta)
 
     declaration.setdefault("name", getattr(updfcn, "__name__", None))
-    declaration["method"] = method or ("euler" if dt is None else "rk4")
+    declaration["method"] = method
     return _declared(updfcn, watch, "x", state, params, inputs or 0, dt, t0, period, **declaration)
 
 

@@ -33,7 +33,16 @@ from fwdgrad.learning.deciding import Deciding
 from fwdgrad.learning.defaults import method_for, side_by_side
 from fwdgrad.learning.execution import execution_for
 from fwdgrad.learning.history import History, Progress, Recorder
-from fwdgrad.learning.loops import SilentLeaves, loop_for, noise_for, told_dead, told_far, told_first, told_silent
+from fwdgrad.learning.loops import (
+    SilentLeaves,
+    Stretches,
+    loop_for,
+    noise_for,
+    told_dead,
+    told_far,
+    told_first,
+    told_silent,
+)
 from fwdgrad.learning.noise import NoiseStream
 from fwdgrad.learning.panel_samples import PanelReader
 from fwdgrad.learning.report import Report, intervals_of, output_names, parameter_frame, parameter_rows
@@ -149,7 +158,7 @@ class Learner(Deciding, Saved):
         self._dead, self._dead_entries = self._execution.model.paths.dead, self._execution.model.paths.entries
         self._watch = SilentLeaves([k for k in system.trainable if k not in self._dead], system.coordinates)
         self._told: list[str] = []
-        self._targets = Targets(system)
+        self._targets, self._stretches = Targets(system), Stretches(system)
 
     @classmethod
     def resumed(
@@ -395,7 +404,7 @@ class Learner(Deciding, Saved):
             _Doubt(known.untold(), UnlearnedWarning, False),
             _Doubt(known.together(), IdentifiabilityWarning, False),
             _Doubt(known.strange(), OutlierWarning, False),
-            _Doubt(self._loop.coarse, CalibrationWarning, False),
+            _Doubt(self._loop.coarse or self._stretches.told, CalibrationWarning, False),
             _Doubt(self._loop.few, CalibrationWarning, True),
             _Doubt(self._loop.otherwise, IdentifiabilityWarning, False),
             _Doubt(dead, DeadParameterWarning, False),
@@ -411,6 +420,8 @@ class Learner(Deciding, Saved):
         self._tell_once(
             "unstable", f"after {self.steps} steps: {told.found}\n{told.mend}" if told else "", UnstableWarning
         )
+        coarse = self._loop.coarse or self._stretches.told
+        self._tell_once("steps", f"after {self.steps} steps: {coarse}." if coarse else "", CalibrationWarning)
         if not (bounded or hasattr(informed, "unlearned") or unseen) or len({*self._told} - {"unstable", "far"}) == 7:
             return
         known = self.confidence()
@@ -428,8 +439,6 @@ class Learner(Deciding, Saved):
         for category, message in said:
             self._tell_once(category.__name__, f"after {self.steps} steps {message}" if message else "", category)
         self._tell_once("unseen", unseen, UnlearnedWarning)
-        coarse = self._loop.coarse
-        self._tell_once("steps", f"after {self.steps} steps: {coarse}." if coarse else "", CalibrationWarning)
         others = self._loop.otherwise
         self._tell_once("others", f"after {self.steps} steps: {others}." if others else "", IdentifiabilityWarning)
 
@@ -511,6 +520,7 @@ class Learner(Deciding, Saved):
         """
         if self._loop.steps >= self._due:
             self._look()
+        stretched = self._stretches.wants(self._loop.steps, self._loop.carry[0])
         begins = self._loop.steps == 0 and isinstance(self.system, FilteredSystem)
         first = self._execution.make(PREDICT, self._loop.view, self._loop.input(x))[-1] if begins else None
         loss = self._loop.step(x, y)
@@ -522,6 +532,10 @@ class Learner(Deciding, Saved):
             self._count(1)
         if y is not None:
             self._targets.step(y, loss)
+        if stretched:
+            inputs, targets, observed = self._loop.reader.sample(x, y, self.steps)
+            rows = [[np.asarray(a)[None] for a in arrays] for arrays in (inputs, targets)]
+            self._stretches.extend(Chunk(*rows, np.array([observed])), self.params)
         if self._watch.open:
             self._tell(self._watch.step(self._loop, x, y, loss))
         if self._loop.steps % DOUBT == 0:
@@ -599,6 +613,7 @@ class Learner(Deciding, Saved):
                     for piece in self._pieces(chunk, checkpoint_every):
                         if self.steps >= self._due:
                             self._look()
+                        stretched = self._stretches.wants(self.steps, self._loop.carry[0])
                         losses, predictions, error = self._loop.run(piece)
                         recorder.extend(losses, self.system.point(predictions))
                         shown.update(losses)
@@ -608,6 +623,8 @@ class Learner(Deciding, Saved):
                             self._count(len(losses))
                         if ys is not None:
                             self._targets.run(piece)
+                        if stretched:
+                            self._stretches.extend(piece, self.params)
                         if self._watch.open:
                             self._tell(self._watch.run(self._loop, piece, losses))
                         if checkpoint is not None and checkpoint_every and self.steps % checkpoint_every == 0:
@@ -618,7 +635,10 @@ class Learner(Deciding, Saved):
                     self.finish()
         except StepError as error:
             error.history = recorder.history()
+            self._stretches.finish(self.params)
+            self._tell_doubts()
             raise
+        self._stretches.finish(self.params)
         self._tell_doubts()
         if checkpoint is not None:
             self.save(checkpoint)
@@ -691,6 +711,7 @@ class Learner(Deciding, Saved):
             return
         self._loop.restart(np.array(h), given=state is not None)
         self._watch.restart(np.array(h), given=state is not None)
+        self._stretches.restart()
 
     def _restart_streams(self, streams: Sequence[int], state: Any) -> None:
         """Let some streams start another trajectory with their next sample."""

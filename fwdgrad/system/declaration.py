@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.errors import DeclarationError, UnknownNameError, did_you_mean
-from fwdgrad.integrate import step_map
+from fwdgrad.integrate import DEFAULT, step_map
 from fwdgrad.losses import Loss, as_loss
 from fwdgrad.outside import Outside
 from fwdgrad.program import repeat
@@ -43,7 +43,7 @@ class System(Simulated):
         loss: `SquaredError()` by default, `CrossEntropy()`, or a function of (ŷ, y) that returns a scalar.
         dt: step δt, in the model's unit of time; None if F is the map itself. Or the name of an input, if x is a dict:
             every sample then brings the time since the one before, which may be zero.
-        method: integrator for `dt`; see `fwdgrad.integrate`.
+        method: integrator for `dt`; see `fwdgrad.integrate`. "rk4" unless given.
         frozen: names of parameters that are not to be learned.
         substeps: the integrator makes this many steps, of δt/substeps each, for one sample.
         injection: gain K of an observer, shape (n, m) for m predictions, dense or of `scipy.sparse`: before a
@@ -101,7 +101,7 @@ class System(Simulated):
         x: Any = None,
         loss: Any = None,
         dt: float | str | None = None,
-        method: str = "euler",
+        method: str | None = None,
         frozen: Iterable[str] = (),
         *,
         substeps: int = 1,
@@ -118,9 +118,10 @@ class System(Simulated):
         self.F, self.Y = F, Y
         self.name = str(name or getattr(F, "__name__", "system"))
         self.loss: Loss = as_loss(loss, y)
-        self.method = method
-        self._integrate = step_map(method)
-        if dt is None and method != "euler":
+        self._method = method
+        self.method = method if method is not None else "euler" if dt is None else DEFAULT
+        self._integrate = step_map(self.method)
+        if dt is None and self.method != "euler":
             raise DeclarationError(f"method={method!r}: a map (dt=None) is not integrated. Give dt, if F is a rate.")
         self.substeps = substeps_of(substeps, dt)
 
@@ -379,7 +380,7 @@ class System(Simulated):
             "x": cast(self.x),
             "loss": self.loss,
             "dt": self.dt,
-            "method": self.method,
+            "method": self._method,
             "substeps": self.substeps,
             "injection": self.injection,
             "name": self.name,

@@ -121,7 +121,8 @@ def shared(n: int, dtype: Any = np.float64) -> System:
 
     params = {"conduct": np.asarray(0.3, dtype), "lose": np.asarray(0.2, dtype), "gain": np.asarray(0.7, dtype)}
     state = np.linspace(1.0, 2.0, n).astype(dtype)
-    return System(F, lambda h, x, p: p["gain"] * np.sum(h[:2]), state, params, np.zeros(n, dtype), dt=0.5)
+    Y = lambda h, x, p: p["gain"] * np.sum(h[:2])  # noqa: E731
+    return System(F, Y, state, params, np.zeros(n, dtype), dt=0.5, method="euler")
 
 
 def oscillator(n: int = 2, dtype: Any = np.float64) -> System:
@@ -143,6 +144,7 @@ def oscillator(n: int = 2, dtype: Any = np.float64) -> System:
         {"push": np.zeros((), dtype)},
         loss=lambda yhat, y: np.sum(np.log(np.cosh(yhat - y))),
         dt=0.4,
+        method="euler",
         frozen=["mass"],
     )
 

@@ -47,7 +47,7 @@ POINT = {x: 0.7, y: 0.3, k: 1.3, t: 0.4}
 def declared(expression, **options):
     """x' = expression, y' = −y, with the time beginning where `POINT` says."""
     state = {x: POINT[x], y: POINT[y], **({t: POINT[t]} if expression.doit().has(t) else {})}
-    options = {"params": {k: POINT[k]}, "dt": 0.1, "first": "next"} | options
+    options = {"params": {k: POINT[k]}, "dt": 0.1, "method": "euler", "first": "next"} | options
     return fg.from_sympy(rates={x: expression, y: -y + k}, state=state, **options)
 
 
@@ -78,7 +78,12 @@ def test_a_wrong_value_would_be_seen():
 def test_what_expressions_share_is_computed_once():
     shared = sp.exp(x * y) * sp.cos(x + k)
     system = fg.from_sympy(
-        rates={x: shared + 1, y: shared * 2}, outputs=[shared**2], state={x: 1, y: 2}, params={k: 1}, dt=0.1
+        rates={x: shared + 1, y: shared * 2},
+        outputs=[shared**2],
+        state={x: 1, y: 2},
+        params={k: 1},
+        dt=0.1,
+        method="euler",
     )
     operations = [i.operation.name for i in traced(system).transition.instructions]
     assert operations.count("exp") == 1
@@ -99,7 +104,12 @@ def test_state_parameters_and_outputs_keep_their_order():
     names = [f"p{(7 * n) % 10}" for n in range(10)]
     params = {sp.Symbol(name): n for n, name in enumerate(names)}
     system = fg.from_sympy(
-        rates={y: y, x: x * sum(params)}, state={x: 1, y: 2}, params=params, outputs={"b": y, "a": x}, dt=0.1
+        rates={y: y, x: x * sum(params)},
+        state={x: 1, y: 2},
+        params=params,
+        outputs={"b": y, "a": x},
+        dt=0.1,
+        method="euler",
     )
     assert list(system.params) == names
     assert list(system.state) == ["x", "y"]
@@ -161,6 +171,7 @@ def test_definitions_tied_parameters_and_a_learned_start():
         state={x: start**2},
         params={k: fg.positive(0.5), start: 3 * k, y: fg.fixed(2)},
         dt=0.1,
+        method="euler",
     )
     assert system.init is not None
     assert system.trainable == ("k",)
@@ -169,7 +180,7 @@ def test_definitions_tied_parameters_and_a_learned_start():
 
 
 def test_the_step_may_be_an_input():
-    system = fg.from_sympy(rates={x: -k * x}, state={x: 1}, params={k: 1}, dt="elapsed")
+    system = fg.from_sympy(rates={x: -k * x}, state={x: 1}, params={k: 1}, dt="elapsed", method="euler")
     assert np.allclose(system.simulate({"elapsed": np.array([0.0, 0.5])}).outputs[:, 0], [1, 0.5])
 
 
@@ -258,6 +269,7 @@ input u = 0
 output seen = T[::4]
 output total = sum(T*capacity)*scale
 dt = 0.01
+method = euler
 """
 
 NEIGHBOURS = """

@@ -255,7 +255,7 @@ def test_time_is_not_corrected_by_what_is_seen():
 
 
 def test_a_learned_start_is_seen_by_the_first_sample():
-    text = "d x/dt = -k*x\nx(0) = a**2\nparam k = 1\nparam a = 3\ndt = 0.1"
+    text = "d x/dt = -k*x\nx(0) = a**2\nparam k = 1\nparam a = 3\ndt = 0.1\nmethod = euler"
     system = fg.from_text(text)
     assert np.allclose(system.simulate(steps=2).outputs[:, 0], [9.0, 8.1])
     learner = fg.Learner(system, "rtrl", fg.SGD(1e-9), engine="numpy")
@@ -269,7 +269,7 @@ def test_a_learned_start_is_seen_by_the_first_sample():
 @pytest.mark.parametrize("declared", ["input h = 0.1\ndt = h", "dt = h", None])
 def test_the_step_is_an_input(declared):
     text = PLAIN.replace("dt = 0.1", declared or "")
-    system = fg.from_text(text, dt=None if declared else "h")
+    system = fg.from_text(text, dt=None if declared else "h", method="euler")
     assert set(system.x) == {"u", "h"}
     steps = np.array([0.0, 0.1, 0.3])
     states, _ = system.simulate({"u": np.zeros(3), "h": steps})
@@ -287,6 +287,7 @@ param k = repeat(1, 999) in (0, inf)
 param dx = 0.1 fixed
 output seen = T[::100] noise 0.1
 dt = 0.001
+method = euler
 """
 
 

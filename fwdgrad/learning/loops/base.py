@@ -256,8 +256,9 @@ class Loop(ABC):
         raise NonFiniteError(
             f"{found} is not finite at step {self.steps}.\n"
             f"The learner is left as it was before that step. Usual causes: {self._moves_too_far()},\n"
-            "a state that diverges, or a function outside its domain (log or sqrt of a negative number, a division by\n"
-            "zero)." + getattr(self.execution.steps.informed, "advice", ""),
+            f"{self._steps_too_far()}a state that diverges, or a function outside its domain\n"
+            "(log or sqrt of a negative number, a division by zero)."
+            + getattr(self.execution.steps.informed, "advice", ""),
             step=self.steps,
             quantity=found,
         )
@@ -265,6 +266,10 @@ class Loop(ABC):
     def _moves_too_far(self) -> str:
         """What may be to blame in this optimizer."""
         return getattr(self.execution.steps.informed, "moves", "a learning rate that is too large")
+
+    def _steps_too_far(self) -> str:
+        """What may be to blame in the integrator."""
+        return "" if self.execution.system.dt is None else "integration steps that are too long, "
 
     def _explain(self, x: Sequence[Any]) -> None:
         """Refuse the step by its cause, if that can be told."""

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from fwdgrad.errors import StepError
+from fwdgrad.errors import ShapeError, StepError
 from fwdgrad.learning.loops.record import Record
+from fwdgrad.learning.samples import Chunk
+from fwdgrad.losses import SquaredError, StudentT
 from fwdgrad.support.trees import unflatten
 from fwdgrad.system import System
 
-__all__ = ["coarse_steps", "discretisation_error"]
+__all__ = ["Stretches", "coarse_steps", "discretisation_error"]
 
 FINER = 4
 """Times as many substeps."""
 COARSE, NEGLIGIBLE = 0.1, 1e-5
 """Change of outputs from which it is told of: in parts of the residuals, and of the outputs' deviation."""
+STRETCH = 64
+"""Samples that are simulated with finer steps at a time; and of the first time that they are."""
+SHORTEST = 16
+"""Samples that are enough, where a run ends."""
+
+_FINER: WeakKeyDictionary[System, System] = WeakKeyDictionary()
 
 
 def coarse_steps(
@@ -34,9 +43,11 @@ def coarse_steps(
         outputs: those with the steps as they are, (T, m), if they are known.
     """
     error = discretisation_error(system, record, params, outputs)
-    if error is None:
-        return ""
-    targets = record.targets(len(residual))
+    return "" if error is None else _told(system, error, record.targets(len(residual)), residual)
+
+
+def _told(system: System, error: np.ndarray, targets: np.ndarray, residual: np.ndarray) -> str:
+    """What is said of a change of outputs, shape (T, m), by finer steps."""
     size = np.sqrt(np.mean(np.square(error), axis=0))
     spread = np.array([np.std(c[np.isfinite(c)]) if np.isfinite(c).any() else 0.0 for c in targets.T])
     least = np.maximum(COARSE * residual, NEGLIGIBLE * spread)
@@ -45,9 +56,10 @@ def coarse_steps(
         return ""
     residual = np.where(known, residual, 0.0)
     parts = np.where(residual > 0, size / np.where(residual > 0, residual, 1.0), np.inf)
-    part = float(np.nanmax(parts[known]))
+    worst = int(np.argmax(np.where(known, np.nan_to_num(parts, nan=np.inf), -1.0)))
     method = str(system.method) + (f", {system.substeps} substeps" if system.substeps > 1 else "")
-    how_far = f"change by {part:.2g} times the residuals" if np.isfinite(part) else "change"
+    how_far = "change" if not np.isfinite(size[worst]) else f"change by {size[worst]:.2g}"
+    how_far += f", {parts[worst]:.2g} times the residuals" if np.isfinite(parts[worst]) else ""
     return (
         f"integration steps are too long ({method}): with {FINER} times as many, outputs {how_far}, and parameters are "
         "biased (method=, substeps=)"
@@ -65,20 +77,113 @@ def discretisation_error(
     """
     if system.dt is None or system.corrects:
         return None
-    finer = system.replace(substeps=FINER * system.substeps)
     made = []
     for start, chunk in record.trajectories():
-        count = len(chunk.observed)
-        xs = None if system.x is None else unflatten(system.x, chunk.x)
-        state = system.unpack(start.state) if start.given else None
-
-        def run(one: System, xs: Any = xs, count: int = count, state: Any = state) -> np.ndarray:
-            made = one.simulate(xs, steps=None if xs is not None else count, params=params, state=state).outputs
-            return np.reshape(made, (count, -1))
-
-        try:
-            coarse = run(system) if outputs is None else outputs[start.place : start.place + count]
-            made.append(run(finer) - coarse)
-        except StepError:
-            made.append(np.full((count, int(np.prod(np.shape(system.prediction), dtype=int))), np.nan))
+        count, size = len(chunk.observed), int(np.prod(np.shape(system.prediction), dtype=int))
+        known = None if outputs is None else outputs[start.place : start.place + count]
+        pair = _both(system, chunk, params, start.state if start.given else None, None, known)
+        made.append(np.full((count, size), np.nan) if pair is None else pair[1] - pair[0])
     return np.concatenate(made)
+
+
+def _both(
+    system: System, chunk: Chunk, params: Mapping[str, Any], state: Any, first: str | None, known: Any = None
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Outputs with steps as they are, if they are not known, and with finer ones, each (T, m); None where one ends."""
+    if system not in _FINER:
+        _FINER[system] = system.replace(substeps=FINER * system.substeps)
+    count = len(chunk.observed)
+    xs = None if system.x is None else unflatten(system.x, chunk.x)
+    given: dict[str, Any] = {"params": params, "first": first, "steps": None if xs is not None else count}
+    given["state"] = None if state is None else system.unpack(state)
+
+    def run(one: System) -> np.ndarray:
+        return np.reshape(one.simulate(xs, **given).outputs, (count, -1))
+
+    try:
+        return run(system) if known is None else known, run(_FINER[system])
+    except (StepError, ShapeError):  # of parameters at a bound, which have no coordinate
+        return None
+
+
+class Stretches:
+    """Looks, in a stretch of samples now and then, whether integration steps are too long for a learner.
+
+    Stretches of `STRETCH` samples begin with samples number 0, 64, 128, 256, 512, …. The model is simulated through
+    each, from the state that the learner had at its beginning and with the parameters that it has at its end, with
+    steps as they are and finer ones. Where that changes outputs by more than a tenth of their errors, it is told.
+
+    Only of rates, whose targets are like predictions, and without injection, whose errors are the data's.
+
+    Args:
+        system: what is learned.
+
+    Attributes:
+        told: what is said; empty as long as there is nothing to say.
+        open: whether samples are being looked at, or may be later.
+
+    Cost: 5 · 64 samples of the model as plain NumPy calls for each stretch, log₂ of the number of samples of them.
+    """
+
+    def __init__(self, system: System) -> None:
+        plain = isinstance(system.loss, (SquaredError, StudentT))
+        self.open = system.dt is not None and not system.corrects and plain
+        self.told = ""
+        self._system, self._due = system, 0
+        self._fresh = False
+        self._began: tuple[int, np.ndarray] | None = None
+        self._parts: list[Chunk] = []
+
+    def wants(self, steps: int, state: Any) -> bool:
+        """Whether the next sample is looked at.
+
+        Args:
+            steps: samples seen.
+            state: h now.
+        """
+        if not self.open:
+            return False
+        if self._fresh:  # the first sample of a trajectory may make no transition
+            self._fresh = False
+            return False
+        if self._began is None and steps >= self._due:
+            self._began = steps, np.array(state)
+        return self._began is not None
+
+    def extend(self, chunk: Chunk, params: Mapping[str, Any]) -> None:
+        """Samples that have been gone through, with the parameters there are after them."""
+        seen = sum(len(part.observed) for part in self._parts)
+        self._parts.append(chunk.part(0, STRETCH - seen))
+        if seen + len(chunk.observed) >= STRETCH:
+            self.finish(params)
+
+    def finish(self, params: Mapping[str, Any]) -> None:
+        """A stretch, or the run that it is of, ends: see what there is."""
+        began, parts, self._began, self._parts = self._began, self._parts, None, []
+        if began is None:
+            return
+        self._due = max(STRETCH, 2 ** int(began[0]).bit_length())
+        if sum(len(part.observed) for part in parts) >= SHORTEST and any(part.observed.any() for part in parts):
+            self.told = self._look(*began, _joined(parts), params)
+            self.open = not self.told
+
+    def restart(self) -> None:
+        """Another trajectory begins."""
+        self._fresh, self._began, self._parts = True, None, []
+
+    def _look(self, start: int, state: np.ndarray, chunk: Chunk, params: Mapping[str, Any]) -> str:
+        pair = _both(self._system, chunk, params, state if start else None, "next" if start else None)
+        if pair is None:
+            return ""
+        (targets,) = chunk.y
+        targets = targets.reshape(len(chunk.observed), -1).astype(float)
+        targets[~chunk.observed] = np.nan
+        errors = np.square(targets - pair[0])
+        counts = np.maximum(np.isfinite(errors).sum(axis=0), 1)
+        residual = np.where(np.isfinite(errors).any(axis=0), np.sqrt(np.nansum(errors, axis=0) / counts), np.nan)
+        return _told(self._system, pair[1] - pair[0], targets, residual)
+
+
+def _joined(parts: Sequence[Chunk]) -> Chunk:
+    x, y = ([np.concatenate(a) for a in zip(*(getattr(p, k) for p in parts), strict=True)] for k in ("x", "y"))
+    return Chunk(x, y, np.concatenate([p.observed for p in parts]))

@@ -1,0 +1,173 @@
+"""How far a map with a step δt is from the differential equation that it stands for: state and influence."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import scipy.integrate
+
+from fwdgrad.checks.report import CheckRow
+from fwdgrad.engines.numpy_engine import compile_program
+from fwdgrad.errors import StepError
+from fwdgrad.filtering import FilteredSystem
+from fwdgrad.program import Abstract, Linearized, trace
+from fwdgrad.support.trees import flatten, unflatten
+from fwdgrad.system import System
+from fwdgrad.system.tracing import traced
+
+__all__ = ["SAMPLES", "discretisation"]
+
+SAMPLES = 32
+"""Length of the stretch."""
+TOLERANCE = 1e-3
+"""Relative error from which steps are called too long: a tenth of a prediction error of one part in a hundred."""
+TIGHT = 1e-9
+"""Relative tolerance of the reference."""
+MOST = 20_000
+"""Evaluations of rates after which the stretch ends."""
+ORDERS = {"euler": 1, "heun": 2, "rk4": 4, "sdirk2": 2}
+
+
+def discretisation(system: System, xs: Any, rng: np.random.Generator) -> Iterator[CheckRow]:
+    """Rows on state and influence over a stretch of samples, against a solution of the variational equations.
+
+    The influence is that along one direction of all learned parameters. Errors are relative to the largest value of
+    each state variable over the stretch. A step that is too long is "coarse", which is no failure: derivatives are
+    those of the map that is executed.
+
+    Args:
+        system: with a `dt`; nothing is said of a map.
+        xs: inputs with time along axis 0, of which the first samples are taken; the declared example, unless given.
+        rng: where the direction comes from.
+
+    Cost: of the reference, some hundred evaluations of F and of its derivative a sample, and for stiff systems
+    differences in all of the 2n variables.
+
+    Source: SciPy's LSODA (Petzold 1983), of which both Adams' methods and BDF are parts.
+    """
+    if system.dt is None:
+        return
+    plain = system.wrapped if isinstance(system, FilteredSystem) else system
+    plain = plain.replace(injection=None, state=plain.state, first="next").astype(np.float64)
+    count = SAMPLES if xs is None else min(SAMPLES, len(flatten(xs)[0]))
+    inputs = [plain.x if xs is None else _row(plain.x, xs, k) for k in range(count)]
+    direction = {k: np.where(v, np.abs(v), 1.0) * rng.uniform(0.5, 1.0, v.shape) for k, v in plain.coordinates.items()}
+    direction = {k: direction[k] if k in plain.trainable else np.zeros_like(direction[k]) for k in direction}
+    steps = _steps(plain, inputs, direction)
+    exact, ended = _solved(plain, inputs, direction, len(steps))
+    count = len(exact) if ended else count
+    steps = steps[:count]
+    for what, k in (("state", 0), ("influence of θ", 1)):
+        yield _judged(plain, f"δt: {what} after {count} samples", steps[:, k], exact[:, k], count)
+
+
+class _Enough(Exception):
+    """The reference has taken long enough."""
+
+
+def _row(like: Any, xs: Any, k: int) -> Any:
+    leaves = [np.asarray(v)[k].astype(e.dtype) for v, e in zip(flatten(xs), flatten(like), strict=True)]
+    return unflatten(like, leaves)
+
+
+def _steps(system: System, inputs: list[Any], direction: dict[str, Any]) -> np.ndarray:
+    """State and influence after each sample, by the integrator, as far as they are finite: shape (T, 2, n)."""
+    programs = traced(system)
+    h, moved = system.initial, np.zeros(system.size)
+    made = []
+    for x in inputs:
+        try:
+            point = Linearized(programs.transition, programs.arguments(h, x, system.coordinates))
+            along = {programs.number[k]: v for k, v in direction.items()}
+            (moved,), (h,) = point.jvp({0: moved, **along}), point.value
+        except (StepError, np.linalg.LinAlgError):
+            break
+        if not (np.isfinite(h).all() and np.isfinite(moved).all()):
+            break
+        made.append([h, moved])
+    return np.reshape(made, (len(made), 2, system.size))
+
+
+def _solved(system: System, inputs: list[Any], direction: dict[str, Any], least: int) -> tuple[np.ndarray, bool]:
+    """The same for the differential equation, one sample more than `least` at most; and whether `MOST` ended it."""
+    calls = itertools.count()
+    compiled = _variational(system)
+    fixed = [*system.coordinates.values(), *direction.values()]
+
+    def rate(z: Any, x: Any) -> Any:
+        if next(calls) > MOST:
+            raise _Enough
+        return compiled(z, *flatten(x), *fixed)[0]
+
+    z, made = np.concatenate([system.initial, np.zeros(system.size)]), []
+    for x in inputs[: least + 1]:
+        length = float(x[system.dt] if isinstance(system.dt, str) else system.dt)
+        if length > 0:
+            size = np.maximum(np.abs(z), length * np.abs(rate(z, x)))
+            least_size = TIGHT * np.maximum(size, 1e-6 * size.max() or 1.0)
+            try:
+                found = scipy.integrate.solve_ivp(
+                    lambda _, now, x=x: rate(now, x), (0.0, length), z, method="LSODA", rtol=TIGHT, atol=least_size
+                )
+            except _Enough:
+                return np.reshape(made, (len(made), 2, system.size)), True
+            if not found.success or not np.isfinite(found.y[:, -1]).all():
+                break
+            z = found.y[:, -1]
+        made.append(z.reshape(2, -1))
+    return np.reshape(made, (len(made), 2, system.size)), False
+
+
+def _variational(system: System) -> Callable[..., Any]:
+    """(h and ∂h, both in one vector; inputs, θ, direction of θ) ↦ their rates."""
+    rate = system.replace(Y=None, y=None, loss=None, dt=None, method="euler", substeps=1)
+    programs, n = traced(rate), rate.size
+    inputs, names = len(flatten(rate.x)), list(rate.coordinates)
+
+    def both(z: Any, *rest: Any) -> Any:
+        x, theta = rest[:inputs], rest[inputs : inputs + len(names)]
+        along = dict(zip(names, rest[inputs + len(names) :], strict=True))
+        given = programs.arguments(z[:n], unflatten(rate.x, x), dict(zip(names, theta, strict=True)))
+        point = Linearized(programs.transition, given)
+        moving = {programs.number[k]: v for k, v in along.items() if k in rate.trainable}
+        return [np.concatenate([point.value[0], point.jvp({0: z[n:], **moving})[0]])]
+
+    leaves = [*flatten(rate.x), *rate.coordinates.values(), *rate.coordinates.values()]
+    example = [Abstract((2 * n,), np.dtype(np.float64)), *map(Abstract.of, leaves)]
+    return compile_program(trace(both, example, name="variational"))
+
+
+def _judged(system: System, what: str, steps: np.ndarray, exact: np.ndarray, count: int) -> CheckRow:
+    """The row on one of the two."""
+    common = min(len(steps), len(exact))
+    if len(exact) < min(len(steps) + 1, count):
+        note = f"The reference, SciPy's LSODA, cannot go on at sample {len(exact)}: {_name(system)} is not judged."
+        return CheckRow(what, common * system.size, 0.0, TOLERANCE, "unclear", note)
+    if len(steps) < count:
+        note = (
+            f"By {_name(system)} numbers stop being finite at sample {len(steps)}, where the equations' own solution "
+            "goes on. Make steps shorter (dt, substeps=…), or, if the system is stiff, say method='sdirk2'."
+        )
+        return CheckRow(what, common * system.size, math.inf, TOLERANCE, "coarse", note)
+    scale = np.abs(exact).max(axis=0)
+    scale = np.where(scale > 0, scale, np.inf if not np.abs(steps).any() else 1.0)
+    error = float((np.abs(steps - exact) / scale).max(initial=0.0))
+    if error <= TOLERANCE:
+        return CheckRow(what, common * system.size, error, TOLERANCE, "ok")
+    enough = system.substeps * math.ceil((error / TOLERANCE) ** (1 / ORDERS[system.method])) if error < 1.0 else 0
+    if enough:
+        higher = ", or a method of higher order (method='rk4')" if ORDERS[system.method] < 4 else ""
+        mend = f"About substeps={enough} would do{higher}."
+    else:
+        mend = "Make steps much shorter (dt, substeps=…), or, if the system is stiff, say method='sdirk2'."
+    note = f"{_name(system)} is off by {error:.2g} of the largest value, and parameters that are learned biased. {mend}"
+    return CheckRow(what, common * system.size, error, TOLERANCE, "coarse", note)
+
+
+def _name(system: System) -> str:
+    method = f"method={system.method!r}"
+    return method + (f" with {system.substeps} substeps" if system.substeps > 1 else "")
