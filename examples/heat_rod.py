@@ -1,6 +1,6 @@
 """A rod of 1000 cells, whose 1000 conductivities are learned from its temperatures at a cost linear in the cells.
 
-    dT_i/dt = k_{i+1} (T_{i+1} − T_i) − k_i (T_i − T_{i−1}) + q_i + g (y_i − T_i)
+    T_i(t + 1) = T_i + k_{i+1} (T_{i+1} − T_i) − k_i (T_i − T_{i−1}) + q_i + g (y_i − T_i)
 
 Heaters q switch at random; every temperature is measured with noise, and the model follows what it saw last, y, with a
 gain g. `fwdgrad.analyze` finds that a cell depends on three cells and two conductivities, that exact gradients would
@@ -26,7 +26,7 @@ from fwdgrad import systems
 NOISE = 0.1
 GAIN = 0.3
 MODEL = """
-d T/dt = diff(join(flow, 0)) + heat + GAIN*(seen - T)
+next T = T + diff(join(flow, 0)) + heat + GAIN*(seen - T)
 flow = k*diff(join(left, T))
 T(0) = repeat(0, CELLS)
 param k = repeat(0.2, CELLS) in (0, inf)
@@ -34,8 +34,6 @@ input left = 0
 input heat = repeat(0, CELLS)
 input seen = repeat(0, CELLS)
 output T noise NOISE
-dt = 1
-first = next
 """
 ESTIMATORS = {"SnAp-1": fg.SnAp(1), "NoBackTrack": fg.NoBackTrack()}
 RATES = {"SnAp-1": (0.02, 300), "NoBackTrack": (0.005, 1000)}

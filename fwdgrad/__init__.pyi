@@ -33,6 +33,7 @@ from .exporting import Export, export
 from .filtering import FilteredSystem, cholesky, filtered
 from .fitting import Fit, Forecast, Trajectory, fit
 from .influence import reduction
+from .integrate import Adaptive
 from .learning.ensemble import Ensemble
 from .learning.history import History
 from .learning.learner import Learner
@@ -66,6 +67,7 @@ __all__ = [
     "AdaGrad",
     "Adam",
     "AdamW",
+    "Adaptive",
     "Budget",
     "Choice",
     "Clipped",

@@ -25,7 +25,7 @@ from fwdgrad.program.operations.pointwise import PARTIALS
 
 
 def verdicts(report: CheckReport) -> dict[str, str]:
-    return {row.what: row.verdict for row in report.rows}
+    return {row.what: row.verdict for row in report.rows if not row.what.startswith("δt")}  # see test_discretisation.py
 
 
 def failed(report: CheckReport) -> set[str]:
@@ -49,7 +49,7 @@ def test_a_right_system_passes(case):
     assert set(verdicts(report).values()) == {"ok"}, str(report)
     assert report.engine != "eager"
     assert report.reason == ""
-    assert max(row.error for row in report.rows) < 1e-7
+    assert max(row.error for row in report.rows if not row.what.startswith("δt")) < 1e-7
     assert max(row.error for row in report.rows if "mean" in row.what or "against" in row.what) < 1e-14
     report.raise_if_failed()
 
@@ -116,7 +116,7 @@ def test_single_precision_passes(case):
     single = fg.System(system.F, system.Y, system.state.astype(np.float32), params, system.x, dt=system.dt)
     report = check(single)
     assert set(verdicts(report).values()) == {"ok"}, str(report)
-    assert max(row.error for row in report.rows) < 1e-4
+    assert max(row.error for row in report.rows if not row.what.startswith("δt")) < 1e-4
 
 
 def branching(h: Any, x: Any, p: Any) -> Any:

@@ -957,6 +957,7 @@ def test_a_short_series_is_gone_through_until_2000_samples(culture, capsys):
     assert "50 times through the 40 in even.csv" in capsys.readouterr().out
 
 
+@pytest.mark.filterwarnings("ignore:after .*integration steps are too long")
 def test_a_small_model_is_filtered_once(culture, capsys):
     """By default, and with the standard deviations that the library gives."""
     folder, drain, mass = culture

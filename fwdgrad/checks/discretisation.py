@@ -25,11 +25,13 @@ SAMPLES = 32
 """Length of the stretch."""
 TOLERANCE = 1e-3
 """Relative error from which steps are called too long: a tenth of a prediction error of one part in a hundred."""
+SLIGHT = 0.01
+"""Part of its state variable that an influence is measured by at least."""
 TIGHT = 1e-9
 """Relative tolerance of the reference."""
 MOST = 20_000
 """Evaluations of rates after which the stretch ends."""
-ORDERS = {"euler": 1, "heun": 2, "rk4": 4, "sdirk2": 2}
+ORDERS: dict[Any, int] = {"euler": 1, "heun": 2, "rk4": 4, "sdirk2": 2}
 
 
 def discretisation(system: System, xs: Any, rng: np.random.Generator) -> Iterator[CheckRow]:
@@ -61,8 +63,10 @@ def discretisation(system: System, xs: Any, rng: np.random.Generator) -> Iterato
     exact, ended = _solved(plain, inputs, direction, len(steps))
     count = len(exact) if ended else count
     steps = steps[:count]
-    for what, k in (("state", 0), ("influence of θ", 1)):
-        yield _judged(plain, f"δt: {what} after {count} samples", steps[:, k], exact[:, k], count)
+    sizes = np.abs(np.concatenate([[plain.initial], exact[:, 0]])).max(axis=0)
+    yield _judged(plain, f"δt: state after {count} samples", steps[:, 0], exact[:, 0], sizes, count)
+    sizes = np.maximum(np.abs(exact[:, 1]).max(axis=0, initial=0.0), SLIGHT * sizes)
+    yield _judged(plain, f"δt: influence of θ after {count} samples", steps[:, 1], exact[:, 1], sizes, count)
 
 
 class _Enough(Exception):
@@ -78,7 +82,7 @@ def _steps(system: System, inputs: list[Any], direction: dict[str, Any]) -> np.n
     """State and influence after each sample, by the integrator, as far as they are finite: shape (T, 2, n)."""
     programs = traced(system)
     h, moved = system.initial, np.zeros(system.size)
-    made = []
+    made: list[Any] = []
     for x in inputs:
         try:
             point = Linearized(programs.transition, programs.arguments(h, x, system.coordinates))
@@ -103,12 +107,14 @@ def _solved(system: System, inputs: list[Any], direction: dict[str, Any], least:
             raise _Enough
         return compiled(z, *flatten(x), *fixed)[0]
 
-    z, made = np.concatenate([system.initial, np.zeros(system.size)]), []
+    z: Any = np.concatenate([system.initial, np.zeros(system.size)])
+    made: list[Any] = []
+    size = np.zeros(len(z))
     for x in inputs[: least + 1]:
-        length = float(x[system.dt] if isinstance(system.dt, str) else system.dt)
+        length = float(x[system.dt] if isinstance(system.dt, str) else system.dt or 0.0)
         if length > 0:
-            size = np.maximum(np.abs(z), length * np.abs(rate(z, x)))
-            least_size = TIGHT * np.maximum(size, 1e-6 * size.max() or 1.0)
+            size = np.maximum(size, np.maximum(np.abs(z), length * np.abs(rate(z, x))))  # what decays is not followed
+            least_size = TIGHT * np.where(size > 0, size, 1e-6 * size.max() or 1.0)
             try:
                 found = scipy.integrate.solve_ivp(
                     lambda _, now, x=x: rate(now, x), (0.0, length), z, method="LSODA", rtol=TIGHT, atol=least_size
@@ -141,8 +147,8 @@ def _variational(system: System) -> Callable[..., Any]:
     return compile_program(trace(both, example, name="variational"))
 
 
-def _judged(system: System, what: str, steps: np.ndarray, exact: np.ndarray, count: int) -> CheckRow:
-    """The row on one of the two."""
+def _judged(system: System, what: str, steps: np.ndarray, exact: np.ndarray, sizes: np.ndarray, count: int) -> CheckRow:
+    """The row on one of the two, given the size of each state variable."""
     common = min(len(steps), len(exact))
     if len(exact) < min(len(steps) + 1, count):
         note = f"The reference, SciPy's LSODA, cannot go on at sample {len(exact)}: {_name(system)} is not judged."
@@ -153,15 +159,16 @@ def _judged(system: System, what: str, steps: np.ndarray, exact: np.ndarray, cou
             "goes on. Make steps shorter (dt, substeps=…), or, if the system is stiff, say method='sdirk2'."
         )
         return CheckRow(what, common * system.size, math.inf, TOLERANCE, "coarse", note)
-    scale = np.abs(exact).max(axis=0)
-    scale = np.where(scale > 0, scale, np.inf if not np.abs(steps).any() else 1.0)
+    scale = np.where(sizes > 0, sizes, sizes.max() or 1.0)
     error = float((np.abs(steps - exact) / scale).max(initial=0.0))
     if error <= TOLERANCE:
         return CheckRow(what, common * system.size, error, TOLERANCE, "ok")
-    enough = system.substeps * math.ceil((error / TOLERANCE) ** (1 / ORDERS[system.method])) if error < 1.0 else 0
-    if enough:
-        higher = ", or a method of higher order (method='rk4')" if ORDERS[system.method] < 4 else ""
-        mend = f"About substeps={enough} would do{higher}."
+    order = ORDERS.get(system.method, 0)
+    if not order:
+        mend = "Make tolerances smaller (fg.Adaptive(rtol=…, atol=…))."
+    elif error < 1.0:
+        enough = system.substeps * math.ceil((error / TOLERANCE) ** (1 / order))
+        mend = f"About substeps={enough} would do" + (", or method='rk4'." if order < 4 else ".")
     else:
         mend = "Make steps much shorter (dt, substeps=…), or, if the system is stiff, say method='sdirk2'."
     note = f"{_name(system)} is off by {error:.2g} of the largest value, and parameters that are learned biased. {mend}"
@@ -169,5 +176,5 @@ def _judged(system: System, what: str, steps: np.ndarray, exact: np.ndarray, cou
 
 
 def _name(system: System) -> str:
-    method = f"method={system.method!r}"
+    method = f"method={str(system.method)!r}"
     return method + (f" with {system.substeps} substeps" if system.substeps > 1 else "")

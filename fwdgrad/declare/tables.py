@@ -89,7 +89,7 @@ def from_toml(
         ...     '''
         ... )
         >>> system.simulate({"inflow": np.ones(3)}).states["level"]
-        array([0.   , 0.1  , 0.197])
+        array([0.        , 0.09851489, 0.19411822])
     """
     model, settings = read_toml(source)
     given = {"dt": dt, "method": method, "substeps": substeps, "injection": injection}

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.special
 
 from fwdgrad.program.instructions import Operand, Operation
+from fwdgrad.program.open_loops import repeated
 from fwdgrad.program.operations import Index, Pointwise, factors, jacobi
 from fwdgrad.program.roots import newton
 
@@ -62,6 +63,7 @@ SCOPE: dict[str, Any] = {
     "factors": factors,
     "jacobi": jacobi,
     "newton": newton,
+    "repeated": repeated,
     "scatter": scatter,
     "scatter_add": scatter_add,
 }
@@ -146,5 +148,6 @@ SOURCE: dict[str, Source] = {
     "singular": _called("jacobi.singular_system"),
     "solve_triangular": lambda a, i, p: f"factors.solve_triangle({', '.join(a)}, {p['transposed']})",
     "root": _called("newton"),
+    "until": lambda a, i, p: f"repeated({', '.join(a)}, most={p['most']})",
 }
 """Operation → its call."""

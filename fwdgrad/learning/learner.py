@@ -420,8 +420,7 @@ class Learner(Deciding, Saved):
         self._tell_once(
             "unstable", f"after {self.steps} steps: {told.found}\n{told.mend}" if told else "", UnstableWarning
         )
-        coarse = self._loop.coarse or self._stretches.told
-        self._tell_once("steps", f"after {self.steps} steps: {coarse}." if coarse else "", CalibrationWarning)
+        self._tell_coarse()
         if not (bounded or hasattr(informed, "unlearned") or unseen) or len({*self._told} - {"unstable", "far"}) == 7:
             return
         known = self.confidence()
@@ -447,6 +446,11 @@ class Learner(Deciding, Saved):
         if message and kind not in self._told:
             self._told.append(kind)
             warnings.warn(message, category, stacklevel=4)
+
+    def _tell_coarse(self) -> None:
+        """Warn of integration steps that are too long."""
+        coarse = self._loop.coarse or self._stretches.told
+        self._tell_once("steps", f"after {self.steps} steps: {coarse}." if coarse else "", CalibrationWarning)
 
     def _tell_far(self, prediction: Any, y: Any) -> None:
         """Warn of a first sample that is far from what a filter begins with."""
@@ -533,9 +537,9 @@ class Learner(Deciding, Saved):
         if y is not None:
             self._targets.step(y, loss)
         if stretched:
-            inputs, targets, observed = self._loop.reader.sample(x, y, self.steps)
-            rows = [[np.asarray(a)[None] for a in arrays] for arrays in (inputs, targets)]
-            self._stretches.extend(Chunk(*rows, np.array([observed])), self.params)
+            *arrays, observed = self._loop.reader.sample(x, y, self.steps)
+            inputs, targets = ([np.asarray(a)[None] for a in part] for part in arrays)
+            self._stretches.extend(Chunk(inputs, targets, np.array([observed])), self.params)
         if self._watch.open:
             self._tell(self._watch.step(self._loop, x, y, loss))
         if self._loop.steps % DOUBT == 0:
@@ -636,7 +640,7 @@ class Learner(Deciding, Saved):
         except StepError as error:
             error.history = recorder.history()
             self._stretches.finish(self.params)
-            self._tell_doubts()
+            self._tell_coarse()
             raise
         self._stretches.finish(self.params)
         self._tell_doubts()

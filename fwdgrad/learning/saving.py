@@ -170,7 +170,7 @@ def _fingerprint(system: System, execution: Execution) -> dict[str, Any]:
         "loss": checkpoint.describe(system.loss),
         "dt": system.dt,
         "first": system.first,
-        "method": f"{system.method}, {system.substeps} substeps" if system.substeps > 1 else system.method,
+        "method": f"{system.method}, {system.substeps} substeps" if system.substeps > 1 else str(system.method),
         **execution.model.fingerprints(),
     }
 

@@ -103,7 +103,8 @@ def refine(
 
     Example:
         >>> import numpy as np, fwdgrad as fg
-        >>> decay = fg.System(lambda h, x, p: x - p["k"] * h, None, np.zeros(1), {"k": 1.0}, np.zeros(1), dt=0.1)
+        >>> F = lambda h, x, p: x - p["k"] * h
+        >>> decay = fg.System(F, None, np.zeros(1), {"k": 1.0}, np.zeros(1), dt=0.1, method="euler")
         >>> dts = [1 / 16, 1 / 32, 1 / 64, 1 / 128]
         >>> found = fg.refine(decay, lambda t: np.ones(1), 2.0, dts, "uoro", replicas=256)
         >>> print(f"{found.order:.1f} {found['UORO'].slopes['v']:.1f}")
@@ -142,7 +143,7 @@ def refine(
             found[task.label] = _gathered(task, list(task.run(entropy, n_jobs, shown)), limit, exact, peak)
     return Refinement(
         system=system.name,
-        method=system.method,
+        method=str(system.method),
         horizon=float(horizon),
         dts=horizon / steps,
         steps=steps,

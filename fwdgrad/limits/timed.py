@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.errors import DeclarationError, ShapeError
-from fwdgrad.integrate import step_map
+from fwdgrad.integrate import Adaptive, step_map
 from fwdgrad.linear import TracedModel
 from fwdgrad.support.trees import flatten, map_leaves, unflatten
 from fwdgrad.system import System
@@ -49,7 +49,8 @@ class Timed:
 
     Example:
         >>> import numpy as np, fwdgrad as fg
-        >>> system = fg.System(lambda h, x, p: x - p["k"] * h, None, np.zeros(1), {"k": 1.0}, np.zeros(1), dt=0.1)
+        >>> F = lambda h, x, p: x - p["k"] * h
+        >>> system = fg.System(F, None, np.zeros(1), {"k": 1.0}, np.zeros(1), dt=0.1, method="heun")
         >>> timed = Timed(system, lambda t: np.array([np.cos(t)]))
         >>> [rows.shape for rows in timed.inputs(0.25, 8)]  # δt, and the input at both ends of each step
         [(8,), (8, 2, 1)]
@@ -73,18 +74,24 @@ class Timed:
         if (x_of_t is None) != (system.x is None):
             expected = "None: the system is autonomous" if system.x is None else "a function of the time"
             raise DeclarationError(f"{who}(x_of_t=…): expected {expected}, got {x_of_t!r}.")
-        if x_of_t is not None and system.method not in NODES:
+        if isinstance(system.integrator, Adaptive):
             raise DeclarationError(
-                f"{who}: method {system.method!r} asks for inputs at times that are not known beforehand.\n"
+                f"{who}: method {str(system.method)!r} chooses its steps, so that there is no step δt to make small.\n"
+                "Say which method makes the steps: system.replace(method='rk4')."
+            )
+        method = str(system.method)
+        if x_of_t is not None and method not in NODES:
+            raise DeclarationError(
+                f"{who}: method {method!r} asks for inputs at times that are not known beforehand.\n"
                 f"With an input, use one of {', '.join(NODES)}: system.replace(method='rk4')."
             )
         self.system, self.who = system, who
         self._x_of_t, self._y_of_t, self._given = x_of_t, y_of_t, params
         self.params = system.learned(params or {})
-        nodes = sorted({*NODES.get(system.method, ()), 1.0})
+        nodes = sorted({*NODES.get(method, ()), 1.0})
         self._nodes = np.array(nodes)
         self.map = system.replace(
-            F=self._step(system.method, [nodes.index(c) for c in NODES.get(system.method, ())]),
+            F=self._step(method, [nodes.index(c) for c in NODES.get(method, ())]),
             Y=None if system.Y is None else self._seen,
             x={"dt": np.array(system.dt, float), "x": self._at(np.zeros(len(nodes)))},
             y=system.y,

@@ -7,6 +7,7 @@ from fwdgrad.program.instructions import Abstract, Constant, Instruction, Source
 from fwdgrad.program.jacobians import jacobian
 from fwdgrad.program.loop_derivatives import opened
 from fwdgrad.program.loops import repeat, scan
+from fwdgrad.program.open_loops import until
 from fwdgrad.program.outlived import trace_pure
 from fwdgrad.program.points import at_points
 from fwdgrad.program.program import Program
@@ -33,5 +34,6 @@ __all__ = [
     "scan",
     "trace",
     "trace_pure",
+    "until",
     "whole",
 ]

@@ -123,6 +123,25 @@ def _scan(trails: list[Trail], ins: Instruction, steady: np.ndarray) -> tuple[li
     return [*state, *stacked_], unknown
 
 
+def _until(trails: list[Trail], ins: Instruction, steady: np.ndarray) -> tuple[list[Trail], str | None]:
+    """What any number of turns may make: turn after turn, until one adds nothing. The clock has no derivative."""
+    state, clock, *captured = trails
+    ticks = _ticks([clock], clock.shape, steady)
+    while True:
+        (after, then), without = _followed(ins.params["body"], [state, ticks, *captured], steady)
+        depends = state.depends.union(after.depends)
+        ends = Trail(state.shape, depends, depends), _ticks([ticks, then], clock.shape, steady)
+        if all(a.depends.same(b.depends) for a, b in zip(ends, (state, ticks), strict=True)):
+            return [ends[0]], without[0] if without else None
+        state, ticks = ends
+
+
+def _ticks(trails: list[Trail], shape: tuple[int, ...], steady: np.ndarray) -> Trail:
+    """A clock, of which no more is known than on what it depends without a derivative."""
+    depends = dense(trails, shape).depends.columns(steady)
+    return Trail(shape, depends, depends)
+
+
 def _turned(table: Trail, turn: int) -> Trail:
     """A row of a table, of which no more is known than on what it depends."""
     size = math.prod(table.shape[1:])
@@ -145,5 +164,5 @@ def _widened(trail: Trail, sources: int) -> Trail:
     return replace(trail.mapped(trail.shape, wide, trail.zero), value=trail.value)
 
 
-HOLDING = {"root": _root, "scan": _scan}
+HOLDING = {"root": _root, "scan": _scan, "until": _until}
 """Operations that hold programs; each of the others has its rule beside its value and derivatives (`follow`)."""

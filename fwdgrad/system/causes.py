@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fwdgrad.integrate import Adaptive, Clock
 from fwdgrad.program import Linearized, Program
 from fwdgrad.program.derivatives import infinite
+from fwdgrad.program.open_loops import given_up
 from fwdgrad.program.roots import watched
 from fwdgrad.support.trees import flatten
 
@@ -46,8 +48,10 @@ def cause(system: Any, given: Sequence[Any], step: Callable[[], Any]) -> Cause |
                 "the state (the time since the sample before is 0)",
                 f"Leave out samples at the same time, or do not divide by {system.dt!r}: F is a rate per unit of time.",
             )
-    with watched() as failures, np.errstate(all="ignore"):
+    with watched() as failures, given_up() as clocks, np.errstate(all="ignore"):
         step()
+    if clocks and isinstance(system.integrator, Adaptive):
+        return _out_of_steps(system, given, Clock.of(clocks[0]))
     if failures:
         iterations, size = failures[0]
         implicit = f"the implicit equations of method={system.method!r}" if system.dt is not None else "an equation"
@@ -58,6 +62,35 @@ def cause(system: Any, given: Sequence[Any], step: Callable[[], Any]) -> Cause |
             "negative number), or something has gone astray: start nearer, or let a sample move less (rate, prior).",
         )
     return None
+
+
+def _out_of_steps(system: Any, given: Sequence[Any], clock: Clock) -> Cause:
+    """Steps that are chosen by a tolerance, and do not arrive."""
+    method: Adaptive = system.integrator
+    if isinstance(system.dt, str):
+        place = [name for name in system.x for _ in flatten(system.x[name])].index(system.dt)
+        length = float(np.asarray(given[place]))
+    else:
+        length = float(system.dt)
+    length /= system.substeps
+    where = f"{float(clock.time) * length:.6g} after the sample before (of {length:.6g})"
+    size = f"{float(clock.step) * length:.2g}"
+    if clock.tried >= method.max_steps:
+        found = f"method={str(method)!r} has tried {method.max_steps} steps (max_steps), and is {where}; next {size}."
+    else:
+        found = f"method={str(method)!r} is stuck {where}: no step of {size} is accurate enough."
+    if method.stiff:
+        mend = (
+            "The solution may end there, or a function be outside its domain (log or sqrt of a negative number); or\n"
+            "tolerances are too small (rtol, atol), or more steps are needed (max_steps): fg.Adaptive(…)."
+        )
+    else:
+        mend = (
+            "Where something decays fast the system is stiff: method='esdirk4' takes long steps there. Else the\n"
+            "solution ends, a function is outside its domain, or tolerances are too small (rtol, atol, max_steps of\n"
+            "fg.Adaptive)."
+        )
+    return Cause(found, f"the state ({system.integrator.name} does not arrive)", mend)
 
 
 def steepness(parts: Sequence[tuple[Program, Sequence[Any], Sequence[int]]], quantity: str) -> Cause | None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.errors import DeclarationError, UnknownNameError, did_you_mean
-from fwdgrad.integrate import DEFAULT, step_map
+from fwdgrad.integrate import DEFAULT, Adaptive, step_map
 from fwdgrad.losses import Loss, as_loss
 from fwdgrad.outside import Outside
 from fwdgrad.program import repeat
@@ -43,7 +43,8 @@ class System(Simulated):
         loss: `SquaredError()` by default, `CrossEntropy()`, or a function of (ŷ, y) that returns a scalar.
         dt: step δt, in the model's unit of time; None if F is the map itself. Or the name of an input, if x is a dict:
             every sample then brings the time since the one before, which may be zero.
-        method: integrator for `dt`; see `fwdgrad.integrate`. "rk4" unless given.
+        method: integrator for `dt`, by name; see `fwdgrad.integrate`. "rk4" unless given. Or an `Adaptive`, which says
+            with what tolerances steps are chosen.
         frozen: names of parameters that are not to be learned.
         substeps: the integrator makes this many steps, of δt/substeps each, for one sample.
         injection: gain K of an observer, shape (n, m) for m predictions, dense or of `scipy.sparse`: before a
@@ -70,6 +71,7 @@ class System(Simulated):
         coordinates: what is learned, arrays by name: the parameters, but log θ for a `positive` one (see `bounded`),
             and nothing for a `tied` one. `natural` and `learned` translate.
         trainable: names of the parameters that are learned.
+        integrator: the method, a function (rate, h, δt) ↦ h'.
         first: "initial" or "next"; `first_unsaid` whether that is by default.
         given: example of all that a transition is given besides h and θ: x, or, if the system is `fed`, a dict of x
             and of what the learner's loop adds: "start", where the start of a trajectory has to be known (`marked`),
@@ -101,7 +103,7 @@ class System(Simulated):
         x: Any = None,
         loss: Any = None,
         dt: float | str | None = None,
-        method: str | None = None,
+        method: str | Adaptive | None = None,
         frozen: Iterable[str] = (),
         *,
         substeps: int = 1,
@@ -120,7 +122,7 @@ class System(Simulated):
         self.loss: Loss = as_loss(loss, y)
         self._method = method
         self.method = method if method is not None else "euler" if dt is None else DEFAULT
-        self._integrate = step_map(self.method)
+        self.integrator = step_map(self.method)
         if dt is None and self.method != "euler":
             raise DeclarationError(f"method={method!r}: a map (dt=None) is not integrated. Give dt, if F is a rate.")
         self.substeps = substeps_of(substeps, dt)
@@ -145,6 +147,8 @@ class System(Simulated):
         self.state = unflatten(self.state, [leaf.astype(self.dtype) for leaf in flatten(self.state)])
         self.size = sum(leaf.size for leaf in flatten(self.state))
         self.coordinates = {k: v.astype(self.dtype) for k, v in self.coordinates.items()}
+        if isinstance(self.integrator, Adaptive):
+            self.integrator.check(self.size)
 
         self.frozen = self._frozen(frozen, held)
         self.per_stream = tuple(k for k, p in held.items() if p.per_stream)
@@ -285,7 +289,7 @@ class System(Simulated):
 
     def integrated(self, h: Any, x: Any, theta: Mapping[str, Any], dt: Any) -> Any:
         """The flat h after one step of the integrator, of length `dt`; where F is a rate."""
-        return self._integrate(lambda now: self._pack(self.F(self.unpack(now), x, theta), "F"), h, dt)
+        return self.integrator(lambda now: self._pack(self.F(self.unpack(now), x, theta), "F"), h, dt)
 
     def observed(self, h: Any, x: Any, theta: Mapping[str, Any]) -> Any:
         """ŷ for a flat h, from θ as Y sees it."""

@@ -27,6 +27,7 @@ from fwdgrad.engines.compiled_engine.nodes import (
     Result,
     Root,
     Stored,
+    Until,
     View,
     known,
 )
@@ -158,6 +159,8 @@ class Block:
                     self._cumulate(root)
                 case Root():
                     self._root(root)
+                case Until():
+                    self._until(root)
                 case Call():
                     self._call(root)
                 case Loop():
@@ -257,6 +260,23 @@ class Block:
         self.lines.append(f"for {turn} in range({ITERATIONS}):  # {root.note}")
         self.lines += [f"    {line}" for line in block.lines]
         self.lines += [f"    if runtime.{root.helper}({', '.join(arguments)}):", "        break"]
+
+    def _until(self, root: Until) -> None:
+        """Turns, each of which computes z and the clock in a block of its own, over the ones before."""
+        start, clock, *captured = root.operands
+        z, ticks = self._copied(start, root), self._worked(root, "clock", clock.shape)
+        body = self.body([n for n in clock.shape if n != 1])
+        scalar = body.value(clock, place(clock.shape, body.axes)).scalar
+        text, _ = body.index(flat(place(clock.shape, body.axes), clock.shape))
+        body.stores[body.depth].append(Statement(f"{ticks.buffer}[{text}]", pointwise.cast(scalar, ticks.dtype)))
+        self._finish(body)
+        nodes, tests = build(root.body, [z, ticks, *map(self._captured, captured)], self.shared.constants)
+        block = Block(self.shared, list(zip(nodes, (z, ticks), strict=True)), tests)
+        self.nests += block.nests
+        turn = self.names.of((root, "turn"), "turn")
+        self.lines.append(f"for {turn} in range({root.extra[0]}):  # {root.note}")
+        self.lines += [f"    {line}" for line in block.lines]
+        self.lines += [f"    if {ticks.buffer}[0] > 0:", "        break"]
 
     def _worked(self, root: Node, stem: str, shape: tuple[int, ...], dtype: np.dtype | None = None) -> Stored:
         """A work array for what is computed on the way to `root`, of the same type if no other is given."""

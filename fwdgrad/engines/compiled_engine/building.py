@@ -21,6 +21,7 @@ from fwdgrad.engines.compiled_engine.nodes import (
     Result,
     Root,
     Stored,
+    Until,
     known,
     stored,
 )
@@ -223,6 +224,13 @@ class _Builder:
         start, *captured = x
         whole = (start, *(o if known(o) else stored(o) for o in captured))
         return Root(shape=out.shape, dtype=out.dtype, helper="newton", operands=whole, body=body, **label)
+
+    def _until(self, out: Variable, x: Sequence[Node], label: Any, body: Program, most: int) -> Node:
+        start, clock, *captured = x
+        whole = (start, clock, *(o if known(o) else stored(o) for o in captured))
+        return Until(
+            shape=out.shape, dtype=out.dtype, helper="until", operands=whole, extra=(most,), body=body, **label
+        )
 
     def _scan(self, ins: Instruction, operands: tuple[Node, ...]) -> None:
         p = ins.params

@@ -35,6 +35,7 @@ __all__ = [
     "Result",
     "Root",
     "Stored",
+    "Until",
     "View",
     "known",
     "operands",
@@ -174,6 +175,13 @@ class Call(Node):
 @dataclass(eq=False, kw_only=True)
 class Root(Call):
     """A solution by Newton's method. Operands: the start, and what `body` takes besides the unknowns."""
+
+    body: Program
+
+
+@dataclass(eq=False, kw_only=True)
+class Until(Call):
+    """What a loop ends with. Operands: z and the clock in the beginning, and what `body` takes besides these."""
 
     body: Program
 

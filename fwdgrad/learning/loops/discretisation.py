@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from fwdgrad.errors import ShapeError, StepError
+from fwdgrad.integrate import Adaptive
 from fwdgrad.learning.loops.record import Record
 from fwdgrad.learning.samples import Chunk
 from fwdgrad.losses import SquaredError, StudentT
@@ -17,13 +18,13 @@ from fwdgrad.system import System
 
 __all__ = ["Stretches", "coarse_steps", "discretisation_error"]
 
-FINER = 4
-"""Times as many substeps."""
-COARSE, NEGLIGIBLE = 0.1, 1e-5
+FINER, TIGHTER = 4, 100.0
+"""Times as many substeps; or, of a method that chooses its steps, parts of its tolerances."""
+COARSE, NEGLIGIBLE = 0.1, 1e-4
 """Change of outputs from which it is told of: in parts of the residuals, and of the outputs' deviation."""
 STRETCH = 64
 """Samples that are simulated with finer steps at a time; and of the first time that they are."""
-SHORTEST = 16
+SHORTEST = 32
 """Samples that are enough, where a run ends."""
 
 _FINER: WeakKeyDictionary[System, System] = WeakKeyDictionary()
@@ -60,20 +61,24 @@ def _told(system: System, error: np.ndarray, targets: np.ndarray, residual: np.n
     method = str(system.method) + (f", {system.substeps} substeps" if system.substeps > 1 else "")
     how_far = "change" if not np.isfinite(size[worst]) else f"change by {size[worst]:.2g}"
     how_far += f", {parts[worst]:.2g} times the residuals" if np.isfinite(parts[worst]) else ""
+    if isinstance(system.integrator, Adaptive):
+        finer, mend = f"tolerances {TIGHTER:g} times smaller", "rtol=, atol="
+    else:
+        finer, mend = f"{FINER} times as many", "method=, substeps="
     return (
-        f"integration steps are too long ({method}): with {FINER} times as many, outputs {how_far}, and parameters are "
-        "biased (method=, substeps=)"
+        f"integration steps are too long ({method}): with {finer}, outputs {how_far}, and parameters are biased "
+        f"({mend})"
     )
 
 
 def discretisation_error(
     system: System, record: Record, params: Mapping[str, Any], outputs: np.ndarray | None = None
 ) -> np.ndarray | None:
-    """How much outputs change with `FINER` times as many substeps, shape (T, m); NaN where the finer run cannot go on.
+    """How much outputs change with `FINER` times as many substeps, or tighter tolerances, shape (T, m).
 
-    None for a map in discrete time, or with injection. By Richardson's argument a method of order q has then
-    (4^q − 1)/4^q of its error left out of it: three quarters for Euler's, nearly all for others. Cost: four passes of
-    the model as plain NumPy calls, and one more unless its outputs are known.
+    NaN where the finer run cannot go on; None for a map in discrete time, or with injection. By Richardson's argument
+    a method of order q has then (4^q − 1)/4^q of its error left out of it: three quarters for Euler's, nearly all for
+    others. Cost: four passes of the model as plain NumPy calls, and one more unless its outputs are known.
     """
     if system.dt is None or system.corrects:
         return None
@@ -86,12 +91,18 @@ def discretisation_error(
     return np.concatenate(made)
 
 
+def _finer(system: System) -> System:
+    if isinstance(system.integrator, Adaptive):
+        return system.replace(method=system.integrator.tighter(TIGHTER))
+    return system.replace(substeps=FINER * system.substeps)
+
+
 def _both(
     system: System, chunk: Chunk, params: Mapping[str, Any], state: Any, first: str | None, known: Any = None
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Outputs with steps as they are, if they are not known, and with finer ones, each (T, m); None where one ends."""
     if system not in _FINER:
-        _FINER[system] = system.replace(substeps=FINER * system.substeps)
+        _FINER[system] = _finer(system)
     count = len(chunk.observed)
     xs = None if system.x is None else unflatten(system.x, chunk.x)
     given: dict[str, Any] = {"params": params, "first": first, "steps": None if xs is not None else count}
@@ -113,7 +124,8 @@ class Stretches:
     each, from the state that the learner had at its beginning and with the parameters that it has at its end, with
     steps as they are and finer ones. Where that changes outputs by more than a tenth of their errors, it is told.
 
-    Only of rates, whose targets are like predictions, and without injection, whose errors are the data's.
+    Only of rates with steps of a fixed size, whose targets are like predictions, and without injection, whose errors
+    are the data's.
 
     Args:
         system: what is learned.
@@ -127,7 +139,8 @@ class Stretches:
 
     def __init__(self, system: System) -> None:
         plain = isinstance(system.loss, (SquaredError, StudentT))
-        self.open = system.dt is not None and not system.corrects and plain
+        fixed = system.dt is not None and not isinstance(system.integrator, Adaptive)
+        self.open = fixed and not system.corrects and plain
         self.told = ""
         self._system, self._due = system, 0
         self._fresh = False
