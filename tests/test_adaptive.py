@@ -85,8 +85,8 @@ def test_influence_of_a_system_that_is_not_stiff():
 
 
 def test_influence_of_a_stiff_system():
-    """Robertson's kinetics over 400 s, whose rates lie nine orders of magnitude apart; explicit steps give up."""
-    times = 100.0 * np.arange(1, 5)
+    """Robertson's kinetics over 200 s, whose rates lie nine orders of magnitude apart; explicit steps give up."""
+    times = 100.0 * np.arange(1, 3)
     state, G = reference(robertson, [1.0, 0.0, 0.0], ROBERTSON, times, "LSODA")
     method = fg.Adaptive("esdirk4", rtol=1e-6, atol=(1e-8, 1e-12, 1e-8))
     made = followed(learner(robertson, [1.0, 0.0, 0.0], ROBERTSON, 100.0, method, engine="compiled"), len(times))
