@@ -11,7 +11,7 @@ from fwdgrad.errors import DeclarationError
 
 CELLS = 40
 ROD = """
-d T/dt = diff(join(flow, 0)) + heat + 0.3*(seen - T)
+next T = T + diff(join(flow, 0)) + heat + 0.3*(seen - T)
 flow = k*diff(join(left, T))
 T(0) = repeat(0, 40)
 param k = repeat(0.2, 40) in (0, inf)
@@ -19,8 +19,6 @@ input left = 0
 input heat = repeat(0, 40)
 input seen = repeat(0, 40)
 output T noise 0.1
-dt = 1
-first = next
 """
 
 

@@ -33,8 +33,8 @@ from fwdgrad.sweeps.records import Record
 from fwdgrad.sweeps.summaries import Summary
 
 NO_RESULTS = (
-    "engines", "errors", "estimators", "filtering.noise", "influence", "linear", "losses", "optimizers", "program",
-    "structure", "system.parameters",
+    "engines", "errors", "estimators", "filtering.noise", "influence", "integrate", "linear", "losses", "optimizers",
+    "program", "structure", "system.parameters",
 )  # fmt: skip
 """Rooms whose classes a user writes down, or which are inside of what is shown."""
 DECLARED = {fg.Budget, *(getattr(sys.modules["fwdgrad.estimators"], n) for n in ("Candidate", "Costs"))}

@@ -127,7 +127,7 @@ def test_unbiased_on_an_equation():
 
     params = {"W": rng.normal(size=(3, 3)), "leak": 0.5}
     xs, ys = oracles.signals(3, 4, (3,), (3,))
-    system = fg.System(F, None, 0.2 * np.ones(3), params, np.zeros(3), dt=0.3)
+    system = fg.System(F, None, 0.2 * np.ones(3), params, np.zeros(3), dt=0.3, method="euler")
     assert_unbiased(Runner(oracles.Case("rate", system, xs, ys), fg.OK(1, "rtrl")), steps=4)
 
 
