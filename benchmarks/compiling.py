@@ -37,10 +37,8 @@ def network(name: str, units: int, estimator: Any) -> Callable[[], list[tuple[Pr
     def programs() -> list[tuple[Program, int | None]]:
         system = systems.build(name, units=units)
         made = execution_for(system, estimator, fg.Adam(1e-3), "numpy")
-        if estimator.window.length == 1:
-            return [(made.program("learn"), len(flatten(made.template)))]
-        kinds: list[Any] = ["forward", ("backward", WINDOW), "apply", ("advance", WINDOW)]
-        return [(made.program(kind), None) for kind in kinds]
+        kinds = ["learn"] if estimator.window.length == 1 else ["window", "walk"]
+        return [(made.program(kind), made.carried(kind)) for kind in kinds]
 
     return programs
 
