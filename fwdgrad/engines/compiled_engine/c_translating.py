@@ -30,9 +30,10 @@ __all__ = ["CModule", "Counts"]
 _FUNCTIONS: dict[Any, str] = {
     **C_LIBRARY, math.sqrt: "sqrt", math.sin: "sin", math.cos: "cos", math.exp: "exp", math.log: "log",
     math.log10: "log10", np.log2: "log2", np.exp2: "exp2", np.floor: "floor", math.floor: "floor", np.ceil: "ceil",
-    np.rint: "rint", np.trunc: "trunc", math.copysign: "copysign", math.pow: "pow", functions.exp: "exp",
-    functions.tanh: "tanh",
+    np.rint: "rint", np.trunc: "trunc", math.copysign: "copysign", math.pow: "pow",
+    **{getattr(functions, name): name for name in functions.__all__ if name not in ("FLAGS", "bits", "double")},
 }  # fmt: skip
+"""What stands in for a function of Python, of `functions` too, in the C library."""
 _SIGNS: dict[type, str] = {
     ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%", ast.BitAnd: "&",
     ast.BitOr: "|", ast.BitXor: "^", ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">",
