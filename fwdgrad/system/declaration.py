@@ -147,8 +147,6 @@ class System(Simulated):
         self.state = unflatten(self.state, [leaf.astype(self.dtype) for leaf in flatten(self.state)])
         self.size = sum(leaf.size for leaf in flatten(self.state))
         self.coordinates = {k: v.astype(self.dtype) for k, v in self.coordinates.items()}
-        if isinstance(self.integrator, Adaptive):
-            self.integrator.check(self.size)
 
         self.frozen = self._frozen(frozen, held)
         self.per_stream = tuple(k for k, p in held.items() if p.per_stream)

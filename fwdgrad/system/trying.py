@@ -17,6 +17,7 @@ from fwdgrad.errors import (
     UnknownNameError,
     did_you_mean,
 )
+from fwdgrad.integrate import Adaptive
 from fwdgrad.losses import Custom, Loss
 from fwdgrad.outside import Outside
 from fwdgrad.support.trees import flatten, unflatten
@@ -43,6 +44,7 @@ class Tried(Parametrised):
     given: Any
     init: Callable[[Any], Any] | None
     injection: Any
+    integrator: Any
     prediction: np.ndarray
     outside: Outside
     initial: Any
@@ -116,6 +118,8 @@ class Tried(Parametrised):
     def _try_out(self) -> Any:
         """Call F and Y once with copies of the example values; what Y returns."""
         h = np.asarray(self._pack(self.state, "state"))
+        if isinstance(self.integrator, Adaptive):
+            self.integrator.check(len(h))
         x = unflatten(self.x, [read_only(leaf) for leaf in flatten(self.x)])
         params = {k: read_only(v) for k, v in self.coordinates.items()}
 
