@@ -9,9 +9,9 @@ import numpy as np
 
 from fwdgrad.learning.confidence import Fitted, not_white
 from fwdgrad.learning.execution import Execution
-from fwdgrad.learning.loops.base import Loop, Ran, Sample
+from fwdgrad.learning.loops.around import Around
+from fwdgrad.learning.loops.base import Loop, Ran
 from fwdgrad.learning.loops.discretisation import coarse_steps
-from fwdgrad.learning.loops.feed import Feed
 from fwdgrad.learning.loops.fitting import Fitting, Pass
 from fwdgrad.learning.loops.gauss_newton import ENOUGH, GAIN, Normal
 from fwdgrad.learning.loops.lacking import lacking
@@ -46,7 +46,7 @@ ALIKE = 5.0
 """Nats by which a simulation may be less likely than what is gone on with, to be held against the record."""
 
 
-class Refitting(Loop):
+class Refitting(Around):
     """A loop around another one, for a `JointFilter`, as long as the first samples are kept.
 
     A filter that begins far from the truth wastes what the first samples say: it takes them linearised at the wrong
@@ -68,8 +68,8 @@ class Refitting(Loop):
     """
 
     def __init__(self, inner: Loop, loop_for: Callable[[Execution], Loop]) -> None:
-        self.inner, self._loop_for = inner, loop_for
-        self.execution, self.reader, self.noise = inner.execution, inner.reader, inner.noise
+        super().__init__(inner)
+        self._loop_for = loop_for
         declared: Any = inner.execution.optimizer
         self._declared = declared
         self._sifting = Sifting(inner.execution.system)
@@ -86,59 +86,10 @@ class Refitting(Loop):
         self._least: Normal | None = None  # of the last fit, whatever it explains
         self._fitted: Fitted | None = None
 
-    # ---- handed on
-
-    @property
-    def carry(self) -> Flat:
-        """That of the loop inside."""
-        return self.inner.carry
-
-    @carry.setter
-    def carry(self, carry: Flat) -> None:
-        self.inner.carry = carry
-
-    @property
-    def steps(self) -> int:
-        """Number of samples seen; those gone through again are not counted."""
-        return self.inner.steps
-
-    @steps.setter
-    def steps(self, steps: int) -> None:
-        self.inner.steps = steps
-
-    @property
-    def view(self) -> Flat:
-        """That of the loop inside."""
-        return self.inner.view
-
-    @property
-    def feed(self) -> Feed:
-        """That of the loop inside."""
-        return self.inner.feed
-
-    @feed.setter
-    def feed(self, feed: Feed) -> None:
-        self.inner.feed = feed
-
-    @property
-    def grain(self) -> int:  # type: ignore[override]
-        """That of the loop inside."""
-        return self.inner.grain
-
     @property
     def early(self) -> bool:
         """Until the first fit."""
         return self._record is not None and self._record.seen < self._due(0)
-
-    def learn(self, sample: Sample) -> tuple[float, Any]:
-        """That of the loop inside."""
-        return self.inner.learn(sample)
-
-    def finish(self) -> None:
-        """Nothing is open."""
-
-    def discard(self) -> None:
-        """Nothing is open."""
 
     def foreseen(self, steps: int) -> int:
         """Those of the fits are counted as if there were `REPEATED` passes in all."""
