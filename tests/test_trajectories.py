@@ -530,4 +530,4 @@ def test_residuals_are_what_was_not_predicted():
     with pytest.raises(ShapeError, match=r"shape \(40, 2\)"):
         history.residuals(ys[:-1])
     with pytest.raises(DataError, match="keep_predictions"):
-        fg.Learner(injected()).run(xs, ys).residuals(ys)
+        fg.Learner(injected(), fg.RTRL(), fg.SGD(1e-3)).run(xs, ys).residuals(ys)
