@@ -50,7 +50,7 @@ def relative_variance(system, estimator, xs, replicas, seed):
     for x in xs:
         noise = [np.where(rng.random(spec.shape) < 0.5, -1.0, 1.0) for spec in execution.specs]
         carry = execution.make(TRANSIT, carry, [x], noise)[: len(carry)]
-        reference = exact.transit(reference, [x], [])[: len(reference)]
+        reference = exact.make(TRANSIT, reference, [x], [])[: len(reference)]
     G = {k: g.reshape(system.size, -1) for k, g in exact.unpack(reference).influence.G.items()}
     state = execution.unpack(carry).influence
     norm = sum(np.sum(g * g) for g in G.values())

@@ -53,10 +53,9 @@ def declared():
     return fg.filtered(plain, fg.positive(0.01), fg.positive(0.04), initial_covariance=KNOWN)
 
 
-def step(h, rates):
-    """A year of the two equations, by four Runge–Kutta steps, and its Jacobian."""
+def step(h, rates, dt):
+    """A Runge–Kutta step of the two equations, and its Jacobian."""
     a, b, c, d = rates
-    jacobian, dt = np.eye(2), 0.25
 
     def slope(u):
         return np.array([a - b * np.exp(u[1]), d * np.exp(u[0]) - c])
@@ -64,13 +63,21 @@ def step(h, rates):
     def bent(u):
         return np.array([[0.0, -b * np.exp(u[1])], [d * np.exp(u[0]), 0.0]])
 
+    k1, m1 = slope(h), bent(h)
+    k2, m2 = slope(h + dt / 2 * k1), bent(h + dt / 2 * k1) @ (np.eye(2) + dt / 2 * m1)
+    k3, m3 = slope(h + dt / 2 * k2), bent(h + dt / 2 * k2) @ (np.eye(2) + dt / 2 * m2)
+    k4, m4 = slope(h + dt * k3), bent(h + dt * k3) @ (np.eye(2) + dt * m3)
+    return h + dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4), np.eye(2) + dt / 6 * (m1 + 2 * m2 + 2 * m3 + m4)
+
+
+def year(h, P, rates, process):
+    """Mean and covariance a year later: four steps, with noise all along each of them, by Simpson's rule."""
+    dt = 0.25
     for _ in range(4):
-        k1, m1 = slope(h), bent(h) @ jacobian
-        k2, m2 = slope(h + dt / 2 * k1), bent(h + dt / 2 * k1) @ (jacobian + dt / 2 * m1)
-        k3, m3 = slope(h + dt / 2 * k2), bent(h + dt / 2 * k2) @ (jacobian + dt / 2 * m2)
-        k4, m4 = slope(h + dt * k3), bent(h + dt * k3) @ (jacobian + dt * m3)
-        h, jacobian = h + dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4), jacobian + dt / 6 * (m1 + 2 * m2 + 2 * m3 + m4)
-    return h, jacobian
+        _, B = step(step(h, rates, dt / 2)[0], rates, dt / 2)
+        h, A = step(h, rates, dt)
+        P = A @ P @ A.T + process * dt / 6 * (np.eye(2) + 4 * B @ B.T + A @ A.T)
+    return h, P
 
 
 def surprise(u, ys):
@@ -79,8 +86,7 @@ def surprise(u, ys):
     h, P, total = np.array([3.4, 1.4]), KNOWN * np.eye(2), 0.0
     for t, y in enumerate(ys):
         if t:
-            h, A = step(h, rates)
-            P = A @ P @ A.T + process * np.eye(2)
+            h, P = year(h, P, rates, process)
         S, e = P + observation * np.eye(2), y - h
         total += 0.5 * np.linalg.slogdet(S)[1] + 0.5 * e @ np.linalg.solve(S, e) + np.log(2 * np.pi)
         gain = P @ np.linalg.inv(S)

@@ -24,8 +24,10 @@ TRUTH = {"k": 1.5, "d": 1.2, "b": 2.0}
 DT, NOISE = 0.25, 0.15
 
 
-def rates(h, u, theta):
-    return {"x": h["v"], "v": theta["b"] * u - theta["k"] * h["x"] - theta["d"] * h["v"]}
+def moved(h, u, theta):
+    """A step of δt by Euler's map, with which the samples are made, too."""
+    force = theta["b"] * u - theta["k"] * h["x"] - theta["d"] * h["v"]
+    return {"x": h["x"] + DT * h["v"], "v": h["v"] + DT * force}
 
 
 def position(h, u, theta):
@@ -41,7 +43,7 @@ FILTER = fg.InformationFilter("full", fisher="exact", decay=fading, prior=100.0)
 
 def oscillator(params):
     loss = fg.losses.SquaredError(NOISE)
-    return fg.System(rates, position, {"x": 0.0, "v": 0.0}, params, 0.0, loss, dt=DT, name="oscillator")
+    return fg.System(moved, position, {"x": 0.0, "v": 0.0}, params, 0.0, loss, name="oscillator")
 
 
 def samples(rng, steps):

@@ -19,7 +19,7 @@ import numpy as np
 from fwdgrad import Estimator, System
 from fwdgrad.learning.execution import Execution
 from fwdgrad.learning.samples import SampleReader
-from fwdgrad.learning.step.kinds import FORWARD, LEARN, TRANSIT
+from fwdgrad.learning.step.kinds import ADVANCE, APPLY, BACKWARD, FORWARD, LEARN, TRANSIT
 from fwdgrad.losses import CrossEntropy
 from fwdgrad.support.trees import unflatten
 
@@ -254,9 +254,11 @@ class Runner:
         ones = np.ones(len(rows), self.dtype)
         carry, run = (h, *carry[1:]), self.execution
         states = np.stack(states)
-        behind = run.backward(carry, (states, *columns[0], *columns[1], observed, ones, ones), run.no_derivatives)
-        made = run.apply(carry, behind, int(observed.sum()))[:-1] if observed.any() else carry
-        after = run.advance(carry, states, columns[0], h, noise)[:-1]
+        segment = (states, *columns[0], *columns[1], observed, ones, ones)
+        behind = run.make((BACKWARD, len(rows)), carry, segment, run.no_derivatives)
+        count = np.array(observed.sum(), float)
+        made = run.make(APPLY, carry, behind, [count])[:-1] if observed.any() else carry
+        after = run.make((ADVANCE, len(rows)), carry, [states], columns[0], [h], noise)[:-1]
         return run.with_influence(made, after)
 
     def gradient(self, carry: Any) -> Leaves:

@@ -15,6 +15,7 @@ import fwdgrad as fg
 from fwdgrad.beyond.choices import ScoreFunction, choosing_system, drawn
 from fwdgrad.errors import DataError, DeclarationError, NonFiniteError, UnknownNameError
 from fwdgrad.learning.execution import Execution
+from fwdgrad.learning.step.kinds import LEARN
 from fwdgrad.losses import Custom, SquaredError
 from fwdgrad.testing.noise import every
 
@@ -93,7 +94,7 @@ class Problem:
                 for z, probability in enumerate(probabilities):
                     u = 0.5 * (edges[z] + edges[z + 1])
                     for weight, noise in zip(weights, noises, strict=True):
-                        out = run.learn(carry, [self.xs[t], np.array(u)], [self.ys[t]], noise)[:-3]
+                        out = run.make(LEARN, carry, [self.xs[t], np.array(u)], [self.ys[t]], noise)[:-3]
                         gradient = run.unpack(tuple(out)).optimizer
                         share = chance * probability * weight
                         total = {k: total[k] + share * gradient[k] for k in total}

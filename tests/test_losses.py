@@ -104,6 +104,7 @@ def test_counts_are_fitted_by_their_likelihood(loss):
     mean = 3.0 * 1.1 ** np.arange(1, 31)
     ys = rng.poisson(mean) if isinstance(loss, Poisson) else rng.negative_binomial(5.0, 5.0 / (5.0 + mean))
     made = fg.fit(growth(loss), ys=ys[:, None].astype(float), engine="numpy")
+    loss = made.system.loss  # with the size that was found
     t = np.arange(1, 31)
 
     def objective(u):

@@ -568,7 +568,7 @@ def fg_with_derivative(system: fg.System, monkeypatch: Any) -> fg.System:
     """The costs of an estimator are counted on its derivatives, which an operation made up here does not have."""
     from fwdgrad.analysis import structure as analysis
 
-    ones = analysis.Products(1, 1, 1, 1, 1, 1, (1,), 1, 1)
+    ones = analysis.Products(1, 1, 1, 1, 1, 1, (1,), 1, 1, 1, 1)
     monkeypatch.setattr(analysis.Products, "of", staticmethod(lambda _: ones))
     return system
 

@@ -130,6 +130,8 @@ def accumulation_of(program: Program, number: dict[str, int]) -> Accumulation | 
 
 def _places(pattern: sp.csr_array, row: np.ndarray, column: np.ndarray) -> np.ndarray:
     """Where entries stand in the order of a pattern, −1 for those that do not."""
+    if not row.size:  # of which SciPy would make an array of other dimensions
+        return np.zeros(0, np.int64)
     known = sp.csr_array((np.arange(1, pattern.nnz + 1), pattern.nonzero()), shape=pattern.shape)
     return np.asarray(known[row, column]).ravel().astype(np.int64) - 1
 

@@ -63,10 +63,16 @@ def kept_entries(S: sp.csr_array, blocks: Iterable[sp.csr_array]) -> np.ndarray:
         S: pattern of A, with m entries.
         blocks: patterns M of the influence of leaves, each with a row per row of S.
     """
-    order = sp.csr_array((np.arange(1, S.nnz + 1), S.nonzero()), shape=S.shape)
+    user, source = S.nonzero()
+    order = sp.csr_array((np.arange(1, S.nnz + 1), (user, source)), shape=S.shape)
     found = np.zeros(S.nnz, bool)
     for M in blocks:
-        pairs = sp.csr_array(M, dtype=np.int64) @ sp.csr_array(M, dtype=np.int64).T
+        kept = sp.csr_array(M, dtype=np.int64)
+        shared = np.bincount(kept.indices, minlength=1).astype(float)
+        if np.diff(kept.indptr)[user].sum() < np.sum(shared * shared):  # row by row, where columns are long
+            found |= np.asarray(kept[user].multiply(kept[source]).sum(axis=1)).ravel() > 0
+            continue
+        pairs = kept @ kept.T
         found[order.multiply(pairs.astype(bool)).tocsr().data.astype(np.int64) - 1] = True
     return np.flatnonzero(found)
 

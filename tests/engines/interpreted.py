@@ -66,7 +66,7 @@ def _interpreted_runtime() -> Any:
     return SimpleNamespace(**scope)
 
 
-FUNCTIONS = SimpleNamespace(exp=np.exp, tanh=np.tanh)
+FUNCTIONS = SimpleNamespace(exp=np.exp, log=np.log, tanh=np.tanh)
 RUNTIME = _interpreted_runtime()
 
 
