@@ -25,6 +25,7 @@ from fwdgrad.structure.closure import (
     closed_pattern,
     closed_size,
     delay_length,
+    kept_entries,
     kept_terms,
     reached_pattern,
     strong_components,
@@ -866,3 +867,14 @@ def test_a_million_parameters_take_memory_of_their_order():
     tracemalloc.stop()
     assert entries == 1_000_000 + 1_033_000
     assert peak < 150 * entries  # a dense (n, p) table of bytes would take 1033 for each
+
+
+@pytest.mark.parametrize("width", [1, 3, 200])
+def test_kept_entries_are_those_between_rows_that_share_a_column(width):
+    """Both ways of finding them: row by row, and by products of whole patterns; and where there is none."""
+    rng = np.random.default_rng(width)
+    for density in (0.0, 0.05, 0.6):
+        S = sp.csr_array(rng.random((9, 9)) < 0.4)
+        M = rng.random((9, width)) < density
+        expected = [k for k, (i, j) in enumerate(zip(*S.nonzero(), strict=True)) if (M[i] & M[j]).any()]
+        assert kept_entries(S, [sp.csr_array(M)]).tolist() == expected
