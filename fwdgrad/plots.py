@@ -27,6 +27,9 @@ FEW = 20
 
 DARK, BLUE, GREY = "#222222", "#1f77b4", "#777777"
 
+COLOURS = ("#1f77b4", "#e0a030", "#2f9e6e", "#b0413e", "#7a5ba6", "#3aa6b9", "#8c6d46", "#d679a8", "#555555", "#8f9a2a")
+"""One for each of several lines, in turn."""
+
 WIDTH = 1.96
 """Half the width of a band, in standard deviations: 95 % of a normal distribution."""
 

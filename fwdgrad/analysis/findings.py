@@ -15,25 +15,7 @@ __all__ = ["Findings"]
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """What was found of a system's structure; see `fwdgrad.Structure`.
-
-    Attributes:
-        name: the system's.
-        patterns: patterns of ∂F and ∂Y, `scipy.sparse` matrices.
-        units: groups of state variables that share parameters, with their parameters and bias-like parameter.
-        colors: for each influential leaf, the number of backward products that give all its rows.
-        readout_only: learned parameters that only Y uses. Their gradient is exact under every estimator.
-        dead: learned parameters with no path to the loss.
-        product_only: matrices that enter only through products with a vector: W @ a, a @ W, or a column R[:, x].
-            `KFRTRL` and `TensorNoBackTrack` take those that F uses once.
-        closed: number of entries of the closed influence pattern: what exact gradients need to keep.
-        delay: if the state is a delay line, the number of steps after which truncation is exact; else None.
-        components: strongly connected component of each state variable, in an order in which none depends on a later.
-        model_cost: multiply-adds of F, Y and the loss.
-        candidates: every estimator that has a name, with its predicted costs, and why not where it does not apply.
-        choice: the estimator that ``estimator="auto"`` takes.
-        reason: why, in a sentence.
-    """
+    """What was found of a system's structure; `fwdgrad.Structure` tells what each attribute is."""
 
     name: str
     patterns: Patterns

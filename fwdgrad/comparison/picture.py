@@ -8,15 +8,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from fwdgrad.comparison.statistics import Estimate
-from fwdgrad.plots import check_target, new_figure, save
+from fwdgrad.plots import COLOURS, check_target, new_figure, save
 from fwdgrad.support.words import cut
 
 __all__ = ["draw"]
 
 INK, GREY, PALE, WRONG = "#222222", "#777777", "#e6e6e6", "#fbe9e7"
-
-COLOURS = ("#1f77b4", "#e0a030", "#2f9e6e", "#b0413e", "#7a5ba6", "#3aa6b9", "#8c6d46", "#d679a8", "#555555", "#8f9a2a")
-"""One for each estimator, in turn."""
 
 REACH = 3.0
 """Intervals of the projection are drawn so far; what goes on further ends in an arrow."""

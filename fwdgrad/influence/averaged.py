@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.influence.base import Coordinates, Influence, Layout, Leaves, NoiseSpec, Row
+from fwdgrad.influence.base import Coordinates, Layout, Leaves, Row
+from fwdgrad.influence.copies import Copies
 from fwdgrad.program import scan
 from fwdgrad.support.trees import flatten, unflatten
 
@@ -15,29 +16,12 @@ __all__ = ["Averaged"]
 
 
 @dataclass(frozen=True)
-class Averaged:
+class Averaged(Copies):
     """`copies` independent copies of `influence`, averaged: the same mean, the variance divided by `copies`.
 
     Every array of the copies' state gets a leading axis. What does not depend on the copy, such as the rows of B, is
     computed once for all of them (NoBackTrack paper, "Extensions"; UORO paper, §3.4).
     """
-
-    influence: Influence
-    copies: int
-
-    @property
-    def parts(self) -> tuple[Influence, ...]:
-        """What is copied."""
-        return (self.influence,)
-
-    def init(self, layout: Layout, start: tuple[Any, ...] = ()) -> Any:
-        """Each copy with its own start."""
-        copies = [self.influence.init(layout, tuple(a[k] for a in start)) for k in range(self.copies)]
-        return unflatten(copies[0], [np.stack(leaf) for leaf in zip(*map(flatten, copies), strict=True)])
-
-    def noise(self, layout: Layout) -> tuple[NoiseSpec, ...]:
-        """Independent noise for each copy."""
-        return tuple(s._replace(shape=(self.copies, *s.shape)) for s in self.influence.noise(layout))
 
     def pull(self, state: Any, row: Row, layout: Layout) -> Leaves:
         """Mean of the copies' c·G̃."""
@@ -63,17 +47,7 @@ class Averaged:
         _, advanced = scan(turn, (), (*flatten(state), *noise))
         return unflatten(state, advanced)
 
-    def magnitude(self, state: Any) -> Any:
-        """Sum over the copies."""
-
-        def turn(_: tuple[Any, ...], row: tuple[Any, ...]) -> tuple[Any, Any]:
-            return (), (self.influence.magnitude(unflatten(state, row)),)
-
-        return np.sum(scan(turn, (), flatten(state))[1][0])
-
     def dense(self, state: Any, layout: Layout) -> Leaves:
         """Mean of the copies' matrices."""
-        copies = [
-            self.influence.dense(unflatten(state, [a[k] for a in flatten(state)]), layout) for k in range(self.copies)
-        ]
+        copies = [self.influence.dense(own, layout) for own in self.each(state)]
         return {k: sum(c[k] for c in copies) / self.copies for k in copies[0]}

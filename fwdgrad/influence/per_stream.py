@@ -7,45 +7,25 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.influence.base import Coordinates, Influence, Layout, Leaves, NoiseSpec, Row
-from fwdgrad.program import scan
-from fwdgrad.support.trees import flatten, unflatten
+from fwdgrad.influence.base import Coordinates, Layout, Leaves, Row
+from fwdgrad.influence.copies import Copies
 
 __all__ = ["PerStream"]
 
 
 @dataclass(frozen=True)
-class PerStream:
-    """`count` influences side by side; every array of their state has a leading axis of streams.
+class PerStream(Copies):
+    """A copy of `influence` for each stream. `layout` is that of one stream throughout.
 
-    Each has noise of its own, so that the noise of the mean gradient falls with their number. `layout` is that of one
-    stream throughout.
+    Each has noise of its own, so that the noise of the mean gradient falls with their number.
     """
 
-    influence: Influence
-    count: int
-
-    @property
-    def parts(self) -> tuple[Influence, ...]:
-        """What each stream has."""
-        return (self.influence,)
-
-    def init(self, layout: Layout, start: tuple[Any, ...] = ()) -> Any:
-        """Each with its own start."""
-        made = [self.influence.init(layout, tuple(a[k] for a in start)) for k in range(self.count)]
-        return unflatten(made[0], [np.stack(leaf) for leaf in zip(*map(flatten, made), strict=True)])
-
-    def noise(self, layout: Layout) -> tuple[NoiseSpec, ...]:
-        """Independent noise for each."""
-        return tuple(s._replace(shape=(self.count, *s.shape)) for s in self.influence.noise(layout))
-
     def pull(self, state: Any, row: Row, layout: Layout) -> Leaves:
-        """c·G̃, summed over the streams, for a row on the states of all of them, shape (count·n,)."""
-        rows = np.reshape(row.array, (self.count, layout.size))
+        """c·G̃, summed over the streams, for a row on the states of all of them, shape (copies·n,)."""
+        rows = np.reshape(row.array, (self.copies, layout.size))
         made: Leaves = {}
-        for k in range(self.count):
-            own = unflatten(state, [leaf[k] for leaf in flatten(state)])
-            for name, leaf in self.influence.pull(own, Coordinates(rows[k]), layout).items():
+        for own, c in zip(self.each(state), rows, strict=True):
+            for name, leaf in self.influence.pull(own, Coordinates(c), layout).items():
                 made[name] = made[name] + leaf if name in made else leaf
         return made
 
@@ -53,20 +33,7 @@ class PerStream:
         """Never: each stream has a linearization of its own, with which `PanelSteps` advances its influence."""
         raise NotImplementedError
 
-    def magnitude(self, state: Any) -> Any:
-        """Sum over the streams."""
-        if not flatten(state):
-            return 0.0
-
-        def turn(_: tuple[Any, ...], row: tuple[Any, ...]) -> tuple[Any, Any]:
-            return (), (self.influence.magnitude(unflatten(state, row)),)
-
-        return np.sum(scan(turn, (), flatten(state))[1][0])
-
     def dense(self, state: Any, layout: Layout) -> Leaves:
-        """The matrices of all streams, one below the other: (count·n, …)."""
-        made = [
-            self.influence.dense(unflatten(state, [leaf[k] for leaf in flatten(state)]), layout)
-            for k in range(self.count)
-        ]
-        return {name: np.concatenate([np.asarray(m[name]) for m in made]) for name in made[0]} if made else {}
+        """The matrices of all streams, one below the other: (copies·n, …)."""
+        made = [self.influence.dense(own, layout) for own in self.each(state)]
+        return {name: np.concatenate([np.asarray(m[name]) for m in made]) for name in made[0]}

@@ -14,7 +14,7 @@ import numpy as np
 
 from fwdgrad.errors import DeclarationError, nearly
 
-__all__ = ["Cell", "Scalar", "cells_of", "key", "plain", "takes_rng"]
+__all__ = ["Cell", "Scalar", "cells_of", "is_number", "key", "plain", "takes_rng"]
 
 Scalar = float | int | str | bool | None
 """What a record can hold."""
@@ -46,6 +46,11 @@ class Cell:
 def key(settings: Mapping[str, Scalar], replica: int) -> str:
     """Settings and the number of the repetition as text, whatever the order of the settings."""
     return json.dumps([sorted(settings.items()), replica])
+
+
+def is_number(value: Any) -> bool:
+    """Whether a record has a number there, truth values excepted."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def plain(value: Any) -> Scalar:

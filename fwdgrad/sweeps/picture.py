@@ -6,16 +6,11 @@ import math
 import os
 from typing import Any, Protocol
 
-from fwdgrad.plots import check_target, new_figure, save
-from fwdgrad.sweeps.cells import Scalar
+from fwdgrad.plots import COLOURS, GREY, check_target, new_figure, save
+from fwdgrad.sweeps.cells import Scalar, is_number
 from fwdgrad.sweeps.summaries import Summary
 
 __all__ = ["draw"]
-
-GREY = "#777777"
-
-COLOURS = ("#1f77b4", "#e0a030", "#2f9e6e", "#b0413e", "#7a5ba6", "#3aa6b9", "#8c6d46", "#d679a8", "#555555", "#8f9a2a")
-"""One for each line, in turn."""
 
 WIDE = 20.0
 """Numbers that differ by such a factor are drawn on a logarithmic axis."""
@@ -36,7 +31,7 @@ def draw(sweep: Swept, result: str, x: str | None, path: str | os.PathLike[str] 
         check_target(path)
     x = x or _along(sweep)
     values = [v for v in sweep.settings[x] if v is not None]
-    numeric = all(_number(v) for v in values)
+    numeric = all(is_number(v) for v in values)
     lines: dict[str, list[Summary]] = {}
     for summary in sweep.summary(result):
         if summary.settings.get(x) is not None:
@@ -60,11 +55,7 @@ def draw(sweep: Swept, result: str, x: str | None, path: str | os.PathLike[str] 
 def _along(sweep: Swept) -> str:
     """The first setting with several numbers, or with several values."""
     several = [name for name, values in sweep.settings.items() if len(values) > 1] or list(sweep.settings)
-    return next((n for n in several if all(_number(v) for v in sweep.settings[n])), several[0])
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return next((n for n in several if all(is_number(v) for v in sweep.settings[n])), several[0])
 
 
 def _others(sweep: Swept, summary: Summary, x: str) -> str:

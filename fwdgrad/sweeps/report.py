@@ -13,7 +13,7 @@ import numpy as np
 
 from fwdgrad.errors import DataError, UnknownNameError, did_you_mean
 from fwdgrad.support import display
-from fwdgrad.sweeps.cells import Scalar, key
+from fwdgrad.sweeps.cells import Scalar, is_number, key
 from fwdgrad.sweeps.records import Record
 from fwdgrad.sweeps.summaries import Summary
 
@@ -163,9 +163,7 @@ class Sweep:
         return draw(self, self._result(result), x, path)
 
     def _result(self, result: str | None) -> str:
-        numbers = [
-            name for name in self.results if any(_is_number(record.results.get(name)) for record in self.records)
-        ]
+        numbers = [name for name in self.results if any(is_number(record.results.get(name)) for record in self.records)]
         if result is None:
             if not numbers:
                 raise UnknownNameError("Sweep: the function returned no numbers.")
@@ -214,12 +212,8 @@ class Sweep:
         return table, told
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
 def _float(value: Any) -> float:
-    return float(value) if _is_number(value) else math.nan
+    return float(value) if is_number(value) else math.nan
 
 
 def _shown(value: Scalar) -> str:

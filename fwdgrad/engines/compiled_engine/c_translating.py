@@ -252,7 +252,7 @@ class _Function:
         for k, x in enumerate(made):  # all are read before one is written
             if isinstance(x, Value) and x.literal is None:
                 name = f"kept_{len(lines)}"
-                lines.append(f"const {_declared(x.dtype)} {name} = {x.text};")
+                lines.append(f"const {c_type(x.dtype)} {name} = {x.text};")
                 made[k] = Value(name, x.dtype)
         for one, x in zip(target.elts, made, strict=True):
             self._put(one, x, lines)
@@ -280,7 +280,7 @@ class _Function:
         if name in self.known or any(name in block.declared for block in self._blocks):
             return label
         self._types.setdefault(name, dtype)
-        kind = _declared(self._types[name])
+        kind = c_type(self._types[name])
         home = next(block for block in reversed(self._blocks) if name in block.home)
         home.declared.add(name)
         if home is self._blocks[-1]:
@@ -529,10 +529,6 @@ def _wrapped(x: Value) -> str:
 def _explicit(x: Value, dtype: np.dtype) -> Value:
     """A number that has been put into a type; in a larger expression C would not know."""
     return x if x.atom else Value(f"({x.text})", dtype)
-
-
-def _declared(dtype: np.dtype) -> str:
-    return c_type(dtype)
 
 
 def _literal(value: Any) -> Any:

@@ -113,15 +113,6 @@ class PanelSteps(Steps):
         kept = [np.where(ended > 0.5, old, new) for old, new in zip(flatten(influence), flatten(after), strict=True)]
         return np.where(ended > 0.5, h, lin.value), unflatten(influence, kept)
 
-    def restarted_streams(self, carry: Carry, streams: list[int], h: Any, start: tuple[Any, ...]) -> Carry:
-        """The carry at the start of other trajectories of some streams, from the states h, shape (count, n)."""
-        states = np.array(self.panel.states(carry.h))
-        states[streams] = h[streams]
-        kept = [np.array(leaf) for leaf in flatten(carry.influence)]
-        for leaf, fresh in zip(kept, flatten(self.influence.init(self.layout, start)), strict=True):
-            leaf[streams] = fresh[streams]
-        return carry._replace(h=np.reshape(states, -1), influence=unflatten(carry.influence, kept))
-
 
 def _sum(terms: list[Any], like: Any) -> Any:
     """Of those that there are, added up as for a single stream."""
