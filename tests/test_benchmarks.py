@@ -4,11 +4,10 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from places import ROOT
 
-ROOT = Path(__file__).parents[1]
 MARKED = re.compile(r"(<!-- (\w+): begin[^>]*-->\n)(.*?)(<!-- \2: end -->)", re.DOTALL)
 
 

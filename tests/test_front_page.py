@@ -2,15 +2,14 @@
 
 import csv
 import shlex
-from pathlib import Path
 
 import numpy as np
 import pytest
+from places import ROOT
 from test_doctests import python_blocks
 
 from fwdgrad.cli import main
 
-ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 LINES, COMMANDS = 15, 3
 

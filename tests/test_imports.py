@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from places import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "fwdgrad"
 CATALOGUE = ROOT / "systems"
 
@@ -371,6 +371,12 @@ def test_few_modules_lie_at_the_top():
 
 
 # ---- the catalogue
+
+
+def test_tests_lie_in_folders_named_like_packages():
+    packages = {path.name for path in PACKAGE.iterdir() if path.is_dir()}
+    folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert folders - packages == {"catalogue", "examples", "data", "tools"}
 
 
 def test_the_catalogue_uses_public_names_only():

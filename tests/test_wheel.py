@@ -8,8 +8,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 NO_SOURCE = shutil.ignore_patterns(
     ".?*cache", ".git", ".hypothesis", ".venv", "venv", "__pycache__", "*.pyc", "*.egg-info", "build", "dist", "_build"
 )

@@ -26,7 +26,7 @@ CHANCE = 1e-5
 
 TAILS = 100
 """What makes up for tails that are heavier than those of χ², of products of neighbouring residuals: with it, chance
-makes an alarm in one of some thousands of series, at any length (simulated in tests/test_confidence.py)."""
+makes an alarm in one of some thousands of series, at any length (simulated in tests/learning/test_confidence.py)."""
 
 LEVEL, RECENTLY, FIT = 1.5, 2.0, 2.0
 """Mean squares of normalised innovations up to which nothing is said: a noise known to 20 or 40 %."""

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import scipy.special
+from places import DOCS
 
 import fwdgrad as fg
 from fwdgrad.declare.functions import FUNCTIONS, OPERATORS
@@ -128,9 +129,8 @@ def test_every_function_is_tested():
 
 
 def test_every_function_is_in_the_documentation():
-    import pathlib
 
-    page = (pathlib.Path(__file__).parents[2] / "docs" / "equations.md").read_text()
+    page = (DOCS / "equations.md").read_text()
     assert not [k for k in FUNCTIONS if k not in OPERATORS and f"`{k}" not in page]
 
 

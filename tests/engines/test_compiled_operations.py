@@ -1,15 +1,10 @@
 """Every operation, compiled, against the NumPy engine."""
 
-import sys
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
 from engine_checks import TOLERANCE, differences
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "program"))
-
 from program_checks import program_of
 from program_table_axes import TABLE as AXES
 from program_table_moves import TABLE as MOVES

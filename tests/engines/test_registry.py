@@ -1,9 +1,8 @@
 """The registry of engines: what follows from an entry, and what is done where an engine cannot run a step."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+from places import DOCS
 
 import fwdgrad as fg
 from fwdgrad.cli.options import parser
@@ -13,7 +12,7 @@ from fwdgrad.engines.registry import FAST, NUMPY, REGISTERED, usable
 from fwdgrad.errors import DeclarationError, UnsupportedOperationError
 from fwdgrad.learning import execution
 
-PAGE = Path(__file__).parents[2] / "docs" / "engines.md"
+PAGE = DOCS / "engines.md"
 
 
 class Replay(Engine):

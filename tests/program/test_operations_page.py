@@ -2,15 +2,13 @@
 
 import importlib.util
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
+from places import DOCS
 
 from fwdgrad.program import Abstract, Linearized, trace
 from fwdgrad.program.lowering import SUPPORTED, display_name
-
-DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 def generator():

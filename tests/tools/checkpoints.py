@@ -1,4 +1,4 @@
-"""Checkpoints of a released version, and how their learners go on, for `tests/test_old_checkpoints.py`.
+"""Checkpoints of a released version, and how their learners go on, for `tests/learning/test_old_checkpoints.py`.
 
     python tests/tools/checkpoints.py tests/data/checkpoints
 

@@ -7,11 +7,11 @@ import importlib.util
 import itertools
 import pickle
 import tracemalloc
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from places import EXAMPLES
 
 import fwdgrad as fg
 from fwdgrad.beyond.hidden_markov import OnlineEM
@@ -246,7 +246,7 @@ def test_it_learns_a_chain_to_a_hundredth(exact):
 @pytest.fixture(scope="module")
 def example():
     """The example, as a module."""
-    path = Path(__file__).resolve().parents[1] / "examples" / "hidden_markov.py"
+    path = EXAMPLES / "hidden_markov.py"
     spec = importlib.util.spec_from_file_location("hidden_markov_example", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

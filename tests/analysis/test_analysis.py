@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import networkx as nx
@@ -12,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import Case, Runner, assert_close, gap
+from places import DOCS
 
 import fwdgrad as fg
 from fwdgrad import systems
@@ -517,7 +517,7 @@ def test_the_table_fits_a_hundred_columns():
 
 def test_the_page_shows_the_table_as_it_is():
     """But for rows of estimators that are newer than the page."""
-    page = (Path(__file__).resolve().parents[1] / "docs" / "structure.md").read_text(encoding="utf-8")
+    page = (DOCS / "structure.md").read_text(encoding="utf-8")
     shown = page.split("```text\n")[1].split("```")[0]
     made = iter(str(fg.analyze(systems.gru(units=64, symbols=32, reset="before"))).split("\n"))
     missing = [line for line in shown.strip("\n").split("\n") if line not in made]  # goes on from the last one found

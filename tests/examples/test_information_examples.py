@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from places import EXAMPLES
 
 import fwdgrad as fg
 from fwdgrad.learning.step import Steps
-
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 
 def loaded(name):

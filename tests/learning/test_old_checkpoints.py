@@ -1,15 +1,14 @@
 """Checkpoints that an earlier version wrote are loaded, and their learners go on as they did in that version."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+from places import DATA
 from tools import checkpoints
 
 import fwdgrad as fg
 from fwdgrad.errors import CheckpointError
 
-FOLDER = Path(__file__).parent / "data" / "checkpoints"
+FOLDER = DATA / "checkpoints"
 KEPT = checkpoints.kept()
 
 

@@ -11,7 +11,7 @@ from fwdgrad import systems
 
 NETWORKS = ("tanh-rnn", "leaky-rnn", "gru", "lstm", "diagonal")
 WITH_UNITS = (*NETWORKS, "linear", "influence-balancing")
-"""The systems in discrete time; tests/test_ode_catalogue.py is about the others."""
+"""The systems in discrete time; tests/catalogue/test_ode_catalogue.py is about the others."""
 
 # Small systems: every builder, and both forms of those that have two.
 CASES = {

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import oracles
 import pytest
 from oracles import Case, Runner, assert_close, assert_unbiased
+from places import ROOT
 
 import fwdgrad as fg
 from fwdgrad.influence import RankOne
@@ -182,7 +182,7 @@ def test_single_precision_stays_single(estimator, size):
 def test_unlike_units_want_a_scale_each():
     """Seeded, small: what `benchmarks/scaling.py` measures. Units spread log-normally, a common scale is at least ten
     times as noisy as a learned one, or as row norms; with equal units there is little between them."""
-    path = Path(__file__).resolve().parents[1] / "benchmarks" / "scaling.py"
+    path = ROOT / "benchmarks" / "scaling.py"
     spec = importlib.util.spec_from_file_location("scaling", path)
     benchmark = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(benchmark)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from places import EXAMPLES
 
 import fwdgrad as fg
 from fwdgrad import systems
@@ -15,8 +16,6 @@ from fwdgrad.plots import free_run, plot_simulation
 matplotlib = pytest.importorskip("matplotlib")
 # a state that is chaotic, and parameters that begin 15 to 20 % off: the filter contradicts itself, and says so
 ADRIFT = pytest.mark.filterwarnings("ignore::fwdgrad.errors.CalibrationWarning")
-
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 
 def loaded(name):

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from places import EXAMPLES
 
 from fwdgrad.cli import main
 
-DATA = Path(__file__).resolve().parents[1] / "examples" / "data"
+DATA = EXAMPLES / "data"
 MODEL = "d x/dt = -k*x\nx(0) = 1\nparam k = 1 in (0, inf)\noutput level = x\ndt = 0.1\nmethod = rk4\n"
 
 
