@@ -70,7 +70,7 @@ ALLOWED: set[tuple[str, str]] = set()
 
 EXEMPT = {"__init__", "__main__", "_version"}  # as importers
 
-HEAVY = ("matplotlib", "llvmlite", "sympy", "networkx")
+HEAVY = ("matplotlib", "llvmlite", "sympy", "networkx", "scipy.stats", "scipy.optimize", "scipy.integrate")
 """What no learner needs."""
 
 LOADED_LATER = (*HEAVY, "autograd", "numpy", "scipy")

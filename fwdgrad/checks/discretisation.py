@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-import scipy.integrate
 
 from fwdgrad.checks.report import CheckRow
 from fwdgrad.engines.numpy_engine import compile_program
@@ -98,6 +97,8 @@ def _steps(system: System, inputs: list[Any], direction: dict[str, Any]) -> np.n
 
 def _solved(system: System, inputs: list[Any], direction: dict[str, Any], least: int) -> tuple[np.ndarray, bool]:
     """The same for the differential equation, one sample more than `least` at most; and whether `MOST` ended it."""
+    from scipy.integrate import solve_ivp  # heavy: loaded for a check only
+
     calls = itertools.count()
     compiled = _variational(system)
     fixed = [*system.coordinates.values(), *direction.values()]
@@ -116,7 +117,7 @@ def _solved(system: System, inputs: list[Any], direction: dict[str, Any], least:
             size = np.maximum(size, np.maximum(np.abs(z), length * np.abs(rate(z, x))))  # what decays is not followed
             least_size = TIGHT * np.where(size > 0, size, 1e-6 * size.max() or 1.0)
             try:
-                found = scipy.integrate.solve_ivp(
+                found = solve_ivp(
                     lambda _, now, x=x: rate(now, x), (0.0, length), z, method="LSODA", rtol=TIGHT, atol=least_size
                 )
             except _Enough:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 from scipy.special import gammaln
 
 __all__ = ["ENOUGH", "size_of"]
@@ -39,6 +38,8 @@ def size_of(targets: np.ndarray, means: np.ndarray) -> tuple[float, float]:
         5.2, to 0.05 of it
     """
     seen = np.isfinite(targets) & (means > 0)
+    from scipy.optimize import minimize_scalar  # heavy: loaded for counts only
+
     y, mean = targets[seen], means[seen]
     typical = float(np.mean(mean)) if len(mean) else 1.0
 

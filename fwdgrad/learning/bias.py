@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.stats
+from scipy.special import stdtrit
 
 from fwdgrad.errors import DeclarationError
 from fwdgrad.influence import Debiased
@@ -83,7 +83,7 @@ def gradient_bias(influence: Any, state: Any) -> GradientBias:
     lacking = float(np.mean(shares)) if whole else math.nan
     half = math.nan
     if whole >= LEAST:
-        half = float(scipy.stats.t.ppf(0.5 + LEVEL / 2, whole - 1) * np.std(shares, ddof=1) / math.sqrt(whole))
+        half = float(stdtrit(whole - 1, 0.5 + LEVEL / 2) * np.std(shares, ddof=1) / math.sqrt(whole))
     mean = {k: v.mean(axis=0) if whole else np.full(v.shape[1:], np.nan) for k, v in rests.items()}
     std = {
         k: np.std(v, axis=0, ddof=1) / math.sqrt(whole) if whole > 1 else np.full(v.shape[1:], np.nan)
