@@ -27,7 +27,7 @@ from fwdgrad.learning.samples import SampleReader
 from fwdgrad.linear import TracedModel
 from fwdgrad.program import Abstract, Linearized, trace
 from fwdgrad.support import display
-from fwdgrad.support.trees import flatten, unflatten
+from fwdgrad.support.trees import cut, flatten, unflatten
 from fwdgrad.support.types import Leaves
 from fwdgrad.system import OWN, System
 
@@ -272,12 +272,7 @@ class _Derivatives:
 
     def split(self, vector: np.ndarray) -> Leaves:
         """θ-shaped arrays from a flat vector."""
-        made, start = {}, 0
-        for k, shape in self._shapes.items():
-            size = int(np.prod(shape, dtype=int))
-            made[k] = np.reshape(vector[start : start + size], shape)
-            start += size
-        return made
+        return dict(zip(self._shapes, cut(vector, self._shapes.values()), strict=True))
 
 
 @dataclass(frozen=True)

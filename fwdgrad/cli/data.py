@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from fwdgrad.errors import DataError, did_you_mean
-from fwdgrad.support.trees import flatten, leaf_names, unflatten
+from fwdgrad.support.trees import cut, flatten, leaf_names, unflatten
 from fwdgrad.system import System
 
 __all__ = ["Columns", "read_columns", "read_labels"]
@@ -93,11 +93,7 @@ class Columns:
             )
         if not leaves:
             return None
-        joined, made, start = np.concatenate(table, axis=1), [], 0
-        for leaf in leaves:
-            made.append(joined[:, start : start + leaf.size].reshape(len(joined), *leaf.shape))
-            start += leaf.size
-        return unflatten(like, made)
+        return unflatten(like, cut(np.concatenate(table, axis=1), [leaf.shape for leaf in leaves], axis=1))
 
 
 def read_columns(

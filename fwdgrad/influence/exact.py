@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from fwdgrad.influence.base import Layout, Leaves, NoiseSpec, Row, squared_norm
 from fwdgrad.program import scan
+from fwdgrad.support.trees import cut
 
 __all__ = ["Exact", "ExactState"]
 
@@ -73,21 +75,12 @@ def _added(parts: list[Any]) -> Any:
 def _columns(G: Leaves, lin: Any, count: int) -> Leaves:
     """A G + B by one Jacobian-vector product per parameter: in direction (G e_j, e_j)."""
     size = lin.value.shape[0]
-    shapes = {k: g.shape[1:] for k, g in G.items()}
-    widths = {k: int(np.prod(s, dtype=int)) for k, s in shapes.items()}
-    table = np.concatenate([np.reshape(g, (size, widths[k])) for k, g in G.items()], axis=1)
+    shapes = [g.shape[1:] for g in G.values()]
+    table = np.concatenate([np.reshape(g, (size, math.prod(g.shape[1:]))) for g in G.values()], axis=1)
 
     def column(_: tuple[Any, ...], row: tuple[Any, ...]) -> tuple[Any, Any]:
         direction, unit = row
-        leaves, start = {}, 0
-        for k, shape in shapes.items():
-            leaves[k] = np.reshape(unit[start : start + widths[k]], shape)
-            start += widths[k]
-        return (), (lin.jvp(direction, leaves),)
+        return (), (lin.jvp(direction, dict(zip(G, cut(unit, shapes), strict=True))),)
 
     _, (columns,) = scan(column, (), (np.transpose(table), np.eye(count, dtype=table.dtype)))
-    made, start = {}, 0
-    for k, shape in shapes.items():
-        made[k] = np.reshape(np.transpose(columns[start : start + widths[k]]), (size, *shape))
-        start += widths[k]
-    return made
+    return dict(zip(G, cut(np.transpose(columns), shapes, axis=1), strict=True))

@@ -14,6 +14,7 @@ from fwdgrad.influence.mixing import mixture
 from fwdgrad.influence.products import SINGLE_STEP, factor_sizes, known_products
 from fwdgrad.program import scan
 from fwdgrad.structure import Patterns
+from fwdgrad.support.trees import cut
 
 __all__ = ["Group", "KroneckerSum", "KroneckerSumState", "groups_of"]
 
@@ -168,11 +169,6 @@ def _through(lin: Any, H: Leaves) -> Leaves:
         _, (columns,) = scan(lambda _, row: ((), (lin.jvp(row[0]),)), (), (np.eye(n, dtype=dtype),))
         A = np.transpose(columns)
         return {k: np.tensordot(A, h, axes=1) for k, h in H.items()}
-    flat = {k: np.reshape(h, (n, -1)) for k, h in H.items()}
-    table = np.concatenate([np.transpose(h) for h in flat.values()])
+    table = np.concatenate([np.transpose(np.reshape(h, (n, -1))) for h in H.values()])
     _, (columns,) = scan(lambda _, row: ((), (lin.jvp(row[0]),)), (), (table,))
-    made, start = {}, 0
-    for k, h in flat.items():
-        made[k] = np.reshape(np.transpose(columns[start : start + h.shape[1]]), H[k].shape)
-        start += h.shape[1]
-    return made
+    return dict(zip(H, cut(np.transpose(columns), [h.shape[1:] for h in H.values()], axis=1), strict=True))

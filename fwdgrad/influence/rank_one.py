@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fwdgrad.errors import DeclarationError, nearly
 from fwdgrad.influence.base import EUCLIDEAN, Layout, Leaves, NoiseSpec, Row, drop_zero, metric_of, squared_norm
+from fwdgrad.support.trees import cut
 
 __all__ = ["RankOne", "RankOneState"]
 
@@ -177,12 +180,8 @@ def _signs_for(signs: Any, shape: tuple[int, ...]) -> Any:
     """An array of ±1 of a leaf's shape: the product of one sign for each index of each axis."""
     if not shape:
         return np.reshape(signs, ())
-    made, start = None, 0
-    for axis, length in enumerate(shape):
-        part = np.reshape(signs[start : start + length], tuple(length if k == axis else 1 for k in range(len(shape))))
-        made = part if made is None else made * part
-        start += length
-    return made
+    along = [tuple(length if k == axis else 1 for k in range(len(shape))) for axis, length in enumerate(shape)]
+    return reduce(operator.mul, cut(signs, along))
 
 
 _SCALES = {"common": _common, "unit": _unit, "mixed": _mixed, "probe": _probe}

@@ -246,6 +246,8 @@ class Learner(Deciding, Saved):
     def influence_matrix(self) -> np.ndarray:
         """G̃ = ∂h/∂θ as the estimator has it, dense, shape (n, p): for small systems.
 
+        With `streams=B` the rows of each stream stand below those of the one before, shape (B n, p).
+
         Columns are the parameters that the transition uses and that are learned, in declaration order, each leaf in C
         order. With a window, G̃ is that at the start of the current window. For a `positive` or `bounded` parameter
         it is the derivative in θ itself, by its present value; what is kept is that in the coordinate that is learned.
@@ -254,8 +256,9 @@ class Learner(Deciding, Saved):
         carry = self._unpacked
         leaves = influence.dense(carry.influence, layout)
         slopes = {k: self.system.coordinate[k].slope(np.asarray(carry.params[k])) for k in layout.leaves}
-        blocks = [np.reshape(np.asarray(leaves[k]) / slopes[k], (layout.size, -1)) for k in layout.leaves]
-        return np.concatenate(blocks or [np.zeros((layout.size, 0))], axis=1)
+        rows = np.size(carry.h)
+        blocks = [np.reshape(np.asarray(leaves[k]) / slopes[k], (rows, np.size(slopes[k]))) for k in layout.leaves]
+        return np.concatenate(blocks or [np.zeros((rows, 0))], axis=1)
 
     def influence_nbytes(self) -> int:
         """Memory of the influence that is carried from step to step, in bytes."""

@@ -12,7 +12,7 @@ from fwdgrad.errors import DataError, NonFiniteError
 from fwdgrad.limits.timed import Timed
 from fwdgrad.linear import TracedModel
 from fwdgrad.program import Abstract, trace
-from fwdgrad.support.trees import flatten, unflatten
+from fwdgrad.support.trees import cut, flatten, unflatten
 
 __all__ = ["Flow", "Solution", "gradient_flow", "tangent", "variational"]
 
@@ -121,11 +121,10 @@ def gradient_flow(timed: Timed, rate: Callable[[float], float], times: Any) -> F
         h, G, theta = split(flat)
         f, J, b = function(h, timed.x(t), theta)
         c, direct = pull(h, timed, t, theta)
-        through, start = c @ G, 0
         gradient = {k: np.array(direct.get(k, np.zeros(params[k].shape))) for k in learned}
-        for k in model.leaves:
-            gradient[k] = gradient[k] + through[start : start + params[k].size].reshape(params[k].shape)
-            start += params[k].size
+        through = cut(c @ G, [params[k].shape for k in model.leaves])
+        for k, part in zip(model.leaves, through, strict=True):
+            gradient[k] = gradient[k] + part
         steps = [-rate(t) * gradient[k].ravel() for k in learned]
         return np.concatenate([f, (J @ G + b).ravel(), *steps])
 

@@ -11,7 +11,7 @@ import numpy as np
 from fwdgrad.errors import DeclarationError, ShapeError, nearly
 from fwdgrad.panels.loss import pooled
 from fwdgrad.program import scan
-from fwdgrad.support.trees import flatten, map_leaves, unflatten
+from fwdgrad.support.trees import cut, flatten, map_leaves, unflatten
 from fwdgrad.system import Simulation, System
 from fwdgrad.system.parameters import Parameter
 
@@ -164,11 +164,8 @@ class PanelSystem(System):
 
     def unpack(self, h: Any) -> Any:
         """The vector h in the user's containers, each array with a leading axis of streams."""
-        rows, made, start = self.states(h), [], 0
-        for leaf in flatten(self.one.state):
-            made.append(np.reshape(rows[:, start : start + leaf.size], (self.count, *leaf.shape)))
-            start += leaf.size
-        return unflatten(self.state, made)
+        shapes = [leaf.shape for leaf in flatten(self.one.state)]
+        return unflatten(self.state, cut(self.states(h), shapes, axis=1))
 
     # ---- declarations
 

@@ -5,10 +5,11 @@ Programs and compiled functions take and return flat tuples; users and algorithm
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-__all__ = ["flatten", "leaf_names", "map_leaves", "parted", "unflatten"]
+__all__ = ["cut", "flatten", "leaf_names", "map_leaves", "parted", "unflatten"]
 
 
 def flatten(tree: Any) -> list[Any]:
@@ -61,10 +62,23 @@ def parted(numbers: Any, like: Mapping[str, Any]) -> dict[str, Any]:
         >>> parted(np.arange(3.0), {"a": np.zeros(()), "b": np.zeros(2)})
         {'a': array(0.), 'b': array([1., 2.])}
     """
-    made, place = {}, 0
-    for name, array in like.items():
-        made[name] = numbers[place : place + array.size].reshape(array.shape)
-        place += array.size
+    return dict(zip(like, cut(numbers, [array.shape for array in like.values()]), strict=True))
+
+
+def cut(numbers: Any, shapes: Iterable[tuple[int, ...]], axis: int = 0) -> list[Any]:
+    """One axis of an array, cut into pieces of given shapes, one after the other; the other axes stay as they are.
+
+    Example:
+        >>> import numpy as np
+        >>> [piece.shape for piece in cut(np.zeros((5, 7)), [(2, 3), (), (0,)], axis=1)]
+        [(5, 2, 3), (5,), (5, 0)]
+    """
+    before, after = numbers.shape[:axis], numbers.shape[axis + 1 :]
+    made, start = [], 0
+    for shape in shapes:
+        end = start + math.prod(shape)
+        made.append(numbers[(slice(None),) * axis + (slice(start, end),)].reshape((*before, *shape, *after)))
+        start = end
     return made
 
 

@@ -15,7 +15,7 @@ from fwdgrad.losses import Loss, as_loss
 from fwdgrad.outside import Outside
 from fwdgrad.program import repeat
 from fwdgrad.support import display
-from fwdgrad.support.trees import flatten, leaf_names, unflatten
+from fwdgrad.support.trees import cut, flatten, leaf_names, unflatten
 from fwdgrad.system.checks import OWN, arrays, inputs, parameters_of, result, step_of, substeps_of
 from fwdgrad.system.parameters import Free, Parameter, Tied
 from fwdgrad.system.simulation import Simulated
@@ -250,11 +250,7 @@ class System(Simulated):
         leaves = flatten(self.state)
         if len(leaves) == 1:
             return unflatten(self.state, [np.reshape(h, leaves[0].shape) if leaves[0].shape != h.shape else h])
-        made, start = [], 0
-        for leaf in leaves:
-            made.append(np.reshape(h[start : start + leaf.size], leaf.shape))
-            start += leaf.size
-        return unflatten(self.state, made)
+        return unflatten(self.state, cut(h, [leaf.shape for leaf in leaves]))
 
     def transition(self, h: Any, given: Any, coordinates: Mapping[str, Any]) -> Any:
         """The map h ↦ h' on flat vectors: corrected by what was seen, integrated over one sample if `dt` is given."""

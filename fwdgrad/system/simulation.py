@@ -14,7 +14,7 @@ from fwdgrad.engines.numpy_engine import compile_program
 from fwdgrad.errors import DataError, HiddenStateError, NonFiniteError, ShapeError, StepError, TracingError
 from fwdgrad.program import Abstract, trace_pure
 from fwdgrad.support import display, frames
-from fwdgrad.support.trees import flatten, leaf_names, unflatten
+from fwdgrad.support.trees import cut, flatten, leaf_names, unflatten
 from fwdgrad.system.causes import cause
 from fwdgrad.system.checks import GIVEN, arrays, checked_first
 from fwdgrad.system.trying import Tried
@@ -176,10 +176,7 @@ class Simulated(Tried):
                 step=wrong,
                 quantity=told.quantity if told is not None else "the state",
             )
-        shaped, start = [], 0
-        for leaf in flatten(self.state):
-            shaped.append(states[:, start : start + leaf.size].reshape(count, *leaf.shape))
-            start += leaf.size
+        shaped = cut(states, [leaf.shape for leaf in flatten(self.state)], axis=1)
         return Simulation(unflatten(self.state, shaped), outputs.astype(self.prediction.dtype))
 
     def _begun(self, state: Any, coordinates: Mapping[str, Any]) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fwdgrad.influence import NoiseSpec
+from fwdgrad.support.trees import cut
 
 __all__ = ["DRAWS", "MOST", "Draws", "count", "draw", "every"]
 
@@ -76,9 +77,4 @@ def draw(specs: Sequence[NoiseSpec], when: str, rng: np.random.Generator, dtype:
 
 
 def _split(flat: np.ndarray, specs: Sequence[NoiseSpec]) -> tuple[np.ndarray, ...]:
-    made, start = [], 0
-    for spec in specs:
-        size = int(np.prod(spec.shape, dtype=int))
-        made.append(flat[start : start + size].reshape(spec.shape))
-        start += size
-    return tuple(made)
+    return tuple(cut(flat, [spec.shape for spec in specs]))

@@ -129,6 +129,21 @@ def test_the_gradient_is_the_mean_of_that_of_the_streams(make, engine):
     assert apart(learner, separately(system, xs, ys, there, np.zeros_like(starts), 0.05)) > 1e-5
 
 
+@pytest.mark.parametrize("make", [network, learned_start, corrected])
+def test_influences_of_streams_stand_below_each_other(make):
+    system = make()
+    xs, ys, _, _ = samples(system)
+    together = fg.Learner(system, "rtrl", fg.SGD(1e-300), streams=B)
+    together.run(xs, ys)
+    one = [fg.Learner(system, "rtrl", fg.SGD(1e-300)) for _ in range(B)]
+    for b, learner in enumerate(one):
+        learner.run(xs[:, b], ys[:, b])
+    assert np.array_equal(together.influence_matrix(), np.concatenate([each.influence_matrix() for each in one]))
+    random = fg.Learner(system, fg.UORO(rank=2), fg.SGD(1e-300), streams=B)
+    random.run(xs, ys)
+    assert random.influence_matrix().shape == together.influence_matrix().shape
+
+
 def test_the_eager_model_does_the_same():
     system = network()
     xs, ys, there, starts = samples(system)

@@ -14,6 +14,7 @@ from fwdgrad.optimizers.information.matrix import Discount, Form, check_size, sc
 from fwdgrad.optimizers.information.units import Group, UnitsLike, checked_units, units_for
 from fwdgrad.optimizers.informed import Noise, Setting
 from fwdgrad.program import operations as ops
+from fwdgrad.support.trees import cut
 
 __all__ = ["Block", "BlocksState", "Full"]
 
@@ -138,12 +139,8 @@ class _BlocksForm:
         flat = parts[0] if len(parts) == 1 else np.concatenate(parts)
         if not np.array_equal(self._position, np.arange(self._size)):
             flat = np.take(flat, self._position)
-        made, start = {}, 0
-        for k, shape in self._setting.shapes.items():
-            size = math.prod(shape)
-            made[k] = np.reshape(flat[start : start + size], shape)
-            start += size
-        return made
+        shapes = self._setting.shapes
+        return dict(zip(shapes, cut(flat, shapes.values()), strict=True))
 
     # ---- the form
 
