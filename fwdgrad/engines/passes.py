@@ -47,7 +47,26 @@ def fewer_passes(program: Program) -> Program:
         >>> [instruction.outputs[0].shape for instruction in fewer_passes(program)]
         [(1, 100), (100,), (100, 1), (100, 100)]
     """
-    return _Replay(_Replay(program, _Replay.norm).run(), _Replay.product).run()
+    for candidate, rule in ((_is_square, _Replay.norm), (_is_scaled, _Replay.product)):
+        if _holds(program, candidate):
+            program = _Replay(program, rule).run()
+    return program
+
+
+def _is_square(ins: Instruction) -> bool:
+    return ins.operation is matmul and ins.inputs[0] is ins.inputs[1] and _size(ins.inputs[0]) > LARGE
+
+
+def _is_scaled(ins: Instruction) -> bool:
+    return ins.operation.name == "multiply" and () in (i.shape for i in ins.inputs) and _size(ins.outputs[0]) > LARGE
+
+
+def _holds(program: Program, candidate: Callable[[Instruction], bool]) -> bool:
+    """Whether there is something to look at, in the program or in the body of a loop; most programs have nothing."""
+    return any(
+        candidate(ins) or any(isinstance(v, Program) and _holds(v, candidate) for v in ins.params.values())
+        for ins in program
+    )
 
 
 class _Replay:
