@@ -63,7 +63,7 @@ def test_a_linear_system_is_filtered_like_filterpy_does(shift):
     A, B, system = linear_in_theta()
     ys = noisy(system, 300, 0.2, b=np.array([0.2, 0.1]))
     ys[40:60] = np.nan
-    learner = fg.Learner(system, optimizer=FIXED, engine="numpy")
+    learner = fg.Learner(system, optimizer=FIXED)
     learner.run(ys=ys)
     oracle, surprise = mirrored(A, B, system, ys, shift)
     state = learner._unpacked.optimizer
@@ -111,7 +111,7 @@ def test_a_nonlinear_system_is_filtered_as_written_out():
     system = systems.lotka_volterra()
     ys = noisy(system, 60, 0.3, a=0.6, b=0.025)
     declared = fg.JointFilter(prior=0.2, observation_noise=0.3, process_noise=1e-3, initial_std=0.01, first=0)
-    learner = fg.Learner(system, optimizer=declared, engine="numpy")
+    learner = fg.Learner(system, optimizer=declared)
     learner.run(ys=ys)
     z, P = extended(system, ys, declared, 60)
     held = learner._unpacked
@@ -125,11 +125,11 @@ def test_without_noise_in_the_state_the_covariance_holds_the_influence():
     system = systems.lotka_volterra()
     ys = np.full((30, 2), np.nan)
     ys[::1] = np.nan
-    exact = fg.Learner(system, fg.RTRL(), fg.SGD(1e-9), engine="numpy")
+    exact = fg.Learner(system, fg.RTRL(), fg.SGD(1e-9))
     exact.run(ys=ys)
     for noise in (0.0, 0.1):
         declared = fg.JointFilter(observation_noise=1.0, process_noise=noise, initial_std=noise, first=0)
-        learner = fg.Learner(system, optimizer=declared, engine="numpy")
+        learner = fg.Learner(system, optimizer=declared)
         learner.run(ys=ys)
         P = learner._unpacked.optimizer.root.T @ learner._unpacked.optimizer.root
         G = P[:2, 2:] @ np.linalg.inv(P[2:, 2:])
@@ -144,7 +144,7 @@ def test_the_first_samples_are_fitted_as_least_squares_does():
     rng = np.random.default_rng(3)
     xs = {"force": np.repeat(rng.normal(size=8), 8)}
     ys = noisy(system, None, 0.05, xs=xs)
-    learner = fg.Learner(system, optimizer=fg.JointFilter(prior=20.0, first=64), engine="numpy")
+    learner = fg.Learner(system, optimizer=fg.JointFilter(prior=20.0, first=64))
     learner.params = {"c": 0.6, "k": 3.0}
     learner.run(xs, ys)
 
@@ -156,7 +156,7 @@ def test_the_first_samples_are_fitted_as_least_squares_does():
     noise = np.mean(batch.fun**2)
     deviations = np.exp(batch.x) * np.sqrt(noise * np.diag(np.linalg.inv(batch.jac.T @ batch.jac)))
     assert np.allclose([float(learner.parameter_std()[k]) for k in "ck"], deviations, rtol=0.02)
-    start = fg.Learner(system, optimizer=fg.JointFilter(prior=20.0, first=0), engine="numpy")  # one pass is not that
+    start = fg.Learner(system, optimizer=fg.JointFilter(prior=20.0, first=0))  # one pass is not that
     start.params = {"c": 0.6, "k": 3.0}
     start.run(xs, ys)
     assert not np.allclose([float(start.params[k]) for k in "ck"], np.exp(batch.x), rtol=2e-3)
@@ -165,7 +165,7 @@ def test_the_first_samples_are_fitted_as_least_squares_does():
 def test_it_finds_parameters_that_are_off_by_a_factor_of_three():
     system = systems.lotka_volterra()
     ys = noisy(system, 150, 0.3)
-    learner = fg.Learner(system, engine="numpy")
+    learner = fg.Learner(system)
     truth = {k: float(v) for k, v in system.params.items()}
     learner.params = {k: v * f for (k, v), f in zip(truth.items(), (0.4, 2.5, 1.8, 0.5), strict=True)}
     learner.run(ys=ys)
@@ -205,7 +205,7 @@ def test_steps_runs_checkpoints_and_engines_agree(tmp_path):
 
 def test_trajectories_are_gone_through_from_their_own_starts():
     system = systems.mass_spring_damper()
-    learner = fg.Learner(system, optimizer=fg.JointFilter(first=128), engine="numpy")
+    learner = fg.Learner(system, optimizer=fg.JointFilter(first=128))
     learner.params = {"c": 0.8, "k": 4.0}
     rng = np.random.default_rng(1)
     for place in (1.0, -2.0, 0.5, 1.5):
@@ -225,7 +225,7 @@ def test_predictions_tell_the_deviation_of_the_next_target():
     """State, parameters and noise: what is predicted lies within two deviations about as often as it should."""
     system = systems.lotka_volterra()
     ys = noisy(system, 260, 0.5, seed=5)
-    learner = fg.Learner(system, optimizer=fg.JointFilter(first=64), engine="numpy")
+    learner = fg.Learner(system, optimizer=fg.JointFilter(first=64))
     learner.run(ys=ys[:100])
     inside = []
     for y in ys[100:]:
@@ -238,7 +238,7 @@ def test_predictions_tell_the_deviation_of_the_next_target():
 def test_noise_free_data_are_no_trouble():
     system = systems.van_der_pol()
     ys = system.simulate(steps=100).outputs
-    learner = fg.Learner(system, optimizer=fg.JointFilter(first=64), engine="numpy")
+    learner = fg.Learner(system, optimizer=fg.JointFilter(first=64))
     learner.params = {"mu": 1.6}
     learner.run(ys=ys)
     assert abs(float(learner.params["mu"]) - 1) < min(1e-6, 2 * float(learner.parameter_std()["mu"]))
@@ -253,7 +253,7 @@ def test_samples_without_a_target_are_no_samples_to_fit(gaps):
     truth = {k: float(v) for k, v in system.params.items()}
     ys = noisy(system, 320, 0.3)
     ys[{"none": slice(0), "at first": slice(150), "every other row": slice(0, None, 2)}[gaps]] = np.nan
-    learner = fg.Learner(system, optimizer=fg.JointFilter(first=64), engine="numpy")
+    learner = fg.Learner(system, optimizer=fg.JointFilter(first=64))
     learner.params = {k: v * f for (k, v), f in zip(truth.items(), (0.6, 1.5, 1.4, 0.7), strict=True)}
     learner.run(ys=ys)
     for k, v in truth.items():
@@ -263,12 +263,12 @@ def test_samples_without_a_target_are_no_samples_to_fit(gaps):
 
 def test_what_is_kept_is_bounded_where_targets_are_rare():
     system = systems.lotka_volterra()
-    learner = fg.Learner(system, optimizer=fg.JointFilter(first=16), engine="numpy")
+    learner = fg.Learner(system, optimizer=fg.JointFilter(first=16))
     ys = noisy(system, 300, 0.3)
     ys[np.arange(300) % 50 > 0] = np.nan
     learner.run(ys=ys)
     assert learner._loop._record is None
-    learner = fg.Learner(system, optimizer=fg.JointFilter(first=20), engine="numpy")
+    learner = fg.Learner(system, optimizer=fg.JointFilter(first=20))
     learner.run(ys=ys)
     assert len(learner._loop._record) == 300
 
@@ -284,7 +284,7 @@ def test_a_bound_that_keeps_out_what_the_data_want_is_named_first(low, high):
     xs = rng.normal(size=(200, 1))
     free = fg.System(F, None, np.zeros(1), {"a": 0.8, "b": 1.0}, np.zeros(1))
     ys = free.simulate(xs).outputs + 0.1 * rng.normal(size=(200, 1))
-    learner = fg.Learner(system, engine="numpy")
+    learner = fg.Learner(system)
     if high == 1.0 and low == 0.0:
         learner.run(xs, ys)
         assert "bound" not in str(learner.confidence())
@@ -301,7 +301,7 @@ def test_a_model_that_lacks_something_is_told():
     rng = np.random.default_rng(0)
     xs = {"torque": np.repeat(rng.normal(size=10), 20)}
     ys = noisy(system, None, 0.02, xs=xs, friction=1.0)
-    learner = fg.Learner(system, optimizer=fg.JointFilter(process_noise=0.0, first=64), engine="numpy")
+    learner = fg.Learner(system, optimizer=fg.JointFilter(process_noise=0.0, first=64))
     with pytest.warns(CalibrationWarning, match="do not hold"):
         learner.run(xs, ys)
     assert not learner.confidence().holds
@@ -328,7 +328,7 @@ def test_noise_in_the_state_that_hides_a_wrong_model_is_told(gain):
     rng = np.random.default_rng(3)
     truth, xs = gained(gain)
     ys = truth.simulate(xs, params={"k": 2.0, "c": 0.3}).outputs + 0.02 * rng.normal(size=(300, 1))
-    learner = fg.Learner(gained(1.0)[0], engine="numpy")
+    learner = fg.Learner(gained(1.0)[0])
     if gain == 1.0:
         learner.run(xs, ys)
         assert abs(float(learner.params["k"]) - 2.0) < 3.5 * float(learner.parameter_std()["k"])
@@ -379,7 +379,7 @@ def test_integration_steps_that_are_too_long_are_told_of(method, told):
         lambda h, x, p: np.array([h[1], -p["k"] * h[0] - p["d"] * h[1]]), lambda h, x, p: h[:1],
         np.array([1.0, 0.0]), {"k": fg.positive(30.0), "d": fg.positive(1.5)}, dt=0.02, method=method,
     )  # fmt: skip
-    learner = fg.Learner(system, optimizer=fg.JointFilter(process_noise=0.0, first=128), engine="numpy")
+    learner = fg.Learner(system, optimizer=fg.JointFilter(process_noise=0.0, first=128))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         learner.run(ys=ys[:, None])
@@ -398,7 +398,7 @@ def test_a_report_says_all_that_speaks_against_what_was_learned():
     ys = system.simulate(xs, params={"used": 2.0}).outputs + 0.1 * np.random.default_rng(1).normal(size=(200, 1))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        learner = fg.Learner(system, engine="numpy")
+        learner = fg.Learner(system)
         learner.run(xs, ys)
     report = learner.report()
     used, spare = report.table[1:]
@@ -410,7 +410,7 @@ def test_a_report_says_all_that_speaks_against_what_was_learned():
 
 def test_a_report_without_deviations():
     """Of an optimizer that keeps none: values only."""
-    learner = fg.Learner(systems.van_der_pol(), fg.RTRL(), fg.SGD(1e-3), engine="numpy")
+    learner = fg.Learner(systems.van_der_pol(), fg.RTRL(), fg.SGD(1e-3))
     assert "not known" in learner.report().table[1]
     assert learner.report().outputs == ()
 
@@ -419,7 +419,7 @@ def test_deviations_of_few_samples_are_said_to_be_rough():
     """Until a simulation has been fitted; and no longer then."""
     system = systems.van_der_pol()
     ys = system.simulate(steps=80).outputs + 0.05 * np.random.default_rng(0).normal(size=(80, 2))
-    learner = fg.Learner(system, engine="numpy")
+    learner = fg.Learner(system)
     learner.run(ys=ys[:30])
     with pytest.warns(CalibrationWarning, match="after 30 targets deviations are rough"):
         learner.parameter_std()
@@ -468,7 +468,7 @@ def test_what_is_learned_between_two_fits_is_fitted_again(looks, monkeypatch):
         wanted = "fwdgrad.learning.loops.refitting.Refitting._wanted"
         monkeypatch.setattr(wanted, lambda self, count, fitting: count in (16, 64))
     system, current, ys, truth, start = battery()
-    learner = fg.Learner(system, engine="numpy")
+    learner = fg.Learner(system)
     learner.params = start
     with warnings.catch_warnings():
         warnings.simplefilter("default" if looks else "ignore")

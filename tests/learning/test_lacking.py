@@ -95,10 +95,10 @@ def learned(kind, right, by):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         if by == "fit":
-            made = fg.fit(model, xs, ys, method="simulation", engine="numpy")
+            made = fg.fit(model, xs, ys, method="simulation")
             params, std = made.params, made.std
         else:
-            made = fg.Learner(model, engine="numpy")
+            made = fg.Learner(model)
             made.run(xs, ys)
             params, std = made.params, made.parameter_std()
     told = [str(w.message) for w in caught if issubclass(w.category, CalibrationWarning)]
@@ -171,7 +171,7 @@ def test_targets_that_stand_beside_their_inputs_are_told_of(by, rows):
     xs, ys, truth = rows_off(rows)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        made = fg.fit(store(), xs, ys, engine="numpy") if by == "fit" else fg.Learner(store(), engine="numpy")
+        made = fg.fit(store(), xs, ys) if by == "fit" else fg.Learner(store(), engine="numpy")
         if by == "learner":
             made.run(xs, ys)
         params, std = made.params, made.std if by == "fit" else made.parameter_std()
@@ -191,7 +191,7 @@ def test_without_it_parameters_are_off_without_a_word(monkeypatch):
     xs, ys, truth = rows_off(-1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        made = fg.fit(store(), xs, ys, engine="numpy")
+        made = fg.fit(store(), xs, ys)
     assert max(abs(float(made.params[k]) - v) / float(made.std[k]) for k, v in truth.items()) > 4
 
 

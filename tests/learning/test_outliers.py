@@ -137,7 +137,7 @@ def predators(kind, steps=300):
         ys[kind, 0] = 1e6
     elif kind is not None:
         ys[rng.random(len(ys)) < 0.1] = kind
-    learner = fg.Learner(system, engine="numpy")
+    learner = fg.Learner(system)
     truth = {k: float(v) for k, v in system.params.items()}
     learner.params = {k: v * f for (k, v), f in zip(truth.items(), (0.7, 1.4, 1.3, 0.8), strict=True)}
     with warnings.catch_warnings(record=True) as caught:
@@ -188,7 +188,7 @@ def test_single_steps_and_checkpoints_set_aside_what_a_run_does(tmp_path):
     ys[[3, 40, 90]] = -9999.0
     made = []
     for way in ("run", "steps", "saved"):
-        learner = fg.Learner(lag(), optimizer=fg.JointFilter(first=64), engine="numpy")
+        learner = fg.Learner(lag(), optimizer=fg.JointFilter(first=64))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", OutlierWarning)
             if way == "steps":
@@ -224,7 +224,7 @@ def decayed(place, value):
     ys = model.simulate(steps=40, params={"x0": 8.0, "k": 0.5, "b": 1.5}).outputs
     ys = ys + 0.1 * np.random.default_rng(1).normal(size=ys.shape)
     ys[place] = value
-    learner = fg.Learner(model, engine="numpy")
+    learner = fg.Learner(model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         learner.run(ys=ys)
@@ -263,7 +263,7 @@ def test_a_fit_leaves_them_out_too():
         ys[::9] = value
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            found.append(fg.fit(lag(), xs, ys, method="simulation", engine="numpy").params)
+            found.append(fg.fit(lag(), xs, ys, method="simulation").params)
         assert [w.category for w in caught] == [OutlierWarning] * (value == -999.0)
     assert all(np.array_equal(found[0][k], found[1][k]) for k in "ab")
 
@@ -273,7 +273,7 @@ def test_inputs_are_told_of_and_taken():
     xs = rng.normal(size=(60, 1))
     xs[20] = -99999.0
     ys = lag().simulate(xs, params={"a": 0.8, "b": 1.0}).outputs
-    learner = fg.Learner(lag(), engine="numpy")
+    learner = fg.Learner(lag())
     with pytest.warns(OutlierWarning, match=r"x\[0\] is -99999 at sample 20; taken as it is"):
         learner.run(xs, ys)
 
@@ -282,7 +282,7 @@ def test_a_step_that_fails_blames_what_there_is():
     """A filter without a learning rate does not speak of one."""
     explosive = fg.System(lambda h, x, p: p["a"] * np.exp(h) + x, None, np.zeros(1), {"a": 0.5}, np.zeros(1))
     for optimizer, said, unsaid in ((None, "units", "learning rate"), (fg.SGD(0.1), "learning rate", "units")):
-        learner = fg.Learner(explosive, "rtrl" if optimizer else "auto", optimizer, engine="numpy")
+        learner = fg.Learner(explosive, "rtrl" if optimizer else "auto", optimizer)
         with pytest.raises(NonFiniteError, match=said) as caught:
             learner.run(np.full((5, 1), 300.0), np.zeros((5, 1)))
         assert unsaid not in str(caught.value)
