@@ -57,7 +57,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def found(data):
-    return fg.fit(compartment(), ys=data[:, None], engine="numpy")
+    return fg.fit(compartment(), ys=data[:, None])
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_a_learner_goes_on(found, data):
 def test_missing_targets_tell_nothing(data):
     """Every other one missing: as least squares on the others."""
     gaps = np.where(np.arange(len(T)) % 2 == 0, data, np.nan)
-    made = fg.fit(compartment(), ys=gaps[:, None], engine="numpy")
+    made = fg.fit(compartment(), ys=gaps[:, None])
     kept = ~np.isnan(gaps)
     solved = least_squares(lambda u: (absorbed(*np.exp(u)) - data)[kept], np.log([0.9, 0.5, 0.8]), xtol=1e-12)
     np.testing.assert_allclose([made.params[k] for k in TRUTH], np.exp(solved.x), rtol=5e-3)
@@ -153,7 +153,7 @@ def test_two_outputs_have_a_noise_each():
     )  # fmt: skip
     clean = system.simulate(u, params={"a": 0.8, "c": 1.0}).outputs
     noisy = clean + np.array([0.1, 0.5]) * rng.normal(size=clean.shape)
-    made = fg.fit(system, u, noisy, engine="numpy")
+    made = fg.fit(system, u, noisy)
     np.testing.assert_allclose(made.noise, [0.1, 0.5], rtol=0.15)
     assert abs(made.params["a"] - 0.8) < 4 * made.std["a"] < 0.01
 
@@ -167,7 +167,7 @@ def test_parameters_that_only_their_product_is_known_of():
     )
     u = np.random.default_rng(4).normal(size=(80, 1))
     ys = system.simulate(u, params={"a": 2.0, "b": 1.5}).outputs + 0.1 * np.random.default_rng(5).normal(size=(80, 1))
-    made = fg.fit(system, u, ys, engine="numpy")
+    made = fg.fit(system, u, ys)
     assert abs(made.params["a"] * made.params["b"] - 3.0) < 0.1
     assert [pair[:2] for pair in made.alike] == [("a", "b")]
     assert "dead" in made.unidentified
@@ -186,7 +186,7 @@ def test_some_data_that_are_far_off_suggest_another_loss(size, told):
     ys[::40] += size * rng.normal(size=ys[::40].shape)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CalibrationWarning)
-        made = fg.fit(system, u, ys, method="simulation", engine="numpy")
+        made = fg.fit(system, u, ys, method="simulation")
     assert any("StudentT" in remark for remark in made.remarks) == told
 
 
@@ -196,14 +196,14 @@ def test_a_parameter_at_its_bound():
     ys = system.simulate(u, params={"a": 0.49}).outputs * 1.4 + 0.01 * np.random.default_rng(7).normal(size=(200, 1))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CalibrationWarning)
-        made = fg.fit(system, u, ys, engine="numpy")
+        made = fg.fit(system, u, ys)
     assert made.at_bound == ["a"]
     assert np.isnan(made.std["a"])
 
 
 def test_coarse_steps_are_told_of(data):
     with pytest.warns(CalibrationWarning, match="integration steps are too long"):
-        made = fg.fit(compartment(method="euler", substeps=1), ys=data[:, None], engine="numpy")
+        made = fg.fit(compartment(method="euler", substeps=1), ys=data[:, None])
     assert any("integration steps" in remark for remark in made.remarks)
 
 
@@ -218,7 +218,7 @@ def test_residuals_that_remember_widen_deviations():
             noise[t] = 0.9 * noise[t - 1] + 0.3 * rng.normal()
         ys = system.simulate(u, params={"b": 2.0}).outputs + noise
         with pytest.warns(CalibrationWarning, match="not white"):
-            made = fg.fit(system, u, ys, method="simulation", engine="numpy")
+            made = fg.fit(system, u, ys, method="simulation")
         ratios.append((made.params["b"] - 2.0) / made.std["b"])
         plain.append((made.params["b"] - 2.0) / (np.sqrt(np.mean(made.residuals**2)) / np.linalg.norm(2 * u)))
     assert np.sqrt(np.nanmean(np.square(ratios))) < 1.6
@@ -240,7 +240,7 @@ def test_long_run_covariance_of_an_autoregression():
 
 
 def test_more_parameters_than_observations(data):
-    made = fg.fit(compartment(), ys=data[:3, None], engine="numpy")
+    made = fg.fit(compartment(), ys=data[:3, None])
     assert made.withheld
     assert np.isnan(made.std["ka"])
 
@@ -271,7 +271,7 @@ def log_likelihood(a, b, q, r, u, ys):
 def test_noise_in_the_state_is_found_with_a_filter(disturbed):
     """As the likelihood of a Kalman filter, minimised by scipy."""
     system, u, ys = disturbed
-    made = fg.fit(system, u, ys, method="filter", engine="numpy")
+    made = fg.fit(system, u, ys, method="filter")
     best = minimize(lambda z: log_likelihood(z[0], z[1], *np.exp(z[2:]), u, ys), [0.9, 0.3, np.log(0.2), np.log(0.1)])
     a, b, q, r = *best.x[:2], *np.exp(best.x[2:])
     deviation = np.sqrt(np.diag(best.hess_inv))
@@ -289,7 +289,7 @@ def test_noise_in_the_state_is_found_with_a_filter(disturbed):
 def test_a_simulation_says_that_a_filter_is_likelier(disturbed):
     system, u, ys = disturbed
     with pytest.warns(CalibrationWarning, match="not white"):
-        made = fg.fit(system, u, ys, engine="numpy")
+        made = fg.fit(system, u, ys)
     if made.method == "simulation":
         assert any("noise in the state the data are likelier" in remark for remark in made.remarks)
     else:
@@ -305,9 +305,9 @@ def test_of_a_simulation_that_is_given_up_nothing_is_told():
     system = fg.System(lambda h, x, p: p["a"] * h, None, np.full(1, 0.1), {"a": 0.8})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert fg.fit(system, ys=np.array(ys), engine="numpy").method == "filter"
+        assert fg.fit(system, ys=np.array(ys)).method == "filter"
     with pytest.warns(CalibrationWarning, match="not white"):
-        fg.fit(system, ys=np.array(ys), method="simulation", engine="numpy")
+        fg.fit(system, ys=np.array(ys), method="simulation")
 
 
 @pytest.mark.parametrize("engine", ["numpy", "compiled"])
@@ -334,7 +334,7 @@ def test_intervals_of_few_samples_are_students(count):
     x = rng.normal(size=(count, 1)) + 2.0
     line = fg.System(lambda h, x, p: p["a"] * x, None, np.zeros(1), {"a": 1.0}, np.zeros(1))
     ys = 2.0 * x + rng.normal(size=x.shape)
-    made = fg.fit(line, x, ys, engine="numpy")
+    made = fg.fit(line, x, ys)
     best = np.sum(x * ys) / np.sum(x * x)
     std = np.sqrt(np.sum((ys - best * x) ** 2) / (count - 1) / np.sum(x * x))
     assert made.freedom == count - 1
@@ -353,7 +353,7 @@ def test_a_short_record_with_residuals_that_remember():
         {"r": fg.positive(0.1), "K": fg.positive(100.0)}, dt=0.5, method="rk4", substeps=2, first="initial",
     )  # fmt: skip
     with pytest.warns(CalibrationWarning, match="not white"):
-        made = fg.fit(system, ys=ys[:, None], engine="numpy")
+        made = fg.fit(system, ys=ys[:, None])
     assert made.withheld or made.std["r"] > 2 * 0.006
 
 
@@ -378,7 +378,7 @@ def test_rounding_need_not_be_white(noise, white):
     ys = system.simulate(xs, params={"a": 0.8}).outputs + wave
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CalibrationWarning)
-        found = fg.fit(system, xs, ys, method="simulation", engine="numpy")
+        found = fg.fit(system, xs, ys, method="simulation")
     assert found.white == white
 
 
@@ -389,7 +389,7 @@ def test_going_on_does_not_begin_anew():
     text = "d x/dt = -k*x\nx(0) = x0\nparam k = 0.3 in (0, inf)\nparam x0 = 1 in (0, inf)\ndt = 0.05\nmethod = rk4"
     later = 2 * np.exp(-0.5 * 0.05 * np.arange(100, 103))
     for method in ("simulation", "filter"):
-        made = fg.fit(fg.from_text(text), ys=ys[:, None], method=method, engine="numpy")
+        made = fg.fit(fg.from_text(text), ys=ys[:, None], method=method)
         np.testing.assert_allclose(made.forecast(3).mean[:, 0], later, atol=0.03)
         learner = made.learner()
         learner.run(ys=later[:, None])
@@ -406,7 +406,7 @@ def test_an_output_that_was_never_observed():
     system = compartment().replace(Y=lambda h, x, p: np.array([h["c"], h["gut"]]))
     noise = 0.01 * np.random.default_rng(0).normal(size=60)
     ys = np.stack([absorbed(**TRUTH) + noise, np.full(60, np.nan)], axis=1)
-    made = fg.fit(system, ys=ys, engine="numpy")
+    made = fg.fit(system, ys=ys)
     assert np.isnan(made.noise[1])
     assert np.isnan(made.bands[:, 1]).all()
     assert "never observed: output 1" in str(made)
@@ -419,7 +419,7 @@ def test_a_state_that_only_noise_moves():
     system = fg.System(lambda h, x, p: p["phi"] * h, None, np.zeros(1), {"phi": fg.bounded(0.7, 0.0, 1.0)})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        made = fg.fit(system, ys=(level + 0.3 * rng.normal(size=150))[:, None], engine="numpy")
+        made = fg.fit(system, ys=(level + 0.3 * rng.normal(size=150))[:, None])
     assert made.method == "filter"
     assert made.params["phi"] > 0.9
     assert made.process_noise[0] > 0.01
@@ -433,8 +433,8 @@ def test_a_table_whose_first_row_is_the_start():
     )
     ys = 10 * np.exp(-0.3 * np.arange(11.0))[:, None]
     with pytest.warns(FirstSampleWarning, match="first target is exactly"):
-        fg.fit(system, ys=ys, engine="numpy")
-    right = fg.fit(system.replace(first="initial"), ys=ys, engine="numpy")
+        fg.fit(system, ys=ys)
+    right = fg.fit(system.replace(first="initial"), ys=ys)
     assert abs(right.params["k"] - 0.3) < 1e-5
 
 
@@ -443,7 +443,7 @@ def test_two_rates_that_may_be_exchanged():
     t = 0.25 * np.arange(1, 41)
     ys = absorbed(**TRUTH, t=t) + 0.02 * np.random.default_rng(0).normal(size=40)
     with pytest.warns(IdentifiabilityWarning, match="another solution explains the data as well"):
-        made = fg.fit(compartment(start=(0.2, 1.0, 0.5)), ys=ys[:, None], engine="numpy")
+        made = fg.fit(compartment(start=(0.2, 1.0, 0.5)), ys=ys[:, None])
     assert abs(made.params["ka"] - TRUTH["ke"]) < 0.02  # nearer to the start
     assert any("ka = 1.5" in remark or "ka = 1.4" in remark for remark in made.remarks)
 
@@ -473,7 +473,7 @@ def test_a_model_that_cannot_be_simulated_is_refused_by_name():
     u = np.ones((50, 1))
     u[7] = 0.0
     with pytest.raises(NonFiniteError, match="at step 7"):
-        fg.fit(system, u, ys=np.ones((50, 1)), engine="numpy")
+        fg.fit(system, u, ys=np.ones((50, 1)))
 
 
 def test_too_large_and_unknown_losses():
@@ -492,7 +492,7 @@ def test_symbols_are_fitted_by_scoring():
         loss=fg.losses.CrossEntropy(),
     )  # fmt: skip
     ys = np.array([0] * 30 + [1] * 50 + [2] * 20)
-    made = fg.fit(system, ys=ys, engine="numpy")
+    made = fg.fit(system, ys=ys)
     np.testing.assert_allclose(made.params["b"], np.log([1.5, 2.5]), atol=1e-2)
     np.testing.assert_allclose(made.std["b"][0], np.sqrt(1 / 30 + 1 / 20), rtol=1e-2)
     assert "loss" in str(made)
@@ -503,7 +503,7 @@ def test_pictures_name_trajectories_show_a_forecast_and_say_what_they_leave_out(
     system = fg.System(lambda h, x, p: p["a"] * h, None, np.ones(1), {"a": 0.5})
     rng = np.random.default_rng(0)
     runs = [fg.Trajectory(None, 0.8 ** np.arange(1, 9)[:, None] + 0.01 * rng.normal(size=(8, 1))) for _ in range(30)]
-    made = fg.fit(system, trajectories=runs[:2], method="simulation", engine="numpy")
+    made = fg.fit(system, trajectories=runs[:2], method="simulation")
     ahead = made.forecast(3)
     figure = made.plot(trajectories=["Ann", "Bob"], forecast=ahead)
     assert [axes.get_title() for axes in figure.axes] == ["Ann", "Bob"]
@@ -513,7 +513,7 @@ def test_pictures_name_trajectories_show_a_forecast_and_say_what_they_leave_out(
     np.testing.assert_allclose(line.get_ydata(), ahead.mean[:, 0])
     assert line.get_xdata().tolist() == [9.0, 10.0, 11.0]
     assert figure.get_supxlabel() == ""
-    many = fg.fit(system, trajectories=runs, method="simulation", engine="numpy").plot()
+    many = fg.fit(system, trajectories=runs, method="simulation").plot()
     assert many.get_supxlabel() == "the first 24 of 30 panels"
 
 
@@ -554,7 +554,7 @@ def test_coverage_of_intervals_and_bands(make, truth, noise, length):
         rng = np.random.default_rng(seed)
         u = None if system.x is None else rng.normal(size=(length, 1))
         clean = system.simulate(u, steps=None if u is not None else length, params=truth).outputs
-        made = fg.fit(system, u, clean + noise * rng.normal(size=clean.shape), engine="numpy")
+        made = fg.fit(system, u, clean + noise * rng.normal(size=clean.shape))
         inside.append([made.interval[k][0] <= v <= made.interval[k][1] for k, v in truth.items()])
         if seed % 10 == 0:
             later = made.bands[:, 0]

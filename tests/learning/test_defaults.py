@@ -36,7 +36,7 @@ def learned(law, seed, optimizer=None):
     system, rng = store(loss), np.random.default_rng(seed)
     xs = np.repeat(rng.normal(size=size // 10), 10)[:, None]
     ys = draw(rng, system.simulate(xs, params=TRUTH).outputs).astype(float)
-    learner = fg.Learner(system, fg.RTRL() if optimizer else "auto", optimizer, engine="numpy")
+    learner = fg.Learner(system, fg.RTRL() if optimizer else "auto", optimizer)
     learner.run(xs, ys)
     return learner, xs, ys
 
@@ -47,7 +47,7 @@ def test_what_is_no_gaussian_noise_is_filtered_and_fitted_too(law):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         learner, xs, ys = learned(law, 0)
-        made = fg.fit(learner.system, xs, ys, engine="numpy")
+        made = fg.fit(learner.system, xs, ys)
     std = learner.parameter_std()
     for k, v in TRUTH.items():
         assert abs(float(learner.params[k]) - v) < 4 * float(std[k]) < 2 * v
@@ -70,7 +70,7 @@ def test_one_target_is_filtered_as_scoring_does():
     system = fg.System(
         lambda h, x, p: h, lambda h, x, p: np.exp(p["c"]) + 0 * h, np.zeros(1), {"c": 0.5}, loss=losses.Poisson()
     )
-    learner = fg.Learner(system, optimizer=JointFilter(first=0, process_noise=0.0, initial_std=0.0), engine="numpy")
+    learner = fg.Learner(system, optimizer=JointFilter(first=0, process_noise=0.0, initial_std=0.0))
     learner.run(ys=np.array([[4.0]]))
     mean, width = np.exp(0.5), 0.5
     information = width**-2 + mean  # (∂ŷ/∂c)²/ŷ
@@ -91,7 +91,7 @@ def test_a_gain_is_learned_with_the_rest():
         lambda h, x, p: p["a"] * h + p["b"] * x, None, np.zeros(1),
         {"a": fg.bounded(0.4, 0, 1), "b": fg.positive(0.7), "K": np.full((1, 1), 0.1)}, np.zeros(1), injection="K",
     )  # fmt: skip
-    learner = fg.Learner(system, engine="numpy")
+    learner = fg.Learner(system)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         learner.run(xs, np.array(ys))
@@ -122,7 +122,7 @@ def test_a_prior_by_declared_sizes_does_not_keep_from_others(gain, offset, by):
     system, xs, ys, truth = seen_through(gain, offset)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        made = fg.fit(system, xs, ys, engine="numpy") if by == "fit" else fg.Learner(system, engine="numpy")
+        made = fg.fit(system, xs, ys) if by == "fit" else fg.Learner(system, engine="numpy")
         if by == "learner":
             made.run(xs, ys)
     std = made.std if by == "fit" else made.parameter_std()
@@ -135,7 +135,7 @@ def test_with_that_prior_they_are_not_found(monkeypatch):
         "fwdgrad.learning.loops.fitting.widened", lambda r, n, found, c, prior, units, *_: (found, units)
     )
     system, xs, ys, truth = seen_through(200.0, -30.0)
-    learner = fg.Learner(system, engine="numpy")
+    learner = fg.Learner(system)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         learner.run(xs, ys)
@@ -185,7 +185,7 @@ def test_a_step_that_no_fit_helps_is_refused_and_changes_nothing():
     xs = rng.normal(size=(40, 1))
     ys = draw(rng, system.simulate(xs, params=TRUTH).outputs).astype(float)
     ys[30] = -1.0
-    learner = fg.Learner(system, engine="numpy")
+    learner = fg.Learner(system)
     learner.run(xs[:30], ys[:30])
     before, state = learner.params, learner.state
     with pytest.raises(NonFiniteError, match="step 30"):

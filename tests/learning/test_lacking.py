@@ -171,7 +171,7 @@ def test_targets_that_stand_beside_their_inputs_are_told_of(by, rows):
     xs, ys, truth = rows_off(rows)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        made = fg.fit(store(), xs, ys) if by == "fit" else fg.Learner(store(), engine="numpy")
+        made = fg.fit(store(), xs, ys) if by == "fit" else fg.Learner(store())
         if by == "learner":
             made.run(xs, ys)
         params, std = made.params, made.std if by == "fit" else made.parameter_std()
@@ -202,7 +202,7 @@ def test_a_table_without_inputs_that_begins_a_row_later_is_told_of():
     for rows in (0, 1):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            fg.fit(system, ys=ys[rows:][:300], engine="numpy", method="simulation")
+            fg.fit(system, ys=ys[rows:][:300], method="simulation")
         assert any("targets stand 1 row earlier than the model has them" in str(w.message) for w in caught) == (
             rows == 1
         )

@@ -82,7 +82,7 @@ def test_bad_fields():
 
 def test_a_mean_that_is_not_positive_is_refused():
     system = fg.System(lambda h, x, p: h - p["a"], None, np.ones(1), {"a": 0.4}, loss=Poisson())
-    learner = fg.Learner(system, fg.RTRL(), fg.SGD(1e-9), engine="numpy")
+    learner = fg.Learner(system, fg.RTRL(), fg.SGD(1e-9))
     with pytest.raises(NonFiniteError, match="step 2"):
         learner.run(ys=np.ones((5, 1)))
 
@@ -103,7 +103,7 @@ def test_counts_are_fitted_by_their_likelihood(loss):
     rng = np.random.default_rng(1)
     mean = 3.0 * 1.1 ** np.arange(1, 31)
     ys = rng.poisson(mean) if isinstance(loss, Poisson) else rng.negative_binomial(5.0, 5.0 / (5.0 + mean))
-    made = fg.fit(growth(loss), ys=ys[:, None].astype(float), engine="numpy")
+    made = fg.fit(growth(loss), ys=ys[:, None].astype(float))
     loss = made.system.loss  # with the size that was found
     t = np.arange(1, 31)
 
@@ -127,8 +127,8 @@ def test_counts_that_scatter_more_are_told_of():
     mean = 20.0 * 1.05 ** np.arange(1, 61)
     ys = rng.negative_binomial(3.0, 3.0 / (3.0 + mean))[:, None].astype(float)
     with pytest.warns(fg.errors.CalibrationWarning, match="squared residuals"):
-        wrong = fg.fit(growth(Poisson()), ys=ys, engine="numpy")
-    right = fg.fit(growth(NegativeBinomial(3.0)), ys=ys, engine="numpy")
+        wrong = fg.fit(growth(Poisson()), ys=ys)
+    right = fg.fit(growth(NegativeBinomial(3.0)), ys=ys)
     assert not any("squared residuals" in remark for remark in right.remarks)
     assert 0.5 < wrong.std["r"] / right.std["r"] < 2.0  # made larger by what they scatter
 
@@ -145,7 +145,7 @@ def test_yes_and_no():
         Bernoulli(),
     )
     ys = (rng.uniform(size=(300, 1)) < 1 / (1 + np.exp(-(1.5 * u - 0.5)))).astype(float)
-    made = fg.fit(system, u, ys, engine="numpy")
+    made = fg.fit(system, u, ys)
     best = minimize(lambda p: float(Bernoulli().value(p[0] * u[:, 0] + p[1], ys[:, 0])), [0, 0], method="BFGS")
     np.testing.assert_allclose([made.params["a"], made.params["b"]], best.x, atol=0.01)
     np.testing.assert_allclose([made.std["a"], made.std["b"]], np.sqrt(np.diag(best.hess_inv)), rtol=0.1)
@@ -168,7 +168,7 @@ def lag(loss):
 
 def test_outliers_tell_little(spoiled):
     u, ys = spoiled
-    robust = fg.fit(lag(StudentT(freedom=3.0)), u, ys, engine="numpy")
+    robust = fg.fit(lag(StudentT(freedom=3.0)), u, ys)
     assert abs(robust.params["a"] - 0.8) < min(4 * robust.std["a"], 0.02)
     best = minimize(
         lambda z: -np.sum(stats.t.logpdf((ys[:, 0] - simulated(z[0], u)) / np.exp(z[1]), 3.0) - z[1]), [0.7, -2.0],
@@ -176,7 +176,7 @@ def test_outliers_tell_little(spoiled):
     )  # fmt: skip
     assert abs(robust.params["a"] - best.x[0]) < 0.3 * robust.std["a"]
     np.testing.assert_allclose(robust.noise[0], np.exp(best.x[1]) * np.sqrt(3.0), rtol=0.05)
-    plain = fg.fit(lag(SquaredError()), u, ys, engine="numpy")
+    plain = fg.fit(lag(SquaredError()), u, ys)
     assert plain.std["a"] > 20 * robust.std["a"]  # the control: what a squared error makes of it
 
 
@@ -190,20 +190,20 @@ def simulated(a, u):
 
 def test_a_filter_with_heavy_tails_is_not_pulled_away(spoiled):
     u, ys = spoiled
-    robust = fg.Learner(lag(StudentT(freedom=3.0)), optimizer=fg.JointFilter(first=64), engine="numpy")
+    robust = fg.Learner(lag(StudentT(freedom=3.0)), optimizer=fg.JointFilter(first=64))
     robust.run(u, ys)
     assert abs(robust.params["a"] - 0.8) < min(4 * robust.parameter_std()["a"], 0.02)
-    plain = fg.Learner(lag(SquaredError()), optimizer=fg.JointFilter(first=64), engine="numpy")
+    plain = fg.Learner(lag(SquaredError()), optimizer=fg.JointFilter(first=64))
     plain.run(u, ys)
     assert plain._unpacked.optimizer.noise[0] > 1e3 * robust._unpacked.optimizer.noise[0]
 
 
 def test_it_is_the_default_for_heavy_tails_and_counts_too():
     """Not for a loss that is a function, of which no Fisher matrix is known."""
-    assert isinstance(fg.Learner(lag(StudentT()), engine="numpy").optimizer, fg.JointFilter)
-    assert isinstance(fg.Learner(growth(Poisson()), engine="numpy").optimizer, fg.JointFilter)
+    assert isinstance(fg.Learner(lag(StudentT())).optimizer, fg.JointFilter)
+    assert isinstance(fg.Learner(growth(Poisson())).optimizer, fg.JointFilter)
     own = growth(lambda prediction, y: np.sum((prediction - y) ** 2))
-    assert not isinstance(fg.Learner(own, engine="numpy").optimizer, fg.JointFilter)
+    assert not isinstance(fg.Learner(own).optimizer, fg.JointFilter)
 
 
 @pytest.mark.parametrize("given", ["squared_error", "SquaredEror", fg.losses.SquaredError])
