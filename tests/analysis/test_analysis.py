@@ -137,6 +137,7 @@ def field(n: int, count: int, dt: float | None = 0.1) -> fg.System:
 @pytest.mark.parametrize("dt", [None, 0.1])
 @pytest.mark.parametrize("count", [1, 4, 8])
 @pytest.mark.parametrize("n", [10, 1000, 5000])
+@pytest.mark.covering
 def test_a_handful_of_numbers_is_learned_exactly_whatever_the_size_and_the_budget(n, count, dt):
     system = field(n, count, dt)
     for budget in (fg.Budget(), fg.Budget(ratio=0, floor=0), fg.Budget(nbytes=0)):

@@ -245,6 +245,7 @@ def test_diagonal_units_do_not_see_each_other():
 
 @pytest.mark.parametrize("estimator", [fg.RTRL(), fg.UORO(), fg.NoBackTrack()], ids=lambda e: e.name)
 @pytest.mark.parametrize("label", CASES)
+@pytest.mark.covering
 def test_engines_agree(label, estimator):
     system = case(label)
     xs, ys = stream(system, 20)

@@ -311,6 +311,7 @@ HARMLESS = {
 
 @pytest.mark.parametrize("engine", ["numpy", "eager"])
 @pytest.mark.parametrize("kind", list(HARMLESS))
+@pytest.mark.covering
 def test_what_is_no_memory_passes(kind, engine):
     system = declare(HARMLESS[kind]())
     learner = fg.Learner(system, fg.UORO(), engine=engine)

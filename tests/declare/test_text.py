@@ -381,6 +381,7 @@ def test_changed_and_copied_systems_keep_their_equations():
     ],
 )
 @pytest.mark.parametrize("engine", ["numpy", "eager"])
+@pytest.mark.covering
 def test_single_precision_stays_single(text, engine):
     double = fg.from_text(text)
     system = double.astype(np.float32)

@@ -198,6 +198,7 @@ def test_snap_drops_what_takes_longer():
     ],
     ids=repr,
 )
+@pytest.mark.covering
 def test_unbiased_over_every_pattern_of_signs(case, estimator):
     """E G̃ = ∂h/∂θ and E g = ∂ℓ/∂θ at each of three steps: up to 2¹² patterns."""
     assert_unbiased(Runner(case, estimator), steps=3)

@@ -73,6 +73,7 @@ def characters(units, count, factors, seeds, engine):
     }
 
 
+@pytest.mark.slow
 def test_kalman_nobacktrack_is_below_euclidean_on_characters():
     """Ollivier et al. 2015, figure 1, the beginning of it, with the paper's settings."""
     found = characters(100, 4000, (1.0,), (0,), "numpy")

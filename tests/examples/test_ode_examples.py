@@ -81,6 +81,7 @@ def test_the_band_is_that_of_nearby_simulations():
 
 
 @ADRIFT
+@pytest.mark.slow
 def test_lorenz_is_learned_from_x_alone():
     errors = loaded("lorenz").main(["--quick"])
     assert max(abs(v) for v in errors.values()) < 0.05  # 8 to 20 % at the start
@@ -88,6 +89,7 @@ def test_lorenz_is_learned_from_x_alone():
 
 
 @ADRIFT
+@pytest.mark.slow
 def test_lorenz_is_not_learned_without_following_the_data():
     module = loaded("lorenz")
     learner = module.start(gain=[[0.0], [0.0], [0.0]])

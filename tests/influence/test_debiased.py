@@ -40,6 +40,7 @@ def estimator(approximation):
 
 @pytest.mark.parametrize("kept", APPROXIMATIONS)
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.covering
 def test_the_mean_over_all_signs_is_exact(name, kept):
     case = CASES[name]()
     steps = 3 if case.system.size <= 3 or kept == "SnAp-2" else 2  # as many as the pattern drops nothing of, and one

@@ -126,6 +126,7 @@ def test_a_sparse_system_stays_sparse():
 
 @pytest.mark.parametrize("name", SYSTEMS)
 @pytest.mark.parametrize("estimator", ["rtrl", "uoro", "tbptt:4"])
+@pytest.mark.covering
 def test_learning_is_that_of_the_steps_written_out(name, estimator, written_out):
     made = []
     for on in (False, True):
@@ -168,6 +169,7 @@ def test_a_filter_learns_the_same(written_out):
 
 @pytest.mark.parametrize("method", ["euler", "rk4", "sdirk2"])
 @pytest.mark.parametrize("estimator", [fg.RTRL(), fg.UORO(), fg.TBPTT(4)])
+@pytest.mark.covering
 def test_a_step_is_as_long_for_many_substeps_as_for_two(method, estimator):
     key = "forward" if estimator == fg.TBPTT(4) else "learn"
     sizes = [

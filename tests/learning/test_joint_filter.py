@@ -462,6 +462,7 @@ def off(learner, truth):
 
 
 @pytest.mark.parametrize("looks", [True, False])
+@pytest.mark.slow
 def test_what_is_learned_between_two_fits_is_fitted_again(looks, monkeypatch):
     """Else, the negative control, it is linearised sample by sample, and deviations are far too small."""
     if not looks:

@@ -55,6 +55,7 @@ def equal(a, b):
 
 @pytest.mark.parametrize("estimator", ESTIMATORS.values(), ids=ESTIMATORS)
 @pytest.mark.parametrize("optimizer", [fg.SGD(0.05), fg.Adam(fg.schedules.inverse_sqrt(0.01, 0.1)), fg.AdaGrad(0.05)])
+@pytest.mark.covering
 def test_steps_runs_and_resumed_runs_are_the_same_bit_for_bit(estimator, optimizer, tmp_path):
     xs, ys = stream(150)
     whole = fg.Learner(network(), estimator, optimizer, seed=3)

@@ -67,6 +67,7 @@ def summed(estimator, system, trajectories, engine, steps=0):
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("estimator", [fg.RTRL(), fg.BPTT(), fg.TBPTT(9), fg.Hybrid(2), fg.SparseRTRL()], ids=str)
+@pytest.mark.covering
 def test_exact_gradients_reach_the_initial_state(estimator, engine):
     trajectories = [samples(6, 1), samples(4, 2)]
     got = summed(estimator, learned_start(), trajectories, engine)
@@ -182,6 +183,7 @@ def holed(length=40):
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("estimator", [fg.RTRL(), fg.UORO(), fg.TBPTT(3), fg.BPTT()], ids=str)
+@pytest.mark.covering
 def test_injection_corrects_by_the_sample_before(estimator, engine):
     """What is written by hand runs on NumPy: it is ours that has to be right on every engine."""
     xs, ys = holed()

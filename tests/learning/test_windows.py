@@ -83,6 +83,7 @@ def long(case: Case, length: int) -> Case:
 @ALL
 @ENGINES
 @pytest.mark.parametrize("checkpoints", [False, True])
+@pytest.mark.covering
 def test_bptt_is_autograd_through_the_unrolled_sequence(name, engine, checkpoints):
     case = CASES[name].without(1)
     *before, last = gradients(case, fg.BPTT(checkpoints), engine)
@@ -168,6 +169,7 @@ def test_a_sliding_window_counts_each_loss_once(length, stride, engine):
     ids=str,
 )
 @pytest.mark.parametrize("name", ["tanh-rnn-3", "gru-reset-before", "vehicle", "lotka-volterra"])
+@pytest.mark.covering
 def test_exact_influence_makes_every_window_exact(window, name):
     """Hybrid(T) is RTRL, for any window, stride and length of the sequence."""
     case = CASES[name].without(1)
@@ -270,6 +272,7 @@ OPEN = {
 
 @pytest.mark.parametrize("estimator", OPEN.values(), ids=OPEN)
 @pytest.mark.parametrize("cuts", [(1, 20), (7, 8), (5, 66)])
+@pytest.mark.covering
 def test_a_run_saved_in_the_middle_of_a_window_goes_on_bit_for_bit(estimator, cuts, tmp_path):
     case = long(CASES["gru-reset-before"], 90)
     samples = list(zip(case.xs, case.ys, strict=True))

@@ -118,6 +118,7 @@ def test_jacobians_of_the_rate():
 
 @pytest.mark.parametrize(("method", "order", "within"), [("euler", 1, 0.15), ("heun", 2, 0.15), ("rk4", 4, 0.4)])
 @pytest.mark.parametrize("build", [relaxing, oscillator, driven])
+@pytest.mark.covering
 def test_weak_order(build, method, order, within):
     system = build().replace(method=method)
     x_of_t = wave if build is driven else None
@@ -924,6 +925,7 @@ def test_the_whole_study_from_the_command_line(tmp_path, capsys):
     assert (tmp_path / "study.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_a_study_whose_learning_diverges_is_shown_all_the_same(tmp_path, capsys):
     from fwdgrad.cli import main
 

@@ -70,6 +70,7 @@ def test_it_is_an_optimizer(filter_):
     [fg.RTRL(), fg.SparseRTRL(), fg.NoBackTrack(), fg.UORO("probe"), fg.KFRTRL("nobacktrack"), fg.NoBackTrack(rank=2)],
     ids=lambda e: f"{e.name}-{e.rank}",
 )
+@pytest.mark.covering
 def test_every_matrix_learns_with_every_influence(matrix, fisher, estimator):
     xs, ys = fg.streams.next_symbol([0, 1, 2, 1] * 60)
     learner, history = learn(InformationFilter(matrix, fisher, 0.01, 5.0), estimator, xs=xs, ys=ys)
@@ -82,6 +83,7 @@ def test_every_matrix_learns_with_every_influence(matrix, fisher, estimator):
 
 @EVERY_MATRIX
 @pytest.mark.parametrize("fisher", ["outer", "exact"])
+@pytest.mark.covering
 def test_engines_agree(matrix, fisher):
     """The traced step and the functions called plainly, with autograd, to rounding."""
     filter_ = InformationFilter(matrix, fisher, fg.schedules.inverse_power(0.5), 2.0)
@@ -490,6 +492,7 @@ METRICS = ["full", "block", "quasi-diagonal", "diagonal"]
 
 @pytest.mark.parametrize("matrix", METRICS)
 @pytest.mark.parametrize("estimator", [fg.UORO(), fg.NoBackTrack(), fg.NoBackTrack("mixed")], ids=lambda e: e.name)
+@pytest.mark.covering
 def test_the_influence_stays_unbiased_in_any_metric(matrix, estimator):
     """Over all signs of two steps E G̃ = G, with ρ in the norm of (J + Λ)⁻¹, J as of the steps themselves."""
     case = CASES["tanh-rnn-3"]
@@ -628,6 +631,7 @@ def long_run(matrix, decay, steps, prior=1e-12, inflation=0.0):
 @pytest.mark.parametrize("matrix", [*forms()])
 @pytest.mark.parametrize("decay", [0.0, 1e-3])
 @pytest.mark.parametrize("prior", [1e-12, 1.0])
+@pytest.mark.covering
 def test_positive_definite_after_many_steps(matrix, decay, prior):
     check_positive(matrix, decay, prior, steps=3000)
 
@@ -729,6 +733,7 @@ def test_cost_and_memory_are_linear_in_the_parameters(matrix):
     assert np.all(slopes("full", (4, 12)) > 1.8)  # negative control
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow():
     learner, _ = learn(InformationFilter("quasi-diagonal", decay=1e-3))
     tracemalloc.start()

@@ -45,6 +45,7 @@ def learned(s: fg.System, optimizer: Any, engine: str = "numpy", estimator: Any 
 
 @pytest.mark.parametrize(("one", "other"), OPTIMIZERS, ids=lambda o: repr(o)[:40])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.covering
 def test_results_are_those_with_constants_bit_for_bit(one, other, dtype, monkeypatch):
     """On the NumPy engine, in both orders: what the first learner had traced is right for the second."""
     s = system(dtype)

@@ -169,6 +169,7 @@ ESTIMATORS = {
 
 @pytest.mark.parametrize("estimator", ESTIMATORS.values(), ids=ESTIMATORS)
 @pytest.mark.parametrize("optimizer", [fg.SGD(0.05), fg.Adam(0.01)], ids=["sgd", "adam"])
+@pytest.mark.covering
 def test_one_stream_is_a_learner_as_ever(estimator, optimizer):
     system = network()
     xs, ys, there, _ = samples(system)

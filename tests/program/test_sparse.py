@@ -21,6 +21,7 @@ def declare(product):
 
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.covering
 def test_sparse_products_are_dense_products_with_their_structure(form, side):
     matrix = getattr(sp, form)(M)
     dense = M.toarray()

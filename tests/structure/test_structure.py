@@ -767,6 +767,7 @@ def test_colours_of_a_product_of_two_matrices():
 
 @EVERY
 @pytest.mark.parametrize("most", [8, 1], ids=["coloured", "dense"])
+@pytest.mark.covering
 def test_rows_and_entries_are_those_of_the_dense_jacobian(name, most, monkeypatch):
     """Row norms, weighted sums of rows, entries of A and B: to rounding, also where leaves count as dense."""
     for module in ("fwdgrad.structure.colouring", "fwdgrad.structure.patterns", "fwdgrad.linear.traced"):

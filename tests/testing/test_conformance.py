@@ -183,6 +183,7 @@ def test_influence(name):
         for name in INFLUENCES
     ],
 )
+@pytest.mark.covering
 def test_influence_on_the_catalogue(name, system):
     kept, claim = INFLUENCES[name]
     if (name, system) in REFUSED:

@@ -40,6 +40,7 @@ def refused(match: str) -> Any:
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.build.__name__)
+@pytest.mark.covering
 def test_forgetting_the_past_of_a_built_in_system_shows(family, seed):
     """Of one that is there because it forgets, it does not."""
     for size in family.sizes:
