@@ -109,8 +109,12 @@ def disturbed(record: Record, fitting: Fitting, carry: Flat, here: Normal, matte
 
 
 def _improved(record: Record, fitting: Fitting, best: Pass, groups: list[np.ndarray], factors: Any) -> Pass:
-    """The best pass with changes of (initial, process noise (n,), R (m,)), a group of places at a time."""
-    n = fitting.filter.size
+    """The best pass with changes of (initial, process noise (n,), R (m,)), a group of places at a time.
+
+    With a noise that is small from the first sample on a filter may lose a state that one that learns it keeps, as in
+    chaos: where nothing is as likely as the pass that was given, that is left.
+    """
+    n, given = fitting.filter.size, best
     for process in SCANNED if fitting.learns_level[1] else ():  # there may be valleys between
         louder_yet = fitting.settled(record, None, best.carry, (best.level[0], process))
         if louder_yet is not None and louder_yet.surprise < best.surprise:
@@ -145,4 +149,4 @@ def _improved(record: Record, fitting: Fitting, best: Pass, groups: list[np.ndar
         if made is None or made.surprise >= best.surprise:
             break
         best = made
-    return best
+    return best if best.surprise <= given.surprise else given

@@ -247,11 +247,11 @@ class _Search:
             coloured = made.verdict is not None and bool(made.verdict.findings)
             if method == "simulation" or lead is None or not (poor or coloured):
                 return made
-            lead.go(best.point)
             if not poor:
+                lead.go(best.point)
                 gain = self._gain(record, newton, lead, best)
                 return made if gain < MATTERS else made.remarked(DISTURBED.format(gain))
-            lead.follow(record)
+            lead.either(record, best.point)
             if lead.last is not None:
                 lead.last = louder(record, lead.fitting, lead.last)
             if lead.last is None or best.objective - lead.last.surprise < MATTERS:
@@ -449,6 +449,17 @@ class _Lead:
     def point(self) -> np.ndarray:
         """The present coordinates, shape (p,)."""
         return self.fitting.flat(self.present).astype(float)
+
+    def either(self, record: Record, point: np.ndarray) -> None:
+        """Filter a record from where it is, if it is anywhere, and from other coordinates; the likelier pass is kept."""
+        led = None
+        if self._found is not None:
+            self.follow(record)
+            led = self.last, self._found
+        self.go(point)
+        self.follow(record)
+        if led is not None and led[0] is not None and (self.last is None or led[0].surprise <= self.last.surprise):
+            self.last, self._found = led
 
     def go(self, point: np.ndarray) -> None:
         """Go on from other coordinates."""

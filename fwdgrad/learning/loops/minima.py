@@ -23,6 +23,9 @@ TRIED = 3
 """Starts of each kind from which a minimum is looked for: those that promise most."""
 ROUGH, PASSES = 3, 10
 """Passes from each, at most, before it is given up; and after."""
+ADAPTED, HELD = 5, 1e-6
+"""Passes in which the rest is fitted to parameters that are exchanged, at most; and by which part of the prior's
+deviation these may move meanwhile."""
 HOPELESS = 2.5
 """Nats by which a number observed is less likely, where a start leads that is given up: twelve times the noise."""
 BACK = 1.0
@@ -50,10 +53,11 @@ def alternatives(
 
     They are looked for in the first samples,
 
-    - where two parameters have the value of one another. Rates of stages in a row may be exchanged if the rest makes
-      up for it, as absorption and elimination of a drug with its volume ("flip-flop"): the data cannot tell which is
-      which, and what is found depends on the start. Where stages are not quite alike, as two tanks one above the other,
-      the data can, but each order has its own minimum;
+    - where two parameters have the value of one another, and the rest makes up for it. Rates of stages in a row may be
+      exchanged, as absorption and elimination of a drug with its volume ("flip-flop"), incubation and recovery of the
+      infected with the rate of contacts: the data cannot tell which is which, and what is found depends on the start.
+      Where stages are not quite alike, as two tanks one above the other, the data can, but each order has its own
+      minimum;
     - far along the direction that is known least, since rates that are nearly alike lie in one valley with two bottoms.
 
     None are where the first samples say nothing of some direction: then all of it explains them.
@@ -71,16 +75,39 @@ def alternatives(
     here = best if len(part) == len(record) else newton.minimum(part, best.point, centre, prior, units, PASSES, ENOUGH)
     if here is None or np.linalg.eigvalsh(here.covariance(prior) / prior / prior[:, None])[-1] > FLAT:
         return []
-    known: list[Normal] = []
-    for starts in (_exchanged(newton, best.point), _along(here, prior, units)):
-        begun = [made for start in starts if (made := newton.begun(part, start, centre, prior)) is not None]
-        begun.sort(key=lambda made: newton.promised(made, centre, prior))
-        for other in begun[:TRIED]:
-            found = _searched(part, newton, other, here, (centre, prior, units))
-            known += [] if found is None else [found]
+    swapped = _promising(part, newton, _exchanged(newton, best.point), centre, prior)
+    made_up = [
+        made for start in swapped if (made := _made_up(part, newton, best.point, start.point, prior, units)) is not None
+    ]
+    tried = [
+        *swapped,
+        *_promising(part, newton, made_up, centre, prior),
+        *_promising(part, newton, _along(here, prior, units), centre, prior),
+    ]
+    given = centre, prior, units
+    known = [found for one in tried if (found := _searched(part, newton, one, here, given)) is not None]
     known = distinct(here, known, prior)
     whole = [newton.minimum(record, other.point, centre, prior, units, PASSES) for other in known]
     return distinct(best, [other for other in whole if other is not None], prior)
+
+
+def _promising(
+    record: Record, newton: GaussNewton, starts: Sequence[np.ndarray], centre: np.ndarray, prior: np.ndarray
+) -> list[Normal]:
+    """Those of some starts from which the least objective is promised."""
+    begun = [made for start in starts if (made := newton.begun(record, start, centre, prior)) is not None]
+    return sorted(begun, key=lambda made: newton.promised(made, centre, prior))[:TRIED]
+
+
+def _made_up(
+    record: Record, newton: GaussNewton, point: np.ndarray, start: np.ndarray, prior: np.ndarray, units: np.ndarray
+) -> np.ndarray | None:
+    """A start at which all but what was exchanged has been fitted to the exchange; None if there is nothing else."""
+    held = start != point
+    if np.all(held):
+        return None
+    found = newton.minimum(record, start, start, np.where(held, HELD, 1.0) * prior, units, ADAPTED, ENOUGH)
+    return None if found is None else found.point
 
 
 def _searched(
