@@ -451,7 +451,7 @@ class _Lead:
         return self.fitting.flat(self.present).astype(float)
 
     def either(self, record: Record, point: np.ndarray) -> None:
-        """Filter a record from where it is, if it is anywhere, and from other coordinates; the likelier pass is kept."""
+        """Filter a record from where it is, if it is anywhere, and from elsewhere; the likelier pass is kept."""
         led = None
         if self._found is not None:
             self.follow(record)
