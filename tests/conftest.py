@@ -15,7 +15,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of a test marked `covering`, so many cases stay that each value of each parameter occurs; the others are slow."""
     tests: dict[object, list[pytest.Item]] = {}
     for item in items:
-        if item.get_closest_marker("covering"):
+        if item.get_closest_marker("covering") and not item.get_closest_marker("slow"):
             tests.setdefault((item.path, item.originalname), []).append(item)
     for cases in tests.values():
         covered: set[tuple[str, int]] = set()

@@ -178,6 +178,7 @@ def spread_at(rate: float, length: int = 200) -> float:
     return float(np.sqrt(np.mean(np.square(errors))))
 
 
+@pytest.mark.slow
 def test_noise_vanishes_with_the_rate():
     """Like its root: the noise of a step is of size γ, and there are 1/γ of them."""
     coarse, fine = spread_at(0.1), spread_at(0.1 / 16)

@@ -198,6 +198,7 @@ def test_estimates_of_the_influence_that_share_their_noise_are_biased():
     assert np.max(np.abs(hessian - exact_hessian(case, 2))) > 1e-3
 
 
+@pytest.mark.slow
 def test_random_is_unbiased_from_any_state():
     """One step of two state variables and three parameters, from a past that is not zero."""
     rng = np.random.default_rng(4)

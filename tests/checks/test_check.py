@@ -180,6 +180,7 @@ def stiff() -> fg.System:
     )
 
 
+@pytest.mark.slow
 def test_differences_of_a_step_that_solves_equations_are_taken_at_all_points_at_once(monkeypatch):
     """One evaluation, whatever number of parameters, or as many as the memory asks for: the same report."""
     run, calls = sys.modules["fwdgrad.checks.run"], []

@@ -32,6 +32,7 @@ def runs(module, count):
     return tuple(np.array(part) for part in zip(*made, strict=True))
 
 
+@pytest.mark.slow
 def test_an_oscillator_is_identified(oscillator):
     """Within 2 % in 2000 samples, with intervals that hold the truth; the whole claim is the slow test below."""
     relative, scores = runs(oscillator, 12)
@@ -40,6 +41,7 @@ def test_an_oscillator_is_identified(oscillator):
 
 
 @pytest.mark.filterwarnings("ignore::fwdgrad.errors.CalibrationWarning")
+@pytest.mark.slow
 def test_an_oscillator_is_not_identified_with_a_state_that_stays_behind(oscillator, monkeypatch):
     """Negative control: the same filter on a state that the parameters of the past have made, without decay."""
     monkeypatch.setattr(oscillator, "FILTER", fg.InformationFilter("full", "exact", prior=100.0))

@@ -112,6 +112,7 @@ def test_lorenz_is_within_two_percent_after_one_pass(seed):
 # ---------------------------------------------------------------- van der Pol
 
 
+@pytest.mark.slow
 def test_a_stiff_system_is_learned_where_explicit_methods_refuse():
     learned, refused = loaded("van_der_pol").main(["--quick"])
     assert learned == pytest.approx(1000, rel=0.03)
@@ -173,6 +174,7 @@ def demand_like(weeks=4, seed=0):
     return 30_000 + 7_000 * working * np.sin(2 * np.pi * t / 48) + slow + 100 * rng.normal(size=t.size)
 
 
+@pytest.mark.slow
 def test_demand_is_predicted_better_by_learning():
     module = loaded("electricity")
     np.savetxt("demand.csv", demand_like())

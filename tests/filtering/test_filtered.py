@@ -700,6 +700,7 @@ def test_a_filter_that_claims_too_much_is_named(observation, off):
     assert abs(learner.params["mu"] - 0.8) < (3 * learner.parameter_std()["mu"] if not off else 0.5)
 
 
+@pytest.mark.slow
 def test_early_samples_do_not_bias_what_is_claimed():
     """Errors of the observation's variance, in deviations claimed, over 24 runs; the control lets all samples count."""
     level = fg.System(lambda h, x, p: p["a"] * h, None, np.zeros(1), {"a": 0.5}, name="level")

@@ -131,6 +131,7 @@ def test_the_refusal_counts_the_others():
 
 
 @pytest.mark.parametrize("others", ["uoro", "rtrl", "nobacktrack"])
+@pytest.mark.slow
 def test_unbiased_on_the_network_of_the_nobacktrack_paper(others):
     """b + R[:, x] + W tanh(h): two products, one of them a selection, and a bias."""
     everywhere_unbiased(oracles.symbol_rnn(3 if others == "rtrl" else 2), fg.KFRTRL(others), steps=3)
@@ -158,11 +159,13 @@ def test_unbiased_on_a_gru(reset_first, others):
 
 
 @pytest.mark.parametrize("others", ["uoro", RankOne("unit")], ids=repr)
+@pytest.mark.slow
 def test_unbiased_on_an_lstm(others):
     case = frozen(oracles.lstm(1), ["Wi", "Wf", "Wo", "Wg", "Uo", "Uf"])
     everywhere_unbiased(case, fg.KFRTRL(others), steps=3)
 
 
+@pytest.mark.slow
 def test_unbiased_with_two_copies():
     everywhere_unbiased(products(), fg.KFRTRL(rank=2), steps=3)
     everywhere_unbiased(frozen(oracles.symbol_rnn(2), ["R"]), fg.KFRTRL("uoro", rank=2), steps=2)

@@ -142,6 +142,7 @@ def spread(case: oracles.Case, estimator: fg.Estimator, steps: int = 2) -> float
     return sum(float(np.sum(np.var([g[k] for g in seen], axis=0))) for k in seen[0])
 
 
+@pytest.mark.slow
 def test_scales_lower_the_variance():
     """As they are, against other constants; copies divide it."""
     case = products(3)

@@ -387,6 +387,7 @@ def test_explicit_methods_diverge_with_an_error(method):
     assert np.isfinite(learner.state).all()
 
 
+@pytest.mark.slow
 def test_a_parameter_of_a_stiff_system_is_learned():
     """μ from noisy observations of y, in two passes; Euler does not get through the first."""
     times = np.arange(1.0, 401.0)

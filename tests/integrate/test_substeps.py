@@ -159,6 +159,7 @@ def test_autograd_on_the_functions_as_they_are_agrees(name):
     close(learned(s, "rtrl", "numpy"), learned(s, "rtrl", "eager"))
 
 
+@pytest.mark.slow
 def test_a_filter_learns_the_same(written_out):
     made = []
     for on in (False, True):

@@ -427,6 +427,7 @@ print("done", flush=True)
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_bit_for_bit(tmp_path):
     path = tmp_path / "run.npz"
     code = KILLED.format(folder=str(__import__("pathlib").Path(__file__).parent), path=str(path))

@@ -555,6 +555,7 @@ def test_an_event_that_no_replica_saw():
         crude(bumpy(1e6), 0.01, 0)
 
 
+@pytest.mark.slow
 def test_levels_that_do_not_pay_are_left_out():
     """Stiff: Euler's steps of 1/2 and 1/4 grow, so that their learners are far away, or beyond all numbers."""
     stiff = fg.System(lambda h, x, p: p["u"] - 9.0 * h, None, np.ones(1), {"u": np.zeros(1)}, dt=0.1)
@@ -666,6 +667,7 @@ def test_halving_the_step_changes_little(name):
 
 
 @pytest.mark.parametrize("name", ["SGD", "filter with decay"])
+@pytest.mark.slow
 def test_with_rates_per_step_halving_the_step_changes_much(name):
     per_step = per_time(OPTIMIZERS[name], 1 / 64)
     right = learned(per_step, 1 / 64) - learned(per_time(OPTIMIZERS[name], 1 / 128), 1 / 128)
@@ -892,6 +894,7 @@ def test_remarks_tell_when_the_numbers_mean_little():
 # ---- what is shown
 
 
+@pytest.mark.slow
 def test_report_and_pictures(signs, tmp_path):
     text = str(signs[True])
     assert "of order 1.0" in text

@@ -298,6 +298,7 @@ def test_single_samples_restarts_and_predictions():
     assert not learner.influence_matrix().any()
 
 
+@pytest.mark.slow
 def test_a_value_for_each_stream():
     def F(h, x, p):
         return p["a"] * h + p["b"] * x

@@ -65,6 +65,8 @@ INFLUENCES: dict[str, tuple[Any, str]] = {
     "split, random": (Split(Kronecker(), RankOne("unit")), "unbiased"),
 }
 DEAR = {
+    "mixed",
+    "kronecker sum",
     "debiased, black box",
     "debiased, watched",
     "common, normal",
@@ -102,7 +104,7 @@ ESTIMATORS: dict[str, tuple[fg.Estimator, str]] = {
     "ForwardGradient": (fg.ForwardGradient(window=2), "unbiased"),
 }
 
-DEAR_ESTIMATORS = {"UORO, probe", "UORO, rank", "NoBackTrack, rank", "ForwardGradient"}
+DEAR_ESTIMATORS = {"TensorNoBackTrack", "UORO, probe", "UORO, rank", "NoBackTrack, rank", "ForwardGradient"}
 
 OPTIMIZERS = {
     "SGD": fg.SGD(0.1),
@@ -248,7 +250,7 @@ def test_engine(engine):
 
 
 @pytest.mark.parametrize("engine", [slow_if(engine != "eager", engine) for engine in OTHERS])
-@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("system", [slow_if(name in ("gru", "lstm"), name) for name in SYSTEMS])
 def test_engine_on_the_catalogue(engine, system):
     fewer = {"estimators": SOON[1:3], "optimizers": [fg.SGD(1e-2)]}  # where a step takes seconds to compile
     check_engine(engine, small(system), **({"estimators": SOON} if engine == "eager" else fewer))
