@@ -58,7 +58,7 @@ class OnlineHessian:
 
     Raises:
         DeclarationError: `copies` is no positive integer, or not 1 with exact=True; or the system is of a kind that is
-            refused; or `seed` is none.
+            refused; or `seed` is not a seed.
         TracingError: F, Y or the loss cannot be traced.
 
     Derivatives are in what is learned, the system's `coordinates`: in log θ for a `positive` parameter.

@@ -74,7 +74,7 @@ class Tally:
             got: what is checked.
             expected: what it should be.
             where: for the note.
-            slack: uncertainty of each number in `expected`; where it is not small, a difference within it is none.
+            slack: uncertainty of each number in `expected`; where it is not small, a smaller difference does not count.
             floor: differences are relative to the numbers themselves, or to this if they are smaller.
         """
         got, expected = np.ravel(np.asarray(got, float)), np.ravel(np.asarray(expected, float))

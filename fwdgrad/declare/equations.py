@@ -317,7 +317,9 @@ def system_of(equations: Equations, settings: Mapping[str, Any] | None = None, *
     inputs: dict[str, Any] = dict(equations.inputs)
     if isinstance(dt, str) and dt not in inputs:
         if dt in (*model.changes, *model.params, *model.definitions, TIME):
-            raise DeclarationError(f"{model.source}: dt={dt!r}: expected a number or the name of an input; it is none.")
+            raise DeclarationError(
+                f"{model.source}: dt={dt!r}: expected a number or the name of an input; no input has that name."
+            )
         inputs[dt] = np.ones(())
     arguments.setdefault("loss", equations.loss())
     if "injection" in arguments:

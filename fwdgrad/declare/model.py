@@ -243,7 +243,7 @@ class Model:
             if name in allowed:
                 continue
             if name in self._declared or name == TIME:
-                raise equation.place.error(f"{rule}, and {name!r} is none")
+                raise equation.place.error(f"{rule}; {name!r} is something else")
             raise equation.place.error(f"{name!r} is not declared. {suggestion(name, self._declared)}")
 
     def _check_tie(self, other: str, place: Place) -> None:

@@ -1,6 +1,6 @@
 """What users may say for an engine.
 
-Beside the names of engines there are two words that are none: "auto", which leaves the choice to fwdgrad, and "eager",
+Beside the names of engines two words name no engine: "auto", which leaves the choice to fwdgrad, and "eager",
 which asks for another model of the system, functions that are called as they are and differentiated at every step.
 """
 

@@ -57,7 +57,7 @@ def estimator_named(text: str, rank: int = 1) -> Estimator:
     "tensornobacktrack:rtrl" (how other leaves are kept), and "forward-gradient:signs".
 
     Raises:
-        DeclarationError: there is none of that name, or its number is missing, or not a number, or not allowed.
+        DeclarationError: no estimator has that name, or its number is missing, or not a number, or not allowed.
     """
     name, colon, given = text.lower().partition(":")
     if given.endswith("+nobacktrack"):

@@ -54,7 +54,7 @@ def Debiased(approximation: str | Influence = "snap:1", rank: int = 1, watch: bo
             lacks: `Learner.bias` then says how biased the approximation would be on the data so far. For rank 1.
 
     Raises:
-        DeclarationError: `approximation` is none of these, or `watch` does not go with `rank`.
+        DeclarationError: `approximation` is something else, or `watch` does not go with `rank`.
 
     Example:
         >>> import numpy as np, fwdgrad as fg

@@ -30,7 +30,7 @@ def KFRTRL(others: str | Influence | None = None, rank: int = 1) -> Estimator:
         rank: number of independent copies that are averaged, `others` included.
 
     Raises:
-        DeclarationError: `others` is none of these.
+        DeclarationError: `others` is something else.
 
     Example:
         >>> import numpy as np, fwdgrad as fg
@@ -62,7 +62,7 @@ def OK(rank: int = 4, others: str | Influence | None = None) -> Estimator:
             exact, and no dearer than a product. None refuses them, when a learner is made.
 
     Raises:
-        DeclarationError: `rank` is not a positive integer, or `others` is none of these.
+        DeclarationError: `rank` is not a positive integer, or `others` is something else.
 
     Example:
         >>> import numpy as np, fwdgrad as fg
@@ -91,7 +91,7 @@ def TensorNoBackTrack(others: str | Influence = "uoro", rank: int = 1) -> Estima
         rank: number of independent copies that are averaged, `others` included.
 
     Raises:
-        DeclarationError: `others` is none of these; or, when a learner is made, no parameter enters through a product.
+        DeclarationError: `others` is something else; or, when a learner is made, no parameter enters through a product.
 
     Example:
         >>> import numpy as np, fwdgrad as fg

@@ -100,7 +100,7 @@ def export(
 
     Raises:
         DeclarationError: the estimator learns at the end of windows, the step calls something that C has not, such as
-            Bessel functions, the name is none, or there is no such language.
+            Bessel functions, the name cannot be one in C, or there is no such language.
         DataError: the files cannot be written.
 
     Example:

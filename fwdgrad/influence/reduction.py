@@ -79,7 +79,7 @@ def draw_roots(order: int, shape: int | tuple[int, ...], rng: np.random.Generato
         rng: where the randomness comes from.
 
     Raises:
-        DeclarationError: `shape` is none, or `rng` is no Generator.
+        DeclarationError: `shape` is not a shape, or `rng` is not a Generator.
     """
     if not isinstance(rng, np.random.Generator):
         raise DeclarationError(f"draw_roots: expected a numpy Generator, got {rng!r}. Give np.random.default_rng(0).")

@@ -78,7 +78,7 @@ class Split:
         first, rest = self._parts(layout)
         if not first.layout.leaves:
             raise DeclarationError(
-                f"{type(self.first).__name__}: no parameter enters F in the way that it is for; there are "
+                f"{type(self.first).__name__}: it takes none of the parameters of F, which are "
                 f"{', '.join([*layout.leaves][:5])}{', …' * (len(layout.leaves) > 5)}.\n"
                 "Use an estimator for all of them, such as UORO()."
             )

@@ -52,7 +52,7 @@ AWAY = 5.0
 point that was wrong, unless they were fitted again."""
 
 HARDLY = 1.05
-"""Times the variance of white noise up to which a slow part is none to tell of."""
+"""Times the variance of white noise up to which a slow part is not told of."""
 
 SHOWN = 6
 """Names that are listed."""

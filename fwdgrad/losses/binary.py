@@ -57,7 +57,7 @@ class Bernoulli:
 
 
 def _share(y: Any) -> Any:
-    """Y, and NaN where it is none."""
+    """Y where it is a share, between 0 and 1; else NaN."""
     return np.where((y < 0) | (y > 1), np.nan, y)
 
 

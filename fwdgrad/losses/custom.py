@@ -58,7 +58,7 @@ def as_loss(loss: Any, y: Any = None) -> Loss:
     """A loss from a loss, a function of (ŷ, y), or None (squared error).
 
     Raises:
-        DeclarationError: it is none of these.
+        DeclarationError: it is something else.
     """
     if loss is None:
         return SquaredError()

@@ -29,8 +29,8 @@ class Clipped:
         norm: c, a finite number > 0.
 
     Raises:
-        DeclarationError: the optimizer is none, or is a filter; the norm is not as above; at ``init`` and ``update``,
-            as the optimizer does.
+        DeclarationError: `optimizer` is not an optimizer, or is a filter; the norm is not as above; at ``init`` and
+            ``update``, as the optimizer does.
 
     Example:
         >>> import numpy as np

@@ -2,7 +2,7 @@
 
 An optimizer with a method `bind` is told, once, what it is going to learn, and gives an optimizer for it (`Informed`)
 that may ask, at every step, for derivatives of the prediction and for random numbers, and may say how long
-parameter-shaped things are. One without `bind` is none of this's business.
+parameter-shaped things are. An optimizer without `bind` needs nothing of this module.
 """
 
 from __future__ import annotations

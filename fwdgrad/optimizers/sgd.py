@@ -35,7 +35,7 @@ class SGD(BySamples):
             order of declaration.
 
     Raises:
-        DeclarationError: the rate is none of these; at ``init``, a parameter is not a real floating-point array or has
+        DeclarationError: the rate is something else; at ``init``, a parameter is not a real floating-point array or has
             no rate; at ``update``, the gradients have other names than the parameters.
         UnknownNameError: at ``init``, a rate is for a leaf that is not there.
         ShapeError: at ``update``, a gradient has another shape than its parameter.

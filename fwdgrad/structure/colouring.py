@@ -127,7 +127,7 @@ def families(
 
 
 def _worth_sharing(own: int, shared: int) -> bool:
-    """Whether a leaf is better off with a colouring made for another one: more products of its own, none besides."""
+    """Whether a leaf is better off with a colouring made for another one: more products of its own, and no others."""
     return shared <= 2 * own and (shared <= MOST or own > MOST)
 
 

@@ -15,7 +15,7 @@ def integer(who: str, name: str, value: Any, least: int) -> int:
     """An integer of at least so much.
 
     Raises:
-        DeclarationError: it is none.
+        DeclarationError: it is something else.
     """
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise DeclarationError(f"{who}({name}=…): expected an integer of at least {least}, got {value!r}.")

@@ -28,7 +28,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
     Raises:
         OSError: it cannot be made, written or moved.
-        ValueError: the path is none.
+        ValueError: the path is not a possible one.
     """
     _clean(path)
     handle, name = _made(path)

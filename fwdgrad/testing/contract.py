@@ -130,7 +130,7 @@ class Contract:
             where.same(np.asarray(row.array, float), c, "pull changes the row it is given")
             where.same(again, made, "pull gives something else when called again")
             for k, leaf in made.items():
-                where.require(k in G, "pull gives a leaf that is none", sorted(G), k)
+                where.require(k in G, "pull gives a leaf that is not a parameter", sorted(G), k)
                 where.require(np.shape(leaf) == G[k].shape[1:], f"pull: shape of {k}", G[k].shape[1:], np.shape(leaf))
                 got = getattr(leaf, "dtype", type(leaf).__name__)
                 where.require(got == dtype, f"pull: dtype of {k}", dtype, got)

@@ -92,7 +92,7 @@ def check_estimator(
 
 
 def _forgets(estimator: Estimator) -> bool:
-    """Whether its influence is none at all, so that only windows can make a claim true."""
+    """Whether it keeps no influence, so that only windows can make a claim true."""
     return not isinstance(estimator.window, Sliding) or keeps_nothing(estimator.influence)
 
 

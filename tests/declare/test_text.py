@@ -274,7 +274,7 @@ def test_the_step_is_an_input(declared):
     steps = np.array([0.0, 0.1, 0.3])
     states, _ = system.simulate({"u": np.zeros(3), "h": steps})
     assert np.allclose(states["x"], [2, 2 * 0.95, 2 * 0.95 * 0.85])
-    with pytest.raises(DeclarationError, match="it is none"):
+    with pytest.raises(DeclarationError, match="no input has that name"):
         fg.from_text(PLAIN, dt="k")
 
 

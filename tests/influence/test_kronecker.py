@@ -108,9 +108,7 @@ def test_other_uses_are_refused_by_name(use, how):
         fg.Learner(system, fg.KFRTRL())
     assert 'KFRTRL(others="uoro")' in str(caught.value)
     assert len(str(caught.value).splitlines()) <= 5
-    with pytest.raises(
-        DeclarationError, match="Kronecker: no parameter enters F in the way that it is for; there are W"
-    ):
+    with pytest.raises(DeclarationError, match="Kronecker: it takes none of the parameters of F, which are W"):
         fg.Learner(system, fg.KFRTRL(others="uoro"))
 
 

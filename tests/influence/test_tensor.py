@@ -328,7 +328,7 @@ def test_refusals():
         fg.Estimator(Split(TensorProduct(), RankOne()), window=2)
     with pytest.raises(DeclarationError, match="TensorNoBackTrack: parameter 'b' enters F otherwise"):
         fg.Learner(oracles.tanh_rnn().system, fg.Estimator(TensorProduct()))
-    with pytest.raises(DeclarationError, match="TensorProduct: no parameter enters F in the way that it is for"):
+    with pytest.raises(DeclarationError, match="TensorProduct: it takes none of the parameters of F"):
         fg.Learner(oracles.heat().system, fg.TensorNoBackTrack())
 
 

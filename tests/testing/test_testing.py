@@ -337,7 +337,7 @@ CONTRACT = {
     Halving: r"is not row·dense",
     HalvingForms: r"pull of a row as a form is not row·dense",
     MisshapenPull: "pull: shape of W",
-    PullingMore: "pull gives a leaf that is none",
+    PullingMore: "pull gives a leaf that is not a parameter",
     MisshapenDense: "shapes of dense",
     OverlookingW: r"magnitude ignores state_w_.*not finite",
     OverlookingB: "magnitude ignores state_G_b",

@@ -102,7 +102,7 @@ def integer_floor_divide(a, b):
 
 
 def _is_minus_one(b):
-    """By which the lowest integer cannot be divided: the quotient is none."""
+    """By which the lowest integer cannot be divided: the quotient has no such integer."""
     return b < 0 and b + type(b)(1) == 0
 
 

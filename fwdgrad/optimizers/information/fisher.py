@@ -18,7 +18,7 @@ def checked_fisher(who: str, fisher: Any) -> Any:
     """The option `fisher`, if it is one.
 
     Raises:
-        DeclarationError: it is none of "outer", "exact" and a function.
+        DeclarationError: it is neither "outer" nor "exact" nor a function.
     """
     if (isinstance(fisher, str) and fisher in ("outer", "exact")) or (
         callable(fisher) and not isinstance(fisher, type)

@@ -306,7 +306,7 @@ def _follow_multiply(wide: list[Trail], narrow: list[Trail], shape: tuple[int, .
     x, y = wide
     live = x.nonzero & y.nonzero
     depends = x.depends.union(y.depends).where(live)
-    # one factor is a constant; a factor without derivatives, such as sign(h), is none
+    # one factor is a constant; a factor without derivatives, such as sign(h), is not constant
     affine = narrow[0].value is not None or narrow[1].value is not None
     varies = united(wide)[1].where(live) if affine else depends
     return Trail(shape, depends, varies, some(~live))
