@@ -397,3 +397,28 @@ def test_samples_of_another_kind_are_refused_by_name():
         with pytest.raises(DeclarationError):
             bad()
     assert learner.steps == 0
+
+
+def test_a_few_samples_of_many_streams_are_fitted(monkeypatch):
+    """Eight patients with ten samples each; as one stream's they would be too few to fit, and the filter is off."""
+    declared = {"k": fg.positive(0.5), "V": fg.positive(20.0)}
+    system = fg.System(lambda h, x, p: np.exp(-p["k"]) * h + x / p["V"], None, np.zeros(()), declared, np.array(0.0))
+    truth, rng = {"k": 0.15, "V": 45.0}, np.random.default_rng(0)
+    doses = np.zeros((10, 8))
+    doses[0] = rng.uniform(200, 400, size=8)
+    ys = np.stack([system.simulate(doses[:, k], params=truth).outputs for k in range(8)], axis=1)
+    ys = ys + 0.03 * ys.std() * rng.normal(size=ys.shape)
+
+    def learned():
+        learner = fg.Learner(system, engine="numpy", streams=8)
+        learner.run(doses, ys)
+        return learner, max(abs(float(learner.params[k]) / v - 1) for k, v in truth.items())
+
+    learner, off = learned()
+    std = learner.parameter_std()
+    assert off < 0.05
+    assert all(abs(float(learner.params[k]) - v) < 3.5 * float(std[k]) for k, v in truth.items())
+    assert not learner.report().remarks
+    monkeypatch.setattr("fwdgrad.learning.loops.refitting.MOST_STREAMS", 1)
+    rough, _ = learned()
+    assert any("deviations are rough" in said for said in rough.report().remarks)

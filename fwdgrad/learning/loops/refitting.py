@@ -19,15 +19,18 @@ from fwdgrad.learning.loops.minima import TARGETS, described, exchanged
 from fwdgrad.learning.loops.record import Record
 from fwdgrad.learning.loops.sifting import Sifting
 from fwdgrad.learning.samples import Chunk
+from fwdgrad.panels import PanelSystem
 from fwdgrad.support.trees import flatten
 from fwdgrad.support.types import Flat
 
 __all__ = ["Refitting"]
 
 EARLIEST = 16
-"""Samples with a target after which they are fitted for the first time."""
+"""Targets after which they are fitted for the first time."""
 GROWTH = 4
 """How many times more there are at each fit that begins anew than at the one before; one between them goes on."""
+MOST_STREAMS = 8
+"""Streams up to which a sample counts as many times; a power of two below `EARLIEST`."""
 LOOKS = 3
 """How often, in each doubling, it is looked whether they are fitted before."""
 LEARNED = 0.5
@@ -35,7 +38,7 @@ LEARNED = 0.5
 KEPT = 16
 """How many samples are kept at most, those without a target too, for each that has to have one."""
 SIMULATED = 64
-"""Samples with a target from which on the model is also simulated without corrections."""
+"""Targets from which on the model is also simulated without corrections."""
 DECLARED = 256
 """Up to how many the simulation is fitted from the declared parameters too."""
 REPEATED = 40
@@ -56,6 +59,9 @@ class Refitting(Around):
     - by the filter, from the parameters it has found before, until these no longer move: it follows the data from far;
     - by `GaussNewton` on the model simulated without corrections, from these parameters and from the declared ones:
       what the data say exactly, if the model has no noise.
+
+    Of many streams, a sample counts as so many targets as there are streams, `MOST_STREAMS` at most: a dozen patients
+    with ten samples each are as much to go by as one with a hundred.
 
     What is likeliest is gone on with. Work and memory are bounded by `first`; later this loop only hands on.
 
@@ -79,12 +85,20 @@ class Refitting(Around):
             self._record.begin(inner.execution.system.initial, False)
         self._level: tuple[float, float] = declared.levels[0]
         self._fitting: Fitting | None = None
+        system = inner.execution.system
+        streams = system.count if isinstance(system, PanelSystem) else 1
+        self._times = min(1 << (streams.bit_length() - 1), MOST_STREAMS)  # for how many targets a sample counts
         self._coarse, self._recoveries = "", 0
         self._minima: list[np.ndarray] = []
         self._others: list[np.ndarray] = []
         self._simulation: Normal | None = None  # of the last fit, if it explains the record as well
         self._least: Normal | None = None  # of the last fit, whatever it explains
         self._fitted: Fitted | None = None
+
+    @property
+    def _simulated_from(self) -> int:
+        """Samples with a target from which on the model is also simulated without corrections."""
+        return SIMULATED // self._times
 
     @property
     def early(self) -> bool:
@@ -221,9 +235,9 @@ class Refitting(Around):
 
     def _due(self, count: int) -> int:
         """The number of targets at which it is next looked whether they are fitted, when there are `count`."""
-        due = float(EARLIEST)
+        due = float(EARLIEST // self._times)
         while round(due) <= count:
-            due *= GROWTH if due < SIMULATED else 2 ** (1 / LOOKS)
+            due *= GROWTH if due < SIMULATED // self._times else 2 ** (1 / LOOKS)
         return min(round(due), self._declared.first)
 
     def _wanted(self, count: int, fitting: Fitting) -> bool:
@@ -233,14 +247,14 @@ class Refitting(Around):
         now = np.diag(fitting.filter.covariance(self.execution.unpack(self.inner.view).optimizer))
         return bool(np.any(now < LEARNED**2 * np.diag(self._fitted.covariance)))
 
-    @staticmethod
-    def _doubled(count: int) -> bool:
-        """Whether so many are `EARLIEST`, doubled some times."""
-        return count % EARLIEST == 0 and (count // EARLIEST).bit_count() == 1
+    def _doubled(self, count: int) -> bool:
+        """Whether so many are the first that are fitted, doubled some times."""
+        earliest = EARLIEST // self._times
+        return count % earliest == 0 and (count // earliest).bit_count() == 1
 
     def _anew(self, count: int) -> bool:
         """Whether a fit of so many also begins where others have not been."""
-        due = EARLIEST
+        due = EARLIEST // self._times
         while due < count:
             due *= GROWTH
         return due == count
@@ -255,7 +269,7 @@ class Refitting(Around):
         if slipped > 0:
             present = self._unspoilt(record, present, fitting)
         best, self._simulation, self._least = fitting.filtered(record, present, self._level), None, None
-        if count >= SIMULATED:
+        if count >= self._simulated_from:
             best = self._simulated(record, present, fitting, best)
         if best is not None:
             self._level = best.level
@@ -280,7 +294,7 @@ class Refitting(Around):
     def _simulated(self, record: Record, present: Flat, fitting: Fitting, best: Pass | None) -> Pass | None:
         """The filter's best pass, or the best simulation, if that is likelier."""
         starts = [fitting.flat(present), *([] if best is None else [fitting.flat(best.carry)])]
-        if record.seen <= DECLARED and self._anew(record.seen):
+        if record.seen <= DECLARED // self._times and self._anew(record.seen):
             starts.append(fitting.declared)
         gain = GAIN if record.seen == self._declared.first else ENOUGH
         found = fitting.simulated(record, present, [*starts, *self._minima], gain)
@@ -290,7 +304,7 @@ class Refitting(Around):
         if not found or (best is not None and found[0].objective >= best.surprise):
             return best
         least, minima = found[0], found[1:]
-        if record.seen <= TARGETS and self._anew(record.seen):
+        if record.seen <= TARGETS // self._times and self._anew(record.seen):
             minima = fitting.others(record, present, least)
         least, others = fitting.preferred(present, least, minima)
         self._simulation = least
@@ -333,11 +347,12 @@ class Refitting(Around):
     @property
     def few(self) -> str:
         """Before the first fit that simulates, deviations are those of an extended filter from wherever it began."""
-        if self._record is None or self._record.seen >= min(SIMULATED, self._declared.first):
+        if self._record is None or self._record.seen >= min(self._simulated_from, self._declared.first):
             return ""
         return (
             f"after {self._record.seen} targets deviations are rough, and may be far too small: they were linearised\n"
-            f"where the filter began. From {SIMULATED} on they are better. For short tables there is fg.fit(system, …)."
+            f"where the filter began. From {self._simulated_from} on they are better. For short tables there is "
+            "fg.fit(system, …)."
         )
 
     @property
