@@ -1,6 +1,7 @@
 """The filter on state and parameters: textbook filters, batch least squares, and that it finds parameters from far."""
 
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from scipy.optimize import least_squares
 import fwdgrad as fg
 from fwdgrad import systems
 from fwdgrad.errors import BoundWarning, CalibrationWarning, DeclarationError
+from fwdgrad.learning.confidence import Fitted
+from fwdgrad.learning.loops.refitting import STRAYS, Refitting
 
 FIXED = fg.JointFilter(prior=0.5, observation_noise=0.2, process_noise=0.05, initial_std=0.3, first=0)
 
@@ -475,3 +478,14 @@ def test_what_is_learned_between_two_fits_is_fitted_again(looks, monkeypatch):
         warnings.simplefilter("default" if looks else "ignore")
         learner.run(current, ys)
     assert (off(learner, truth) < 4.0) == looks
+
+
+@pytest.mark.parametrize(("least", "told"), [(None, True), (130.0, True), (110.0, False)])
+def test_parameters_that_no_simulation_bears_out_are_told_of(least, told):
+    """Where a filter is far likelier than the model left to itself; deviations reach to what a simulation found."""
+    fitted, best = Fitted(np.ones(2), np.diag([0.01, 0.04])), SimpleNamespace(surprise=100.0)
+    simulation = None if least is None else SimpleNamespace(objective=least, point=np.array([1.5, 0.0]))
+    made = Refitting._held_to(SimpleNamespace(_least=simulation), fitted, best)
+    assert (made.lacks == STRAYS) == told
+    if told:
+        np.testing.assert_allclose(made.bias, [0.1, 0.2] if least is None else [0.5, 1.0])

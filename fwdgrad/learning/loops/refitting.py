@@ -47,6 +47,13 @@ RECOVERIES = 16
 """How often, at most, a filter that led to where a step is refused is set on its way again."""
 ALIKE = 5.0
 """Nats by which a simulation may be less likely than what is gone on with, to be held against the record."""
+APART = 20.0
+"""Nats by which it is so much less likely that the model, left to itself, does not do what the data do."""
+STRAYS = (
+    "the model follows the samples only where each of them corrects its state; simulated, it does not do what they do: "
+    "the parameters may be those of another basin (start nearer, bounds), the model lacks something, or its state is "
+    "disturbed (process_noise=… accepts it)"
+)
 
 
 class Refitting(Around):
@@ -280,13 +287,16 @@ class Refitting(Around):
         before, swaps = self._fitted, tuple(pair for pair in pairs if pair is not None)
         self._fitted = Fitted(point, covariance, swaps)
         dear = self._anew(count) or count >= self._declared.first  # what the model lacks, and finer steps
-        if not dear and before is not None:
+        if not dear and before is not None and before.lacks != STRAYS:
             self._fitted = self._fitted._replace(bias=before.bias, lacks=before.lacks)
-        if dear and count >= SIMULATED:
+        if dear and count >= self._simulated_from:
             if self._simulation is not None:
                 found = fitting.passed(present, self._simulation)
                 self._fitted = self._doubted(record, self._fitted, fitting, found)
             self._coarse = self._steps_told(record, after)
+        still = best is not None and all(fitting.learns_level) and best.level == fitting.levels[0]
+        if best is not None and still and count >= self._simulated_from:
+            self._fitted = self._held_to(self._fitted, best)
         if self._least is not None and self._doubled(count):
             self._fitted = self._beside(record, self._fitted, fitting, present, self._least)
         self.inner.carry, self.steps, self.feed.row = after, steps, row
@@ -325,6 +335,13 @@ class Refitting(Around):
         coloured = not_white(" of a simulation", memory)
         bias = np.hypot(far, (memory - 1.0) ** 0.5) * np.sqrt(np.diag(covariance))
         return fitted._replace(bias=bias, lacks=str(told[0]) if told else coloured)
+
+    def _held_to(self, fitted: Fitted, best: Pass) -> Fitted:
+        """With what is said where a pass of the filter without noise in the state is far likelier than a simulation."""
+        if self._least is not None and self._least.objective < best.surprise + APART:
+            return fitted
+        width = np.sqrt(np.diag(fitted.covariance)) if self._least is None else self._least.point - fitted.point
+        return fitted._replace(bias=np.abs(width), lacks=STRAYS)
 
     def _beside(self, record: Record, fitted: Fitted, fitting: Fitting, present: Flat, found: Normal) -> Fitted:
         """With what is said of targets that stand a few rows beside their inputs, in place of what else is lacking.
