@@ -10,6 +10,7 @@ import fwdgrad as fg
 from fwdgrad.errors import IdentifiabilityWarning
 from fwdgrad.fitting.filtering import louder
 from fwdgrad.learning.loops import Pass
+from fwdgrad.learning.loops.minima import _relabelled
 
 
 def tanks():
@@ -121,3 +122,19 @@ def test_a_search_for_noises_returns_nothing_less_likely_than_what_it_was_given(
     )
     record = SimpleNamespace(spread=np.ones)
     assert louder(record, fitting, given).carry == taken
+
+
+def test_values_of_two_labels_are_exchanged_together():
+    """Of parameters named alike, and entries of leaves; not of one alone, which is a pair, or of what is equal."""
+    params = {"R1": fg.positive(1.0), "C1": fg.positive(2.0), "R2": fg.positive(3.0), "C2": fg.positive(4.0), "R0": 5.0}
+    system = fg.System(lambda h, x, p: p["R1"] * p["R2"] * h + p["C1"] * p["C2"] + p["R0"], None, np.zeros(1), params)
+    point = np.concatenate([np.ravel(system.coordinates[k]) for k in system.trainable])
+    (made,) = _relabelled(system, point)
+    found = {k: float(v) for k, v in system.params_at(made).items()}
+    assert found == pytest.approx({"R1": 3.0, "C1": 4.0, "R2": 1.0, "C2": 2.0, "R0": 5.0})
+    alike = system.starting_at({"R2": 1.0, "C2": 2.0})
+    assert not _relabelled(alike, np.concatenate([np.ravel(alike.coordinates[k]) for k in alike.trainable]))
+    rows = {"tau": fg.positive([1.0, 2.0]), "gain": fg.positive([3.0, 4.0])}
+    leaves = fg.System(lambda h, x, p: p["tau"] * h + p["gain"], None, np.zeros(2), rows)
+    (made,) = _relabelled(leaves, np.concatenate([leaves.coordinates[k] for k in leaves.trainable]))
+    np.testing.assert_allclose(leaves.params_at(made)["gain"], [4.0, 3.0])

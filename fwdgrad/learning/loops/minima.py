@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import combinations
 
@@ -9,9 +10,10 @@ import numpy as np
 
 from fwdgrad.learning.loops.gauss_newton import ENOUGH, LONGEST, GaussNewton, Normal
 from fwdgrad.learning.loops.record import Record
+from fwdgrad.learning.report import entries_of
 from fwdgrad.system import System
 
-__all__ = ["TARGETS", "alternatives", "described", "distinct", "exchanged", "preferred"]
+__all__ = ["TARGETS", "alternatives", "described", "distinct", "exchanged", "labelled", "preferred"]
 
 MOST = 7
 """Parameters up to which each pair of values is exchanged."""
@@ -58,6 +60,8 @@ def alternatives(
       infected with the rate of contacts: the data cannot tell which is which, and what is found depends on the start.
       Where stages are not quite alike, as two tanks one above the other, the data can, but each order has its own
       minimum;
+    - where all that belongs to one label has the value of another's: R1 and C1 those of R2 and C2, tau[0] and gain[0]
+      those of tau[1] and gain[1]. Units alike may stand in either order;
     - far along the direction that is known least, since rates that are nearly alike lie in one valley with two bottoms.
 
     None are where the first samples say nothing of some direction: then all of it explains them.
@@ -82,6 +86,7 @@ def alternatives(
     tried = [
         *swapped,
         *_promising(part, newton, made_up, centre, prior),
+        *_promising(part, newton, _relabelled(newton.system, best.point), centre, prior),
         *_promising(part, newton, _along(here, prior, units), centre, prior),
     ]
     given = centre, prior, units
@@ -178,15 +183,48 @@ def _exchanged(newton: GaussNewton, point: np.ndarray) -> list[np.ndarray]:
     """Coordinates with the values of two parameters exchanged, where both may have the other's and that matters."""
     system = newton.system
     held = [system.coordinate[k] for k in system.trainable for _ in range(system.coordinates[k].size)]
-    made: list[np.ndarray] = []
-    for i, j in combinations(range(len(held)), 2) if len(held) <= MOST else ():
-        start = point.copy()
-        with np.errstate(all="ignore"):
+    pairs = combinations(range(len(held)), 2) if len(held) <= MOST else ()
+    made = [_with_values_of(system, point, [pair]) for pair in pairs]
+    return [start for start in made if start is not None]
+
+
+def _relabelled(system: System, point: np.ndarray) -> list[np.ndarray]:
+    """Coordinates with the values of two labels exchanged, where several parameters have each; see `labelled`."""
+    names = [name for name, *_ in entries_of(system)]
+    stems: dict[str, dict[str, int]] = {}
+    for place, name in enumerate(names):
+        stem, label = labelled(name)
+        if label:
+            stems.setdefault(label, {})[stem] = place
+    made = []
+    for one, other in combinations(stems.values(), 2):
+        pairs = [(one[stem], other[stem]) for stem in one if stem in other]
+        start = _with_values_of(system, point, pairs) if len(pairs) > 1 else None
+        made += [] if start is None else [start]
+    return made
+
+
+def labelled(name: str) -> tuple[str, str]:
+    """A name without the label that says which of several alike it belongs to, and that label; "" if it has none.
+
+    Example:
+        >>> labelled("R1"), labelled("k_fast"), labelled("tau[2]"), labelled("rate")
+        (('R', '1'), ('k', 'fast'), ('tau', '2'), ('rate', ''))
+    """
+    found = re.fullmatch(r"(.*?\w)(?:\[([\d, ]+)\]|_([^\W_]+)|(\d+))", name)
+    return (name, "") if found is None else (found[1], found[2] or found[3] or found[4])
+
+
+def _with_values_of(system: System, point: np.ndarray, pairs: Sequence[tuple[int, int]]) -> np.ndarray | None:
+    """Coordinates with values exchanged; None where a parameter may not have the other's, or it is nearly its own."""
+    held = [system.coordinate[k] for k in system.trainable for _ in range(system.coordinates[k].size)]
+    start = point.copy()
+    with np.errstate(all="ignore"):
+        for i, j in pairs:
             start[i] = held[i].learned(np.asarray(held[j].natural(point[j])))
             start[j] = held[j].learned(np.asarray(held[i].natural(point[i])))
-        if np.all(np.isfinite(start)) and not np.allclose(start, point, rtol=0.05, atol=0.05):
-            made.append(start)
-    return made
+    nearly = np.allclose(start, point, rtol=0.05, atol=0.05)
+    return None if nearly or not np.all(np.isfinite(start)) else start
 
 
 def _along(here: Normal, prior: np.ndarray, units: np.ndarray) -> list[np.ndarray]:
