@@ -20,6 +20,7 @@ from fwdgrad.learning.loops import (
     Normal,
     Record,
     beside,
+    elsewhere,
     lacking,
     noiseless,
     normalised,
@@ -89,7 +90,14 @@ def simulated(
         late = beside(record, newton, found, np.sqrt(np.diag(covariance)), prior, z)
         if late is not None:  # what a model with that delay would lack is not known
             told = [late]
-        if told:
+        declared = np.concatenate([np.ravel(newton.system.coordinates[k]) for k in newton.system.trainable])
+        begun = None
+        if late is None or late.memory > 1.0:
+            begun = elsewhere(record, newton, found, [found.point, declared], prior, noiseless)
+        if begun is not None:
+            lacks = (str(begun),)
+            factors = np.hypot(factors, begun.moved / np.sqrt(np.diag(covariance)))
+        elif told:
             lacks = tuple(str(lack) for lack in told)
             factors = np.hypot(factors, np.max([np.abs(lack.moved) for lack in told], axis=0))
         covariance = covariance * np.outer(factors, factors)

@@ -1,5 +1,6 @@
 """Wrong structures whose residuals are white: what the residuals ask for is named, and deviations count it."""
 
+import re
 import warnings
 
 import numpy as np
@@ -206,3 +207,47 @@ def test_a_table_without_inputs_that_begins_a_row_later_is_told_of():
         assert any("targets stand 1 row earlier than the model has them" in str(w.message) for w in caught) == (
             rows == 1
         )
+
+
+def swung(start):
+    """A pendulum for small angles, begun somewhere."""
+    return fg.System(
+        lambda h, x, p: np.stack([h[1], -p["k"] * h[0] - p["c"] * h[1]]), lambda h, x, p: h[:1],
+        np.array([start, 0.0]), {"k": fg.positive(4.0), "c": fg.positive(0.3)}, dt=0.1, method="rk4", first="initial",
+    )  # fmt: skip
+
+
+def swinging():
+    """Samples of one that begins at 1."""
+    ys = swung(1.0).simulate(steps=100).outputs
+    return ys + 0.03 * ys.std() * np.random.default_rng(3).normal(size=ys.shape)
+
+
+@pytest.mark.parametrize("by", ["learner", "fit"])
+def test_a_start_elsewhere_is_named(by):
+    """By the state variable and what it should be."""
+    model = swung(-1.0).starting_at({"k": 5.2, "c": 0.4})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if by == "fit":
+            told = fg.fit(model, ys=swinging(), engine="numpy").remarks
+        else:
+            learner = fg.Learner(model, engine="numpy")
+            learner.run(ys=swinging())
+            told = learner.report().remarks
+    named = [said for said in told if "begin in another state" in said]
+    assert len(named) == 1, told
+    found = re.search(r"h\[0\] = ([0-9.]+) ± ([0-9.]+) in place of -1", named[0])
+    assert found is not None, named
+    assert abs(float(found[1]) - 1.0) < 3 * float(found[2]) < 0.3
+
+
+def test_a_friction_that_is_missing_is_no_start_elsewhere():
+    """Another start explains a part of it, and leaves residuals with a memory."""
+    model = swung(1.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        still = model.replace(params=model.declared | {"c": fg.fixed(0.0)})
+        told = fg.fit(still, ys=swinging(), engine="numpy", method="simulation").remarks
+    assert told
+    assert not any("another state" in said for said in told)

@@ -1,6 +1,7 @@
 """Ways of going through a stream: learning at every step, at the end of windows, or of the whole sequence."""
 
 from fwdgrad.learning.loops.base import Loop
+from fwdgrad.learning.loops.beginnings import elsewhere
 from fwdgrad.learning.loops.choosing import loop_for, noise_for, noiseless
 from fwdgrad.learning.loops.deviations import normalised, quiet, remembered, robust
 from fwdgrad.learning.loops.discretisation import Stretches, coarse_steps
@@ -32,6 +33,7 @@ __all__ = [
     "beside",
     "coarse_steps",
     "described",
+    "elsewhere",
     "lacking",
     "listed_entries",
     "loop_for",

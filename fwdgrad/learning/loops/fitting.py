@@ -10,6 +10,7 @@ import numpy as np
 from fwdgrad.estimators import RTRL
 from fwdgrad.learning.execution import Execution, execution_for
 from fwdgrad.learning.loops.base import Loop
+from fwdgrad.learning.loops.beginnings import Beginning, elsewhere
 from fwdgrad.learning.loops.deviations import normalised
 from fwdgrad.learning.loops.gauss_newton import PASSES as STEPS
 from fwdgrad.learning.loops.gauss_newton import GaussNewton, Normal
@@ -182,6 +183,10 @@ class Fitting:
             return None
         z = normalised(self.execution.system.loss, record.targets(outputs.shape[1]), outputs, found.noise)
         return beside(record, self.newton, found, deviations, self._given(present)[1], z)
+
+    def elsewhere(self, record: Record, present: Flat, found: Normal, points: Sequence[np.ndarray]) -> Beginning | None:
+        """The start that the record asks for in place of the declared one; None if it is right, or more is wrong."""
+        return elsewhere(record, self.newton, found, points, self._given(present)[1], self._loop_for)
 
     def passed(self, present: Flat, found: Normal) -> Pass:
         """A minimum of the simulation as something to go on from with the filter."""

@@ -33,7 +33,7 @@ from fwdgrad.support.trees import flatten, unflatten
 from fwdgrad.system import System
 from fwdgrad.system.parameters import Parameter
 
-__all__ = ["Lack", "lacking"]
+__all__ = ["Lack", "at", "lacking", "numbered", "ran_through"]
 
 CHANCE = 0.01
 """Probability with which a right model is accused, at most, whatever the number of terms."""
@@ -120,7 +120,7 @@ def lacking(
     memory = remembering = _memory(system, record, outputs, noise)
     if memory > 1.0 and len(told := asked.told(1.0)):  # of what the best of them leave, to first order
         try:
-            near = _run(_with(larger, held + SMALL * asked.change(told[:FEW])), record)[1]
+            near = ran_through(at(larger, held + SMALL * asked.change(told[:FEW])), record)[1]
         except FwdgradError:
             return [], remembering
         memory = _memory(system, record, outputs + (near - outputs) / SMALL, noise)
@@ -227,11 +227,11 @@ def _product(names: list[str]) -> str:
 
 def _larger(system: System, record: Record, point: np.ndarray) -> tuple[System, list[str]]:
     """The model with all terms, at the parameters that were found, and the names of the terms."""
-    system = _with(system, point)
-    states, outputs = _run(system, record)
+    system = at(system, point)
+    states, outputs = ran_through(system, record)
     places, names = _inputs(system)
     both = np.concatenate([states, *(record.chunk.x[k].reshape(len(record), -1) for k in places)], axis=1)
-    names, shown = [*_numbered(system.state, "h"), *names], output_names(system)
+    names, shown = [*numbered(system.state, "h"), *names], output_names(system)
     n, m = states.shape[1], outputs.shape[1]
     direct, degree, learned = _Terms(both, names, 1), DEGREE, _learned_of(system, record, states)
     while degree > 1 and len(learned) * len(products(len(direct.names) - 1, degree)) > MOST:
@@ -267,12 +267,12 @@ def _larger(system: System, record: Record, point: np.ndarray) -> tuple[System, 
     return system.replace(F=F, Y=Y, params=params), [name for told, _ in added.values() for name in told]
 
 
-def _with(system: System, point: np.ndarray) -> System:
+def at(system: System, point: np.ndarray) -> System:
     """The same declaration at other coordinates, shape (p,)."""
     return system.starting_at(system.params_at(point))
 
 
-def _run(system: System, record: Record) -> tuple[np.ndarray, np.ndarray]:
+def ran_through(system: System, record: Record) -> tuple[np.ndarray, np.ndarray]:
     """States and predictions of all samples, (T, n) and (T, m)."""
     made = []
     for start, chunk in record.trajectories():
@@ -302,10 +302,10 @@ def _inputs(system: System) -> tuple[list[int], list[str]]:
     leaves = flatten(system.x)
     keys = list(system.x) if isinstance(system.x, dict) else ["x"] * len(leaves)
     places = [k for k, a in enumerate(leaves) if np.issubdtype(a.dtype, np.floating) and keys[k] != system.dt]
-    return places, [name for k in places for name in _numbered(leaves[k], keys[k])]
+    return places, [name for k in places for name in numbered(leaves[k], keys[k])]
 
 
-def _numbered(tree: Any, name: str) -> list[str]:
+def numbered(tree: Any, name: str) -> list[str]:
     """A name for each number of an array, or a dict of arrays."""
     made = []
     for key, array in tree.items() if isinstance(tree, dict) else [(name, tree)]:

@@ -48,6 +48,8 @@ class Late(NamedTuple):
     """By how many claimed deviations each coordinate of θ is off for it, shape (p,)."""
     gain: float
     """Nats by which targets in their places are likelier."""
+    memory: float
+    """Samples that residuals remember then; 1 if they are white."""
     text: str
     """In words."""
 
@@ -101,7 +103,9 @@ def beside(
     z = normalised(newton.system.loss, _moved(record, rows).targets(left.shape[1]), left, best.noise)
     memory = max(remembered(column, [start.place for start in record.starts]) for column in z.T)
     gain = (here.objective - best.objective) / memory
-    return None if gain < MATTERS else Late(rows, far, gain, _told(newton.system, rows, float(np.max(np.abs(far)))))
+    if gain < MATTERS:
+        return None
+    return Late(rows, far, gain, memory, _told(newton.system, rows, float(np.max(np.abs(far)))))
 
 
 def _told(system: System, rows: int, far: float) -> str:

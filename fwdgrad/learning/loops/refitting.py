@@ -344,12 +344,16 @@ class Refitting(Around):
         return fitted._replace(bias=np.abs(width), lacks=STRAYS)
 
     def _beside(self, record: Record, fitted: Fitted, fitting: Fitting, present: Flat, found: Normal) -> Fitted:
-        """With what is said of targets that stand a few rows beside their inputs, in place of what else is lacking.
+        """With what is said of targets beside their inputs, or of a start elsewhere, in place of what else is lacking.
 
         A filter does with them as if the state were disturbed, so the simulation is asked, even if it is less likely.
         """
         deviations = np.sqrt(np.diag(fitted.covariance))
         late = fitting.late(record, present, found, deviations)
+        if late is None or late.memory > 1.0:
+            begun = fitting.elsewhere(record, present, found, [fitted.point, found.point, fitting.declared])
+            if begun is not None:
+                return fitted._replace(bias=begun.moved, lacks=str(begun))
         return fitted if late is None else fitted._replace(bias=np.abs(late.moved) * deviations, lacks=str(late))
 
     def _steps_told(self, record: Record, carry: Flat) -> str:
