@@ -16,7 +16,7 @@ from fwdgrad.system import System
 __all__ = ["TARGETS", "alternatives", "described", "distinct", "exchanged", "labelled", "preferred"]
 
 MOST = 7
-"""Parameters up to which each pair of values is exchanged."""
+"""Parameters up to which each pair of values is exchanged; and labels whose values are."""
 TARGETS = 256
 """Targets that solutions are looked for in, at most; what is found is held against all of them."""
 FAR = 10.0
@@ -197,7 +197,7 @@ def _relabelled(system: System, point: np.ndarray) -> list[np.ndarray]:
         if label:
             stems.setdefault(label, {})[stem] = place
     made = []
-    for one, other in combinations(stems.values(), 2):
+    for one, other in combinations(list(stems.values())[:MOST], 2):
         pairs = [(one[stem], other[stem]) for stem in one if stem in other]
         start = _with_values_of(system, point, pairs) if len(pairs) > 1 else None
         made += [] if start is None else [start]
