@@ -33,7 +33,7 @@ from .exporting import Export, export
 from .filtering import FilteredSystem, cholesky, filtered
 from .fitting import Fit, Forecast, Trajectory, fit
 from .influence import reduction
-from .integrate import Adaptive
+from .integrate import Adaptive, At
 from .learning.ensemble import Ensemble
 from .learning.history import History
 from .learning.learner import Learner
@@ -68,6 +68,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adaptive",
+    "At",
     "Budget",
     "Choice",
     "Clipped",

@@ -41,7 +41,7 @@ def discretisation(system: System, xs: Any, rng: np.random.Generator) -> Iterato
     those of the map that is executed.
 
     Args:
-        system: with a `dt`; nothing is said of a map.
+        system: with a `dt`; nothing is said of a map, nor where there are events.
         xs: inputs with time along axis 0, of which the first samples are taken; the declared example, unless given.
         rng: where the direction comes from.
 
@@ -53,6 +53,8 @@ def discretisation(system: System, xs: Any, rng: np.random.Generator) -> Iterato
     if system.dt is None:
         return
     plain = system.wrapped if isinstance(system, FilteredSystem) else system
+    if plain.events:  # the reference knows of none
+        return
     plain = plain.replace(injection=None, state=plain.state, first="next").astype(np.float64)
     count = SAMPLES if xs is None else min(SAMPLES, len(flatten(xs)[0]))
     inputs = [plain.x if xs is None else _row(plain.x, xs, k) for k in range(count)]

@@ -10,9 +10,10 @@ import numpy as np
 
 from fwdgrad.declare.expressions import Expression, evaluate, names_in
 from fwdgrad.declare.functions import CONSTANTS
-from fwdgrad.declare.model import TIME, Equation, Model
+from fwdgrad.declare.model import TIME, Equation, Jump, Model
 from fwdgrad.declare.parse import constant
 from fwdgrad.errors import DeclarationError
+from fwdgrad.integrate import At
 from fwdgrad.losses import SquaredError
 from fwdgrad.system import System
 from fwdgrad.system.parameters import Parameter, Tied
@@ -189,6 +190,31 @@ class Equations:
         return {name: _in_precision(value, dtype) for name, value in made.items()}
 
     @property
+    def events(self) -> list[At]:
+        """The changes at given times; the events of the system."""
+        return [At(self._times(jump), self._change(jump)) for jump in self.model.jumps]
+
+    def _times(self, jump: Jump) -> Any:
+        tree = jump.times.expression
+        if not set(names_in(tree)) & self.model.params.keys():
+            return evaluate(tree, CONSTANTS)
+
+        def times(theta: Mapping[str, Any]) -> Any:
+            return _in_precision(evaluate(tree, CONSTANTS | dict(theta)), next(iter(theta.values())).dtype)
+
+        return times
+
+    def _change(self, jump: Jump) -> Any:
+        definitions = self._definitions(jump.values.values())
+
+        def change(h: Any, x: Any, theta: Mapping[str, Any]) -> dict[str, Any]:
+            values = self._values(h, x, theta, definitions)
+            made = {k: evaluate(e.expression, values) for k, e in jump.values.items()}
+            return {name: _like(made[name], value) if name in made else value for name, value in h.items()}
+
+        return change
+
+    @property
     def state(self) -> Any:
         """The initial state, or, where it depends on parameters, the function of them."""
         names = {k for e in self.model.start.values() for k in names_in(e.expression)}
@@ -247,6 +273,14 @@ class Equations:
             shape = np.shape(_computed(equation, values, f"the change of {name}"))
             if shape not in ((), self.shapes[name]):
                 raise equation.place.error(f"this has the shape {shape}, but {name}(0) has {self.shapes[name]}")
+        for jump in model.jumps:
+            shape = np.shape(_computed(jump.times, CONSTANTS | theta, "the time of a change", finite=True))
+            if len(shape) > 1 or shape == (0,):
+                raise jump.place.error(f"expected a time, or a list of them; got the shape {shape}")
+            for name, equation in jump.values.items():
+                shape = np.shape(_computed(equation, values, f"the new value of {name}"))
+                if shape not in ((), self.shapes[name]):
+                    raise jump.place.error(f"this has the shape {shape}, but {name}(0) has {self.shapes[name]}")
         for name, entry in model.outputs.items():
             shape = np.shape(_computed(entry, values, f"the output {name}"))
             self.sizes[name] = math.prod(shape) if shape else None
@@ -331,5 +365,6 @@ def system_of(equations: Equations, settings: Mapping[str, Any] | None = None, *
         state=equations.state,
         params=equations.parameters,
         x=inputs or None,
+        events=equations.events,
         **arguments,
     )

@@ -22,7 +22,11 @@ def latex(model: Model) -> str:
         rows.append((left, equation.expression))
     rows += [(_name(name), equation.expression) for name, equation in model.definitions.items()]
     rows += [(_name(k), e.expression) for k, e in model.outputs.items() if e.expression != Name(k)]
-    body = " \\\\\n".join(f"{left} &= {_written(expression, 0)}" for left, expression in rows)
+    lines = [f"{left} &= {_written(expression, 0)}" for left, expression in rows]
+    for jump in model.jumps:
+        when = rf"\quad \text{{at }} t = {_written(jump.times.expression, 0)}"
+        lines += [rf"{_name(k)} &\leftarrow {_written(e.expression, 0)} {when}" for k, e in jump.values.items()]
+    body = " \\\\\n".join(lines)
     return f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}"
 
 

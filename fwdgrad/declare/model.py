@@ -22,6 +22,7 @@ __all__ = [
     "Equation",
     "Follows",
     "InputEntry",
+    "Jump",
     "Model",
     "OutputEntry",
     "ParameterEntry",
@@ -65,6 +66,21 @@ class InputEntry:
     example: np.ndarray
     place: Place
     unit: str = ""
+
+
+@dataclass(frozen=True)
+class Jump:
+    """A change at given times: `at t = time: name = value`.
+
+    Attributes:
+        times: an expression of parameters.
+        values: what state variables are afterwards, in terms of what everything is before.
+        place: where it stands.
+    """
+
+    times: Equation
+    values: dict[str, Equation]
+    place: Place
 
 
 class Follows:
@@ -115,6 +131,7 @@ class Model:
         changes: the rate, or the next value, of every state variable.
         start: initial values.
         params, inputs, outputs, definitions: what their names say.
+        jumps: changes at given times.
         order: names of the definitions, each after those that it uses.
         timed: whether time is a state variable, because an equation uses it.
     """
@@ -127,6 +144,7 @@ class Model:
     inputs: dict[str, InputEntry] = field(default_factory=dict)
     outputs: dict[str, OutputEntry] = field(default_factory=dict)
     definitions: dict[str, Equation] = field(default_factory=dict)
+    jumps: list[Jump] = field(default_factory=list)
     order: tuple[str, ...] = ()
     timed: bool = False
     _declared: dict[str, Place] = field(default_factory=dict, repr=False)
@@ -202,11 +220,14 @@ class Model:
         if without and len(without) < len(self.outputs):
             raise self.outputs[without[0]].place.error("some outputs have noise, this one has none; give it to all")
         known = {*self._declared, *CONSTANTS, TIME}
-        for equation in (*self.changes.values(), *self.outputs.values(), *self.definitions.values()):
+        jumps = [equation for jump in self.jumps for equation in jump.values.values()]
+        for equation in (*self.changes.values(), *self.outputs.values(), *self.definitions.values(), *jumps):
             self._check_names(equation, known)
         known = {*self.params, *CONSTANTS}
         for name, equation in self.start.items():
             self._check_names(equation, known, f"{name}(0) may depend on parameters alone")
+        for jump in self.jumps:
+            self._check_jump(jump, known)
         for entry in self.params.values():
             if isinstance(entry.declared, Tied):
                 self._check_tie(entry.declared.name, entry.place)
@@ -214,7 +235,7 @@ class Model:
         used = self.needed(e.expression for e in (*self.changes.values(), *self.outputs.values()))
         expressions = [e.expression for e in (*self.changes.values(), *self.outputs.values())]
         expressions += [self.definitions[k].expression for k in used]
-        self.timed = TIME in self.start or any(TIME in names_in(e) for e in expressions)
+        self.timed = bool(self.jumps) or TIME in self.start or any(TIME in names_in(e) for e in expressions)
 
     def needed(self, expressions: Iterable[Expression]) -> list[str]:
         """The definitions that expressions use, each after those that it uses itself."""
@@ -245,6 +266,16 @@ class Model:
             if name in self._declared or name == TIME:
                 raise equation.place.error(f"{rule}; {name!r} is something else")
             raise equation.place.error(f"{name!r} is not declared. {suggestion(name, self._declared)}")
+
+    def _check_jump(self, jump: Jump, known: Collection[str]) -> None:
+        if not self.continuous:
+            raise jump.place.error("next values have no moments in between; `at t = …` goes with rates")
+        self._check_names(jump.times, known, "the time of a change may depend on parameters alone")
+        for name in jump.values:
+            if name not in self.changes:
+                raise jump.place.error(
+                    f"{name!r} is no state variable, and nothing else can be changed. {suggestion(name, self.changes)}"
+                )
 
     def _check_tie(self, other: str, place: Place) -> None:
         if other not in self.params:

@@ -27,10 +27,11 @@ from pathlib import Path
 from typing import Any
 
 from fwdgrad.declare.equations import Equations, EquationSystem, system_of
-from fwdgrad.declare.expressions import Name
+from fwdgrad.declare.expressions import Call, Name
 from fwdgrad.declare.model import (
     Equation,
     InputEntry,
+    Jump,
     Model,
     OutputEntry,
     ParameterEntry,
@@ -43,7 +44,7 @@ from fwdgrad.errors import DataError, DeclarationError, ModelTextError, did_you_
 from fwdgrad.integrate import METHODS
 from fwdgrad.system import FIRST
 
-__all__ = ["bound", "first_setting", "from_text", "number_setting", "read_source", "read_text"]
+__all__ = ["bound", "first_setting", "from_text", "number_setting", "read_jump", "read_source", "read_text"]
 
 LONGEST = 1_000_000
 """Characters of a model."""
@@ -77,6 +78,8 @@ _LEFT: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("setting", re.compile(rf"({'|'.join(SETTINGS)})")),
     ("definition", re.compile(_NAME)),
 )
+_AT = re.compile(r"at\s+t\s*=\s*(?P<times>[^:]*):(?P<changes>.*)")
+_CHANGE = re.compile(rf"{_NAME}\s*(?P<sign>[+-]?)=(?P<value>[^=].*)")
 _BARE_OUTPUT = re.compile(rf"output\s+{_NAME}(\s+noise\s.*)?")
 _BOUNDS = re.compile(r"(?P<value>.*?) in ?(?P<bounds>[(\[].*)")
 
@@ -106,6 +109,7 @@ def from_text(
     ``dt = 0.01``, ``method = rk4``, ``substeps``  arguments of `System`; ``dt`` may be the name of an input
     ``first = initial`` or ``next``                what the first sample is observed in: x(0), or the state a step later
     ``injection = K``                              the gain of an observer: a parameter, or numbers; see `System`
+    ``at t = 24: gut += dose``                     a change at a time, or at several: `[0, 12, 24]`; see `At`
     =============================================  ==================================================================
 
     The text is read, never run: expressions may use numbers, declared names, ``t`` (time), ``pi``, ``+ - * / % **``,
@@ -254,6 +258,9 @@ class _Reader:
     def read(self, line: Line) -> None:
         """One line."""
         self.texts.append(line.text)
+        if found := _AT.fullmatch(line.text):
+            self.model.jumps.append(read_jump(found["times"], found["changes"], line))
+            return
         rest, unit = _split(line.text, ":")
         if unit is not None and (not unit or len(unit) > 60 or not unit.isprintable()):
             raise line.error("the unit after the colon is a label of at most 60 characters")
@@ -387,6 +394,23 @@ class _Reader:
             if value.shape != ():
                 raise line.error(f"{name} is one number")
             self.settings[name] = number_setting(name, float(value), line)
+
+
+def read_jump(times: str, changes: str, line: Line) -> Jump:
+    """A change at given times, from an expression and assignments, one or several with semicolons between."""
+    values: dict[str, Equation] = {}
+    for part in changes.split(";"):
+        found = _CHANGE.fullmatch(part.strip())
+        if found is None:
+            raise line.error(
+                "after the colon, changes of state variables are expected: NAME = expression, NAME += expression or "
+                "NAME -= expression, with semicolons between several"
+            )
+        name, sign, expression = found[1], found["sign"], parse(found["value"].strip(), line)
+        if name in values:
+            raise line.error(f"{name!r} is changed twice here")
+        values[name] = Equation(Call(sign, (Name(name), expression)) if sign else expression, line)
+    return Jump(Equation(parse(times.strip(), line), line), values, line)
 
 
 def bound(text: str, line: Line) -> float:

@@ -17,10 +17,11 @@ from fwdgrad.errors import DeclarationError, did_you_mean
 from fwdgrad.integrate.adaptive import Clock, Pair, adaptive
 from fwdgrad.integrate.dopri import DOPRI5
 from fwdgrad.integrate.esdirk import ESDIRK4
+from fwdgrad.integrate.events import At, scheduled
 from fwdgrad.integrate.explicit import euler, heun, rk4
 from fwdgrad.integrate.implicit import sdirk2
 
-__all__ = ["DEFAULT", "METHODS", "Adaptive", "Clock", "euler", "heun", "rk4", "sdirk2", "step_map"]
+__all__ = ["DEFAULT", "METHODS", "Adaptive", "At", "Clock", "euler", "heun", "rk4", "scheduled", "sdirk2", "step_map"]
 
 Method = Callable[[Callable[[Any], Any], Any, Any], Any]
 

@@ -79,6 +79,11 @@ class Timed:
                 f"{who}: method {str(system.method)!r} chooses its steps, so that there is no step δt to make small.\n"
                 "Say which method makes the steps: system.replace(method='rk4')."
             )
+        if system.events:
+            raise DeclarationError(
+                f"{who}: the limit of small steps is that of rates, and this system has events.\nLeave them out: "
+                "system.replace(events=())."
+            )
         method = str(system.method)
         if x_of_t is not None and method not in NODES:
             raise DeclarationError(

@@ -75,6 +75,8 @@ def _out_of_steps(system: Any, given: Sequence[Any], clock: Clock) -> Cause:
     length /= system.substeps
     where = f"{float(clock.time) * length:.6g} after the sample before (of {length:.6g})"
     size = f"{float(clock.step) * length:.2g}"
+    if system.events:
+        where = f"{float(clock.time):.3g} of the way from one event to the next, or to the end of the sample"
     if clock.tried >= method.max_steps:
         found = f"method={str(method)!r} has tried {method.max_steps} steps (max_steps), and is {where}; next {size}."
     else:

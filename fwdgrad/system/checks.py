@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import autograd.numpy as anp
@@ -11,6 +11,7 @@ import numpy as np
 from autograd.tracer import isbox
 
 from fwdgrad.errors import DeclarationError, ShapeError, UnknownNameError, did_you_mean
+from fwdgrad.integrate import At
 from fwdgrad.program.tracer import as_operand
 from fwdgrad.support.trees import flatten
 from fwdgrad.system.parameters import Parameter, Tied
@@ -21,6 +22,7 @@ __all__ = [
     "OWN",
     "arrays",
     "checked_first",
+    "events_of",
     "inputs",
     "near",
     "packed",
@@ -30,6 +32,7 @@ __all__ = [
     "source_line",
     "step_of",
     "substeps_of",
+    "timed",
 ]
 
 FIRST = ("initial", "next")
@@ -168,6 +171,26 @@ def substeps_of(substeps: Any, dt: Any) -> int:
     if dt is None and substeps != 1:
         raise DeclarationError(f"substeps={substeps}: a map (dt=None) has no steps to divide. Give dt.")
     return int(substeps)
+
+
+def events_of(events: Any, dt: Any) -> tuple[At, ...]:
+    """What changes the state between samples."""
+    made = tuple(events) if isinstance(events, Iterable) else (events,)
+    for event in made:
+        if not isinstance(event, At):
+            raise DeclarationError(f"events: expected a list of fwdgrad.At(times, change), got {event!r} in it.")
+    if made and dt is None:
+        raise DeclarationError("events: a map (dt=None) has no moments between samples. Give dt, or change h in F.")
+    return made
+
+
+def timed(state: Any) -> None:
+    """Refuse a state that does not know the time."""
+    if not isinstance(state, Mapping) or "t" not in state or np.shape(state["t"]) != ():
+        raise DeclarationError(
+            "events: the state does not know the time.\nDeclare a dict with a number 't', and 1 for its rate: "
+            "state={…, 't': np.zeros(())}."
+        )
 
 
 def parameters_of(params: Any) -> dict[str, Parameter | Tied]:

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.errors import DeclarationError, UnknownNameError, did_you_mean
-from fwdgrad.integrate import DEFAULT, Adaptive, step_map
+from fwdgrad.integrate import DEFAULT, Adaptive, At, scheduled, step_map
 from fwdgrad.losses import Loss, as_loss
 from fwdgrad.outside import Outside
 from fwdgrad.program import repeat
 from fwdgrad.support import display
 from fwdgrad.support.trees import cut, flatten, leaf_names, unflatten
-from fwdgrad.system.checks import OWN, arrays, inputs, parameters_of, result, step_of, substeps_of
+from fwdgrad.system.checks import OWN, arrays, events_of, inputs, parameters_of, result, step_of, substeps_of
 from fwdgrad.system.parameters import Free, Parameter, Tied
 from fwdgrad.system.simulation import Simulated
 from fwdgrad.system.trying import through
@@ -55,6 +55,8 @@ class System(Simulated):
             many as there are state variables, or one number in the latter case.
         y: an example target, for a loss of your own whose targets do not look like predictions.
         name: what to call it in reports.
+        events: changes of the state at given times, such as doses (`fwdgrad.At`), between samples or at them. The state
+            is then a dict with the time, a number "t" of rate 1.
         first: what the first sample of a trajectory is observed in. "initial": in the initial state itself; it makes no
             transition, h' = h(0), as the row at the start time of a table is. "next" (the default): a transition
             later, h' = F(h(0), x, θ), as the first input of a network is. One rule for known, learned and given
@@ -111,6 +113,7 @@ class System(Simulated):
         y: Any = None,
         name: str | None = None,
         first: str | None = None,
+        events: Iterable[At] = (),
     ) -> None:
         for label, function in (("F", F), ("Y", Y)):
             if not callable(function) and not (label == "Y" and function is None):
@@ -125,7 +128,7 @@ class System(Simulated):
         self.integrator = step_map(self.method)
         if dt is None and self.method != "euler":
             raise DeclarationError(f"method={method!r}: a map (dt=None) is not integrated. Give dt, if F is a rate.")
-        self.substeps = substeps_of(substeps, dt)
+        self.substeps, self.events = substeps_of(substeps, dt), events_of(events, dt)
 
         declared = parameters_of(params)
         self._tied = {k: p for k, p in declared.items() if isinstance(p, Tied)}
@@ -282,8 +285,24 @@ class System(Simulated):
         return repeat(lambda now: self.integrated(now, x, theta, dt), h, self.substeps)
 
     def integrated(self, h: Any, x: Any, theta: Mapping[str, Any], dt: Any) -> Any:
-        """The flat h after one step of the integrator, of length `dt`; where F is a rate."""
-        return self.integrator(lambda now: self._pack(self.F(self.unpack(now), x, theta), "F"), h, dt)
+        """The flat h after one step of the integrator, of length `dt`, and through its events; where F is a rate."""
+
+        def rate(now: Any) -> Any:
+            return self._pack(self.F(self.unpack(now), x, theta), "F")
+
+        if not self.events:
+            return self.integrator(rate, h, dt)
+        return scheduled(
+            lambda now, length: self.integrator(rate, now, length),
+            h,
+            self.unpack(h)["t"],
+            dt,
+            [event.moments(theta, self.dtype) for event in self.events],
+            [
+                lambda now, event=event: self._pack(event.change(self.unpack(now), x, theta), "At(change=…)")
+                for event in self.events
+            ],
+        )
 
     def observed(self, h: Any, x: Any, theta: Mapping[str, Any]) -> Any:
         """ŷ for a flat h, from θ as Y sees it."""
@@ -383,6 +402,7 @@ class System(Simulated):
             "injection": self.injection,
             "name": self.name,
             "first": self._first,
+            "events": self.events,
         }
 
     @cached_property

@@ -17,11 +17,11 @@ from fwdgrad.errors import (
     UnknownNameError,
     did_you_mean,
 )
-from fwdgrad.integrate import Adaptive
+from fwdgrad.integrate import Adaptive, At
 from fwdgrad.losses import Custom, Loss
 from fwdgrad.outside import Outside
 from fwdgrad.support.trees import flatten, unflatten
-from fwdgrad.system.checks import arrays, checked_first, near, packed, read_only, result, source_line
+from fwdgrad.system.checks import arrays, checked_first, near, packed, read_only, result, source_line, timed
 from fwdgrad.system.parametrised import Parametrised
 
 __all__ = ["Tried", "through"]
@@ -45,6 +45,7 @@ class Tried(Parametrised):
     init: Callable[[Any], Any] | None
     injection: Any
     integrator: Any
+    events: tuple[At, ...]
     prediction: np.ndarray
     outside: Outside
     initial: Any
@@ -79,6 +80,8 @@ class Tried(Parametrised):
         named: dict[str, Any] = {"F": self.F, "Y": self.Y, "the loss": loss, "state": self.init}
         named["injection"] = self.injection if callable(self.injection) else None
         named |= {f"params[{k!r}]": tied.function for k, tied in self._tied.items()}
+        named |= {f"events[{k}]": event.change for k, event in enumerate(self.events)}
+        named |= {f"times of events[{k}]": e.times for k, e in enumerate(self.events) if callable(e.times)}
         return {k: function for k, function in named.items() if function is not None}
 
     def _calls(self, spread: float) -> list[dict[str, Callable[[], Any]]]:
@@ -120,6 +123,8 @@ class Tried(Parametrised):
         h = np.asarray(self._pack(self.state, "state"))
         if isinstance(self.integrator, Adaptive):
             self.integrator.check(len(h))
+        if self.events:
+            timed(self.state)
         x = unflatten(self.x, [read_only(leaf) for leaf in flatten(self.x)])
         params = {k: read_only(v) for k, v in self.coordinates.items()}
 

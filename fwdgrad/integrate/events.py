@@ -1,0 +1,137 @@
+"""What happens at a moment between two samples: the state goes to the moment, is changed there, and goes on.
+
+With h⁺ = R(h) at a time τ, a step from t to t + δt is made of a step to τ, of R, and of a step over what is left. Its
+length is t + δt − τ, so where τ depends on θ, or on h, derivatives go through it: that is the saltation term
+
+    ∂h/∂θ⁺ = R_h ∂h/∂θ⁻ + R_θ + (R_h f⁻ − f⁺) ∂τ/∂θ
+
+(Aizerman & Gantmakher 1958), of the map that is executed and not added by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fwdgrad.errors import DeclarationError
+from fwdgrad.program import until
+
+__all__ = ["At", "scheduled"]
+
+SLACK = 1e-9
+"""Of the time and of the step: an event so little before the end of a step belongs to the next one."""
+MOST = 1000
+"""Times of one event."""
+
+
+@dataclass(frozen=True)
+class At:
+    """A change of the state at given times, such as a dose, for `System(events=…)`.
+
+    The state has to be a dict with the time, a number `"t"` whose rate is 1. A time between two samples is met exactly.
+    The sample at that very time is seen before the change. Changes at one time are made in the order of declaration.
+
+    Args:
+        times: when, in the unit of `dt`: a number, several, or a function of θ that returns them. What lies before the
+            start never happens.
+        change: a function of (state, input, parameters) that returns the state after the change; t stays as it is. The
+            input is that of the sample that the step leads to.
+
+    Raises:
+        DeclarationError: there are no times, more than a thousand, or some that are no finite numbers; or `change` is
+            no function.
+
+    Example:
+        >>> import numpy as np, fwdgrad as fg
+        >>> def decay(h, x, p):
+        ...     return {"drug": -p["k"] * h["drug"], "t": 1.0 + 0.0 * h["t"]}
+        >>> def give(h, x, p):
+        ...     return {"drug": h["drug"] + p["dose"], "t": h["t"]}
+        >>> system = fg.System(
+        ...     decay, lambda h, x, p: h["drug"], {"drug": np.array(0.0), "t": np.array(0.0)},
+        ...     {"k": 0.5, "dose": 10.0}, dt=1.0, substeps=8, events=[fg.At([0.0, 1.5], give)],
+        ... )  # fmt: skip
+        >>> print(system.simulate(steps=2).outputs.round(3), f"{10 * np.exp(-1) + 10 * np.exp(-0.25):.3f}")
+        [ 6.065 11.467] 11.467
+    """
+
+    times: Any
+    change: Callable[[Any, Any, Any], Any]
+
+    def __post_init__(self) -> None:
+        if not callable(self.change):
+            raise DeclarationError(
+                f"At(change=…): expected a function of (state, input, parameters), got {self.change!r}."
+            )
+        if callable(self.times):
+            return
+        try:
+            times = np.array(self.times, dtype=float).reshape(-1)
+        except (TypeError, ValueError):
+            times = np.array([np.nan])
+        if not times.size or times.size > MOST or not np.isfinite(times).all():
+            raise DeclarationError(
+                f"At(times=…): expected 1 to {MOST} finite times, or a function of θ that returns them, got "
+                f"{self.times!r}."
+            )
+        object.__setattr__(self, "times", tuple(times.tolist()))
+
+    def moments(self, theta: Any, dtype: Any) -> Any:
+        """The times, shape (k,).
+
+        Raises:
+            DeclarationError: θ gives something else.
+        """
+        if not callable(self.times):
+            return np.array(self.times, dtype)
+        times = self.times(theta)
+        shape = np.shape(times)
+        if len(shape) > 1 or (shape and not 1 <= shape[0] <= MOST):
+            raise DeclarationError(f"At(times=…): the function of θ returned the shape {shape}; expected one, or (k,).")
+        return np.reshape(times, (-1,))
+
+
+def scheduled(
+    step: Callable[[Any, Any], Any], h: Any, now: Any, dt: Any, times: Sequence[Any], changes: Sequence[Any]
+) -> Any:
+    """h(t + δt), through all that is due in between, in the order of time.
+
+    Args:
+        step: (h, length) ↦ the state so much later.
+        h: the state, a vector.
+        now: t, of the state.
+        dt: δt.
+        times: of each event, a vector in the unit of t.
+        changes: of each event, h ↦ h'.
+
+    Cost: one step of the method, and one more for each event that is due.
+    """
+    dtype = h.dtype
+    every = np.concatenate(times)
+    owner = np.repeat(np.arange(len(times)), [np.shape(t)[0] for t in times])
+    ahead = every - now
+    slack = max(SLACK, 8 * float(np.finfo(dtype).eps)) * (np.abs(now) + np.abs(dt))
+    due = (ahead >= -slack) & (ahead < dt - slack)
+    count = len(owner)
+    earlier = np.less.outer(np.arange(count), np.arange(count))
+    before = (ahead[:, None] < ahead[None, :]) | ((ahead[:, None] == ahead[None, :]) & earlier)
+    rank = np.sum(np.where(before & due[:, None], 1.0, 0.0), axis=0)
+    rank = np.where(due, rank, -1.0)
+
+    def turn(z: Any, clock: Any) -> tuple[Any, Any]:
+        state, gone = z[:-1], z[-1]
+        chosen = rank == clock[2]
+        some = np.any(chosen)
+        goal = np.where(some, np.sum(np.where(chosen, ahead, 0.0)), dt)
+        state = step(state, goal - gone)
+        for number, change in enumerate(changes):
+            state = np.where(np.any(chosen[owner == number]), change(state), state)
+        ended = np.where(some, 0.0, 1.0)
+        ticks = np.stack([ended, 1.0 + 0.0 * ended, clock[2] + 1.0]).astype(dtype)
+        return np.concatenate([state, np.reshape(goal, (1,))]).astype(dtype), ticks
+
+    begun = np.concatenate([h, np.zeros(1, dtype)])
+    return until(turn, begun, np.array([0.0, 1.0, 0.0], dtype), count + 1)[:-1]

@@ -1,0 +1,158 @@
+"""Changes between samples: doses against closed forms and complex steps of these, across the moment itself."""
+
+import numpy as np
+import pytest
+
+import fwdgrad as fg
+from fwdgrad.errors import DeclarationError, ModelTextError
+
+DOSES = """
+d gut/dt = -ka*gut
+d blood/dt = ka*gut - ke*blood
+gut(0) = 0
+blood(0) = 0
+at t = [0, 3, lag]: gut += dose
+param ka = 1.2 in (0, inf)
+param ke = 0.2 in (0, inf)
+param dose = 5 in (0, inf)
+param lag = 4.7 in (0, inf)
+output blood
+dt = 1
+"""
+THETA = np.array([1.2, 0.2, 5.0, 4.7])
+TIGHT = fg.Adaptive("dopri5", rtol=1e-11, atol=1e-12)
+
+
+def blood(theta, t, held=None):
+    """In closed form (Bateman 1910); `held` is the time of the last dose, where it shall not move with θ."""
+    ka, ke, dose, lag = theta
+    made = 0.0
+    for start in (0.0, 3.0, lag if held is None else held):
+        if t > np.real(start):
+            since = t - start
+            made = made + dose * ka / (ka - ke) * (np.exp(-ke * since) - np.exp(-ka * since))
+    return made
+
+
+def slopes(function):
+    return np.array([function(THETA + 1e-30j * e).imag / 1e-30 for e in np.eye(4)])
+
+
+@pytest.mark.parametrize("engine", ["numpy", "compiled"])
+def test_state_and_influence_through_doses_are_those_of_the_closed_form(engine):
+    learner = fg.Learner(fg.from_text(DOSES, method=TIGHT), fg.RTRL(), fg.SGD(1e-300), engine=engine)
+    for _ in range(8):
+        learner.step()  # the first sample is at t = 0
+    got = learner.influence_matrix()[1]
+    assert abs(learner.state["blood"] - blood(THETA, 7.0)) < 1e-10
+    np.testing.assert_allclose(got, slopes(lambda p: blood(p, 7.0)), atol=1e-9)
+    with pytest.raises(AssertionError):  # the moment held fixed
+        np.testing.assert_allclose(got, slopes(lambda p: blood(p, 7.0, held=4.7)), atol=1e-2)
+
+
+def test_the_eager_engine_goes_through_the_same_doses():
+    made = []
+    for engine in ("eager", "numpy"):
+        system = fg.from_text(DOSES.replace("lag = 4.7", "lag = 0.7"), method="rk4")
+        learner = fg.Learner(system, fg.RTRL(), fg.SGD(1e-300), engine=engine)
+        for _ in range(3):
+            learner.step()
+        made.append(learner.influence_matrix())
+    np.testing.assert_allclose(*made, rtol=1e-12, atol=1e-14)
+
+
+def test_fixed_steps_meet_a_dose_between_them():
+    """Substeps on either side of it: RK4's order, where steps across a jump would have order 1."""
+    errors = []
+    for substeps in (4, 8):
+        system = fg.from_text(DOSES, method="rk4", substeps=substeps)
+        errors.append(abs(system.simulate(steps=8).outputs[7, 0] - blood(THETA, 7.0)))
+    assert errors[1] < errors[0] / 12
+
+
+def test_a_sample_at_the_time_of_a_dose_is_seen_before_it():
+    seen = fg.from_text("d a/dt = 0\na(0) = 1\nat t = [0, 0.3, 0.6]: a += 1\ndt = 0.1").simulate(steps=8).outputs[:, 0]
+    assert seen.tolist() == [1, 2, 2, 2, 3, 3, 3, 4]
+
+
+def test_changes_at_one_time_happen_in_order_and_each_once():
+    text = "d a/dt = 0\na(0) = 1\nat t = 0.25: a *1 = 2\ndt = 0.1"
+    with pytest.raises(ModelTextError, match="NAME \\+= expression"):
+        fg.from_text(text)
+    one = "d a/dt = 0\nd b/dt = 0\na(0) = 1\nb(0) = 10\ndt = 0.1\n"
+    made = fg.from_text(one + "at t = [0.25, 0.25]: a += 1; b -= a\nat t = 0.25: a = 10*a")
+    assert made.simulate(steps=5).outputs[-1].tolist() == [30.0, 7.0]
+
+
+def test_times_of_uneven_samples_and_doses_that_are_inputs():
+    text = "d a/dt = -k*a\na(0) = 0\nat t = 1: a += amount\nparam k = 0.5\ninput amount = 0\ndt = gap"
+    system = fg.from_text(text, method=TIGHT)
+    gaps = np.array([0.0, 0.4, 0.6, 0.0, 1.0])
+    outputs = system.simulate({"gap": gaps, "amount": np.full(5, 2.0)}).outputs[:, 0]
+    np.testing.assert_allclose(outputs, [0, 0, 0, 0, 2 * np.exp(-0.5)], atol=1e-10)
+
+
+@pytest.mark.parametrize("estimator", ["uoro", "snap:1", "tbptt:4"])
+def test_estimators_go_through_doses(estimator):
+    learner = fg.Learner(fg.from_text(DOSES, substeps=4), estimator, fg.SGD(1e-3))
+    learner.run(ys=np.ones((12, 1)))
+    assert np.isfinite(learner.params["dose"])
+    assert learner.params["dose"] != 5.0
+
+
+def test_a_fit_finds_when_a_dose_was_given():
+    system = fg.from_text(DOSES.replace("ke = 0.2 in (0, inf)", "ke = 0.2 fixed"), substeps=4)
+    ys = system.simulate(steps=16).outputs + 0.01 * np.random.default_rng(0).normal(size=(16, 1))
+    fit = fg.fit(system.starting_at({"lag": 4.3, "dose": 4.0}), ys=ys)
+    assert abs(fit.params["lag"] - 4.7) < 4 * fit.std["lag"] < 0.1
+
+
+def still(h, x, p):
+    return {"a": 0.0 * h["a"], "t": 1.0 + 0.0 * h["t"]}
+
+
+STATE = {"a": np.array(1.0), "t": np.array(0.0)}
+
+
+@pytest.mark.parametrize(
+    ("times", "what"),
+    [([], "finite times"), ([np.nan], "finite times"), ("soon", "finite"), (np.arange(2000.0), "1000")],
+)
+def test_times_that_are_none_are_refused(times, what):
+    with pytest.raises(DeclarationError, match=what):
+        fg.At(times, lambda h, x, p: h)
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"dt": None}, "Give dt"),
+        ({"events": [3]}, "fwdgrad.At"),
+        ({"state": np.zeros(2), "F": lambda h, x, p: h}, "does not know the time"),
+        ({"events": [fg.At(1.0, lambda h, x, p: {"a": h["a"]})]}, "At\\(change"),
+    ],
+)
+def test_declarations_that_make_no_sense_are_refused(changes, what):
+    given = {"F": still, "Y": None, "state": STATE, "params": {}, "dt": 0.4}
+    given["events"] = [fg.At(1.0, lambda h, x, p: h)]
+    with pytest.raises(fg.errors.FwdgradError, match=what):
+        fg.System(**(given | changes)).simulate(steps=1)
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("at t = 1: b = 1", "no state variable"),
+        ("at t = 1: t = 0", "no state variable"),
+        ("at t = a: a += 1", "may depend on parameters alone"),
+        ("at t = 1/0: a += 1", "finite|zero|divi"),
+        ("at t = 1: a += 1; a += 2", "twice"),
+        ("at t = 1: a == 1", "NAME"),
+        ("at t = 1: a += [1, 2]", "shape"),
+    ],
+)
+def test_lines_that_make_no_sense_are_refused(line, what):
+    with pytest.raises(ModelTextError, match=what):
+        fg.from_text(f"d a/dt = 0\na(0) = 1\ndt = 1\n{line}")
+    with pytest.raises(ModelTextError, match="goes with rates"):
+        fg.from_text("next a = a\na(0) = 1\nat t = 1: a += 1")
