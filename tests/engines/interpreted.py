@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import scipy.special
 
+from fwdgrad.engines.compiled_engine import functions
 from fwdgrad.engines.compiled_engine import runtime as compiled_runtime
 from fwdgrad.engines.compiled_engine.writing import write
 from fwdgrad.program import Program
@@ -66,7 +67,7 @@ def _interpreted_runtime() -> Any:
     return SimpleNamespace(**scope)
 
 
-FUNCTIONS = SimpleNamespace(exp=np.exp, log=np.log, tanh=np.tanh)
+FUNCTIONS = SimpleNamespace(exp=np.exp, log=np.log, tanh=np.tanh, sin=np.sin, cos=np.cos, NEAR=functions.NEAR)
 RUNTIME = _interpreted_runtime()
 
 

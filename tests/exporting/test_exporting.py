@@ -54,6 +54,14 @@ def gru():
     return systems.gru(units=16, symbols=8)
 
 
+def oscillators():
+    def F(h, x, p):
+        return p["w"] + p["k"] * (np.cos(h) * np.sin(h).sum() - np.sin(h) * np.cos(h).sum())
+
+    params = {"w": np.array([1.0, 1.3, 0.8, 1.1, 0.9]), "k": 0.1}
+    return fg.System(F, lambda h, x, p: np.cos(h), np.arange(5.0), params, dt=0.05, name="oscillators")
+
+
 LEARNERS = {
     "linear": lambda: fg.Learner(linear(), fg.RTRL(), fg.SGD(1e-3)),
     "lotka-volterra": lambda: fg.Learner(systems.lotka_volterra(), fg.RTRL(), fg.SGD(1e-7)),
@@ -63,6 +71,7 @@ LEARNERS = {
 MORE = {
     "learned start": lambda: fg.Learner(fg.from_text(TEXT), fg.RTRL(), fg.Adam(1e-2)),
     "implicit": lambda: fg.Learner(fg.from_text(STIFF), fg.RTRL(), fg.SGD(1e-3)),
+    "sines of arrays": lambda: fg.Learner(oscillators(), fg.RTRL(), fg.SGD(1e-3)),
     "joint filter": lambda: fg.Learner(fg.from_text(TEXT)),
     "single precision": lambda: fg.Learner(
         systems.gru(units=2, symbols=3).astype(np.float32), fg.NoBackTrack(), fg.Momentum(1e-3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,10 @@ from fwdgrad.program.operations import Pointwise
 __all__ = ["Constants", "build"]
 
 REDUCTIONS = ("max", "min", "any", "all")
+WHOLE = {"sin": "sines", "cos": "cosines"}
+"""Functions that a helper computes for whole arrays, as few numbers in a loop need other arithmetic than the rest."""
+MANY = 4
+"""So many numbers are enough for it."""
 
 
 class Constants:
@@ -99,6 +104,8 @@ class _Builder:
         label: dict[str, Any] = {"name": self.names[out], "note": ins.operation.name}
         if ins.operation.name == "stop_gradient":
             made = operands[0]
+        elif ins.operation.name in WHOLE and prod(out.shape) >= MANY:
+            made = _call(WHOLE[ins.operation.name], out, operands, label)
         elif isinstance(ins.operation, Pointwise):
             made = Map(
                 shape=out.shape,

@@ -31,9 +31,11 @@ _FUNCTIONS: dict[Any, str] = {
     **C_LIBRARY, math.sqrt: "sqrt", math.sin: "sin", math.cos: "cos", math.exp: "exp", math.log: "log",
     math.log10: "log10", np.log2: "log2", np.exp2: "exp2", np.floor: "floor", math.floor: "floor", np.ceil: "ceil",
     np.rint: "rint", np.trunc: "trunc", math.copysign: "copysign", math.pow: "pow",
-    **{getattr(functions, name): name for name in functions.__all__ if name not in ("FLAGS", "bits", "double")},
+    **{getattr(functions, name): name for name in ("exp", "log", "tanh")},
 }  # fmt: skip
 """What stands in for a function of Python, of `functions` too, in the C library."""
+_EACH = {runtime.sines: "sin", runtime.cosines: "cos"}
+"""Functions of whole arrays that are, for each number, one of the C library."""
 _SIGNS: dict[type, str] = {
     ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%", ast.BitAnd: "&",
     ast.BitOr: "|", ast.BitXor: "^", ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">",
@@ -55,6 +57,13 @@ static void {name}({kind} *out, const {kind} *a, const {kind} *b, int rows, int 
             }}
             out[i * columns + j] = sum;
         }}
+    }}
+}}"""
+
+_OF_EACH = """\
+static void {name}({kind} *out, const {kind} *x, int size) {{
+    for (int k = 0; k < size; k++) {{
+        out[k] = {function}(x[k]);
     }}
 }}"""
 
@@ -460,6 +469,8 @@ class _Function:
             return given[0].dtype.type
         if function in PRODUCTS:
             return self._product(PRODUCTS[function], *given)
+        if function in _EACH:
+            return self._of_each(_EACH[function], *given)
         if getattr(function, "__module__", "") == runtime.__name__:
             return self._helper(function, given)
         if not any(isinstance(x, Array) or (isinstance(x, Value) and x.literal is None) for x in given):
@@ -502,6 +513,13 @@ class _Function:
         name = f"product_{turned}_{out.dtype.name}"
         self.module.simple(name, _PRODUCT.format(name=name, kind=kind, a=places[0], b=places[1]))
         return Value(f"{name}({', '.join(x.text for x in given)})", BOOL)
+
+    def _of_each(self, function: str, out: Array, x: Array) -> Value:
+        self.counts.calls += self._times * (x.size.literal or 1)
+        name = f"{function}_of_{out.dtype.name}"
+        single = "f" * (out.dtype.itemsize == 4)
+        self.module.simple(name, _OF_EACH.format(name=name, kind=c_type(out.dtype), function=f"{function}{single}"))
+        return Value(f"{name}({out.text}, {x.text}, {x.size.text})", BOOL)
 
     def _helper(self, function: Any, given: Sequence[Value | Array]) -> Value:
         self.counts.whole |= any(isinstance(x, Array) for x in given)

@@ -137,6 +137,30 @@ def _after(a, b):
     return a > b or (a != a and b == b)
 
 
+def sines(out, x):
+    """The sine of every number. Those that are far from zero, infinite or none, are left to the C library."""
+    far = False
+    for k in range(x.size):
+        out[k] = functions.sin(np.float64(x[k]))
+        far |= not abs(x[k]) < functions.NEAR
+    if far:
+        for k in range(x.size):
+            if not abs(x[k]) < functions.NEAR:
+                out[k] = math.sin(np.float64(x[k]))
+
+
+def cosines(out, x):
+    """The cosine of every number, likewise."""
+    far = False
+    for k in range(x.size):
+        out[k] = functions.cos(np.float64(x[k]))
+        far |= not abs(x[k]) < functions.NEAR
+    if far:
+        for k in range(x.size):
+            if not abs(x[k]) < functions.NEAR:
+                out[k] = math.cos(np.float64(x[k]))
+
+
 def argsort(out, x, columns, spare):
     """Stable order of every row: merging of runs."""
     for start in range(0, x.size, max(columns, 1)):
