@@ -242,6 +242,7 @@ def test_a_start_elsewhere_is_named(by):
     assert abs(float(found[1]) - 1.0) < 3 * float(found[2]) < 0.3
 
 
+@pytest.mark.slow
 def test_a_friction_that_is_missing_is_no_start_elsewhere():
     """Another start explains a part of it, and leaves residuals with a memory."""
     model = swung(1.0)
