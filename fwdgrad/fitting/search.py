@@ -231,7 +231,7 @@ class _Search:
         best = self._grown(record, newton, lead, method)
         if best is not None:
             others = alternatives(record, newton, best, self.declared, self.prior, self.units)
-            best, others = preferred(best, others, self.prior)
+            best, others = preferred(best, others, self.declared, self.prior)
             if isinstance(self.system, FilteredSystem):
                 best = self._polished(record, newton, best)
                 made = likeliest(self.system, record, newton, best, self.prior, self._passes(record))

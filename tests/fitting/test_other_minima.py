@@ -9,8 +9,8 @@ import pytest
 import fwdgrad as fg
 from fwdgrad.errors import IdentifiabilityWarning
 from fwdgrad.fitting.filtering import louder
-from fwdgrad.learning.loops import Pass
-from fwdgrad.learning.loops.minima import _relabelled
+from fwdgrad.learning.loops import Normal, Pass
+from fwdgrad.learning.loops.minima import _relabelled, preferred
 
 
 def tanks():
@@ -138,3 +138,20 @@ def test_values_of_two_labels_are_exchanged_together():
     leaves = fg.System(lambda h, x, p: p["tau"] * h + p["gain"], None, np.zeros(2), rows)
     (made,) = _relabelled(leaves, np.concatenate([leaves.coordinates[k] for k in leaves.trainable]))
     np.testing.assert_allclose(leaves.params_at(made)["gain"], [4.0, 3.0])
+
+
+@pytest.mark.parametrize(("by_data", "told"), [(0.0, 1), (3.0, 0)])
+def test_a_prior_chooses_between_solutions_and_hides_none(by_data, told):
+    """One that is less likely by the prior about the start only explains the data as well; by the data, it does not."""
+    prior = np.ones(2)
+
+    def found(point, cost):
+        point = np.array(point)
+        objective = cost + 0.5 * float(point @ point)
+        return Normal(objective, point, 1e4 * np.eye(2), *(np.zeros(2),) * 4, None)
+
+    best, other = found([0.0, 1.0], 50.0), found([2.5, 0.0], 50.0 + by_data)
+    assert other.objective > best.objective + 2
+    taken, others = preferred(other, [best], np.zeros(2), prior)
+    assert taken is best
+    assert len(others) == told

@@ -174,7 +174,7 @@ class Fitting:
 
     def preferred(self, present: Flat, best: Normal, others: Sequence[Normal]) -> tuple[Normal, list[Normal]]:
         """The minimum to be taken, and those that explain the record as well."""
-        return preferred(best, others, self._given(present)[1])
+        return preferred(best, others, *self._given(present)[:2])
 
     def late(self, record: Record, present: Flat, found: Normal, deviations: np.ndarray) -> Late | None:
         """By how many rows targets stand beside their inputs, by a minimum of the simulation; None if by none."""

@@ -143,26 +143,36 @@ def distinct(best: Normal, others: Sequence[Normal], prior: np.ndarray) -> list[
     return made
 
 
-def preferred(best: Normal, others: Sequence[Normal], prior: np.ndarray) -> tuple[Normal, list[Normal]]:
-    """The one to be taken, and those of the rest that explain the record as well and are far from it."""
+def preferred(
+    best: Normal, others: Sequence[Normal], centre: np.ndarray, prior: np.ndarray
+) -> tuple[Normal, list[Normal]]:
+    """The one to be taken, and those of the rest that explain the record as well and are far from it.
+
+    The prior, about where the search began, chooses between them; the data alone say which explain it as well.
+    """
     least = min([best, *others], key=lambda found: found.objective)
     if least.objective < best.objective - BETTER:
         best, others = least, [best, *(other for other in others if other is not least)]
     deviation = np.sqrt(np.diag(best.covariance(prior)))
-    as_well = [other for other in distinct(best, others, prior) if other.objective <= best.objective + AS_WELL]
+
+    def by_data(found: Normal) -> float:
+        return found.objective - 0.5 * float(np.sum(((found.point - centre) / prior) ** 2))
+
+    as_well = [other for other in distinct(best, others, prior) if by_data(other) <= by_data(best) + AS_WELL]
     floor = np.maximum(deviation, LEAST * prior)  # residuals of rounding make no other solution
     return best, [other for other in as_well if _apart(other, best, floor) > APART]
 
 
-def exchanged(system: System, one: np.ndarray, other: np.ndarray) -> tuple[int, int] | None:
-    """Which two parameters have the values of one another in another solution, by coordinates, shape (p,); or None."""
+def exchanged(system: System, one: np.ndarray, other: np.ndarray) -> tuple[tuple[int, int], ...]:
+    """Which pairs of parameters have the values of one another in another solution, by coordinates, shape (p,)."""
     values = [np.concatenate([np.ravel(v) for v in _natural(system, point).values()]) for point in (one, other)]
+    made = []
     for i, j in combinations(range(len(one)), 2):
         a, b, c, d = values[0][i], values[1][j], values[0][j], values[1][i]
         alike = a * b > 0 and c * d > 0 and max(abs(np.log(a / b)), abs(np.log(c / d))) < EXCHANGED
         if alike and (a * c < 0 or abs(np.log(a / c)) > 3 * EXCHANGED):
-            return i, j
-    return None
+            made.append((i, j))
+    return tuple(made)
 
 
 def described(system: System, points: Sequence[np.ndarray]) -> list[str]:

@@ -283,8 +283,8 @@ class Refitting(Around):
         after = present if best is None else best.carry
         covariance = fitting.filter.covariance(self.execution.unpack(after).optimizer)
         point = fitting.flat(after).astype(float)
-        pairs = (exchanged(self.execution.system, point, other) for other in self._others)
-        before, swaps = self._fitted, tuple(pair for pair in pairs if pair is not None)
+        pairs = [pair for other in self._others for pair in exchanged(self.execution.system, point, other)]
+        before, swaps = self._fitted, tuple(dict.fromkeys(pairs))
         self._fitted = Fitted(point, covariance, swaps)
         dear = self._anew(count) or count >= self._declared.first  # what the model lacks, and finer steps
         if not dear and before is not None and before.lacks != STRAYS:
@@ -385,7 +385,7 @@ class Refitting(Around):
     def otherwise(self) -> str:
         """By the last fit; those with two parameters in each other's place aside, which `fitted` knows."""
         system, fitted = self.execution.system, self._fitted
-        others = [] if fitted is None else [o for o in self._others if exchanged(system, fitted.point, o) is None]
+        others = [] if fitted is None else [o for o in self._others if not exchanged(system, fitted.point, o)]
         return "\n".join(described(system, others))
 
     def fitted(self) -> Fitted | None:
