@@ -15,6 +15,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from fwdgrad.cli.builders import Builder
+from fwdgrad.cli.choosing import likened
 from fwdgrad.cli.data import MISSING
 from fwdgrad.cli.learners import learner_for
 from fwdgrad.cli.models import ELAPSED, chosen
@@ -68,6 +69,8 @@ class _Follower:
         builder = Builder(options.system)
         given = {} if options.units is None else {"units": options.units}
         system = builder(given, {"seed": options.seed or 0})
+        if options.likelihood is not None:
+            system = likened(system, options.likelihood)
         self._target = options.save or options.resume
         self._every = options.checkpoint_every or SAVED
         self._json, self._again = options.json, options.again

@@ -24,7 +24,7 @@ from fwdgrad.comparison import choose
 from fwdgrad.errors import CheckpointError, DataError, DeclarationError, UnlearnedWarning
 from fwdgrad.estimators import Estimator, estimator_named
 from fwdgrad.learning import checkpoint
-from fwdgrad.learning.defaults import why_not_disturbed
+from fwdgrad.learning.defaults import why_not_joint
 from fwdgrad.learning.history import History
 from fwdgrad.learning.learner import Learner
 from fwdgrad.optimizers import JointFilter, Optimizer, schedules
@@ -51,6 +51,7 @@ FIXED: dict[str, Any] = {
     "observe": None,
     "time": None,
     "unit": None,
+    "likelihood": None,
 }
 """Options that a run cannot change on the way, and their defaults; None is decided when more is known."""
 
@@ -222,7 +223,7 @@ def _by_default(job: Job, settings: dict[str, Any]) -> str:
     plain = settings["estimator"] == "auto" and settings["rank"] == 1 and settings["rate"] is None
     once = (settings["steps"] or 0) <= len(job)
     plain = plain and once and not settings["decay"]
-    return "joint" if plain and why_not_disturbed(job.system) is None else "adagrad"
+    return "joint" if plain and why_not_joint(job.system) is None else "adagrad"
 
 
 def _check_joint(settings: dict[str, Any]) -> None:

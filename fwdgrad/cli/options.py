@@ -14,6 +14,7 @@ from fwdgrad.engines.names import ENGINES, current_name
 from fwdgrad.engines.registry import FAST, REGISTERED
 from fwdgrad.errors import nearly
 from fwdgrad.estimators import NAMED as ESTIMATORS
+from fwdgrad.losses import LIKELIHOODS
 from fwdgrad.optimizers import NAMED
 
 __all__ = ["parser"]
@@ -138,7 +139,7 @@ def parser() -> argparse.ArgumentParser:
         )
     )
     refine.add(commands, debug)
-    fit.add(commands, debug, _files)
+    fit.add(commands, debug, _fitted)
     sweep.add(commands, debug, _files)
     export.add(commands, debug)
     init.add(commands, debug)
@@ -211,6 +212,7 @@ def _compare(command: argparse.ArgumentParser) -> None:
 
 def _data(group: argparse._ArgumentGroup) -> None:
     _files(group)
+    _likelihood(group)
     group.add_argument(
         "--steps",
         metavar="N",
@@ -218,6 +220,11 @@ def _data(group: argparse._ArgumentGroup) -> None:
         help="samples to learn from in all, from the beginning again after the last one "
         "(default: once through; of a text at most 100000)",
     )
+
+
+def _fitted(group: argparse._ArgumentGroup) -> None:
+    _files(group)
+    _likelihood(group)
 
 
 def _files(group: argparse._ArgumentGroup) -> None:
@@ -244,6 +251,16 @@ def _files(group: argparse._ArgumentGroup) -> None:
         metavar="UNIT",
         choices=tuple(UNITS),
         help="that column has dates, and this is the model's unit of time: " + ", ".join(UNITS),
+    )
+
+
+def _likelihood(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--likelihood",
+        metavar="NAME",
+        choices=tuple(name.replace("_", "-") for name in LIKELIHOODS),
+        help="of the outputs, in place of the model's: gaussian, student-t, poisson, negative-binomial, or bernoulli, "
+        "which takes the output for the logarithm of the odds",
     )
 
 

@@ -14,7 +14,7 @@ from fwdgrad.declare.model import TIME, Equation, Jump, Model
 from fwdgrad.declare.parse import constant
 from fwdgrad.errors import DeclarationError
 from fwdgrad.integrate import At
-from fwdgrad.losses import SquaredError
+from fwdgrad.losses import Loss, SquaredError, StudentT, likelihood_named
 from fwdgrad.system import System
 from fwdgrad.system.parameters import Parameter, Tied
 
@@ -228,8 +228,20 @@ class Equations:
         short = self.model.timed and gain.ndim == 2 and len(gain) == sum(map(math.prod, self.shapes.values()))
         return np.concatenate([gain, np.zeros((1, gain.shape[1]))]) if short else injection
 
-    def loss(self) -> SquaredError | None:
-        """Squared error in units of the observation noise, if there is any."""
+    def loss(self, likelihood: str = "gaussian") -> Loss | None:
+        """That of a likelihood: squared error, or Student's, in units of the observation noise, if there is any."""
+        declared = likelihood_named(likelihood)
+        noise = self._noise()
+        if noise is None:
+            return None if type(declared) is SquaredError else declared
+        if not isinstance(declared, SquaredError):
+            place = next(entry.place for entry in self.model.outputs.values() if entry.noise is not None)
+            raise place.error(
+                f"the noise of outputs follows from their mean where likelihood = {likelihood}; leave it out"
+            )
+        return StudentT(noise.scale) if isinstance(declared, StudentT) else noise
+
+    def _noise(self) -> SquaredError | None:
         scales: list[float] = []
         for name, entry in self.model.outputs.items():
             if entry.noise is None:
@@ -355,7 +367,9 @@ def system_of(equations: Equations, settings: Mapping[str, Any] | None = None, *
                 f"{model.source}: dt={dt!r}: expected a number or the name of an input; no input has that name."
             )
         inputs[dt] = np.ones(())
-    arguments.setdefault("loss", equations.loss())
+    likelihood = arguments.pop("likelihood", "gaussian")
+    if "loss" not in arguments:
+        arguments["loss"] = equations.loss(likelihood)
     if "injection" in arguments:
         arguments["injection"] = equations.gain(arguments["injection"])
     return EquationSystem(

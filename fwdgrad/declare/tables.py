@@ -23,7 +23,7 @@ from fwdgrad.declare.model import (
 )
 from fwdgrad.declare.parse import constant, name_problem, parse
 from fwdgrad.declare.places import Line
-from fwdgrad.declare.text import bound, first_setting, number_setting, read_source
+from fwdgrad.declare.text import bound, first_setting, likelihood_setting, number_setting, read_source
 from fwdgrad.errors import did_you_mean
 from fwdgrad.integrate import METHODS
 
@@ -56,7 +56,8 @@ def from_toml(
     ``[inputs]``        by name, an example value; or a table: ``value``, ``unit``
     ``[outputs]``       by name, an expression; or a table: ``value``, ``noise``, ``unit``
     ``[definitions]``   by name, an expression; or a table: ``value``, ``unit``
-    ``[settings]``      ``dt`` (a number, or the name of an input), ``method``, ``substeps``, ``first``, ``injection``
+    ``[settings]``      ``dt`` (a number, or the name of an input), ``method``, ``substeps``, ``first``,
+                        ``injection``, ``likelihood`` (as ``"poisson"``)
     ==================  ===============================================================================================
 
     Args:
@@ -65,7 +66,7 @@ def from_toml(
         method: in place of the integrator in the text.
         substeps: in place of that in the text.
         injection: the gain of an observer; see `System`.
-        loss: squared error, in units of the noise if outputs have noise, unless given.
+        loss: that of the likelihood in the text; else squared error, in units of the noise if outputs have noise.
         name: what to call it in reports.
         first: in place of that in the text; "initial" for rates with a number dt and "next" otherwise, unless given.
 
@@ -261,7 +262,7 @@ class _Reader:
         self.model.define(name, Equation(_expression(entry["value"], place, "value"), place, _unit(entry, place)))
 
     def _settings(self, name: str, entry: Any, place: Line) -> None:
-        known = ("dt", "method", "substeps", "first", "injection")
+        known = ("dt", "method", "substeps", "first", "injection", "likelihood")
         if name not in known:
             raise place.error(f"there is no setting {name!r}. {did_you_mean(name, known)}")
         if name == "method":
@@ -270,6 +271,8 @@ class _Reader:
             self.settings[name] = entry
         elif name == "first":
             self.settings[name] = first_setting(entry, place)
+        elif name == "likelihood":
+            self.settings[name] = likelihood_setting(entry, place)
         elif name == "injection":
             by_name = isinstance(entry, str) and entry.isidentifier()
             self.settings[name] = entry if by_name else _value(entry, place, name)

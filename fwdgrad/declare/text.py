@@ -42,9 +42,19 @@ from fwdgrad.declare.parse import constant, name_problem, parse
 from fwdgrad.declare.places import Line
 from fwdgrad.errors import DataError, DeclarationError, ModelTextError, did_you_mean, nearly
 from fwdgrad.integrate import METHODS
+from fwdgrad.losses import LIKELIHOODS
 from fwdgrad.system import FIRST
 
-__all__ = ["bound", "first_setting", "from_text", "number_setting", "read_jump", "read_source", "read_text"]
+__all__ = [
+    "bound",
+    "first_setting",
+    "from_text",
+    "likelihood_setting",
+    "number_setting",
+    "read_jump",
+    "read_source",
+    "read_text",
+]
 
 LONGEST = 1_000_000
 """Characters of a model."""
@@ -55,7 +65,7 @@ MOST_LINES = 10_000
 LONGEST_LINE = 20_000
 """Characters of a line, and of those that it goes on in."""
 
-SETTINGS = ("dt", "method", "substeps", "first", "injection")
+SETTINGS = ("dt", "method", "substeps", "first", "injection", "likelihood")
 """Names on the left that are no definitions."""
 
 RESERVED = frozenset(("param", "input", "output", "next", "fixed", "tied", "noise", "inf", *SETTINGS))
@@ -109,6 +119,8 @@ def from_text(
     ``dt = 0.01``, ``method = rk4``, ``substeps``  arguments of `System`; ``dt`` may be the name of an input
     ``first = initial`` or ``next``                what the first sample is observed in: x(0), or the state a step later
     ``injection = K``                              the gain of an observer: a parameter, or numbers; see `System`
+    ``likelihood = poisson``                       of all outputs: gaussian, student_t, poisson, negative_binomial or
+                                                   bernoulli, whose output is the logarithm of the odds
     ``at t = 24: gut += dose``                     a change at a time, or at several: `[0, 12, 24]`; see `At`
     =============================================  ==================================================================
 
@@ -121,7 +133,7 @@ def from_text(
         method: in place of the integrator in the text.
         substeps: in place of that in the text.
         injection: the gain of an observer; see `System`.
-        loss: squared error, in units of the noise if outputs have noise, unless given.
+        loss: that of the likelihood in the text; else squared error, in units of the noise if outputs have noise.
         name: what to call it in reports.
         first: in place of that in the text; "initial" for rates with a number dt and "next" otherwise, unless given.
 
@@ -212,6 +224,16 @@ def first_setting(value: Any, place: Line) -> str:
     """What the first sample is observed in, among the settings."""
     if value not in FIRST:
         raise place.error(f"first: expected initial, the first sample is observed in x(0), or next; got {value!r}")
+    return str(value)
+
+
+def likelihood_setting(value: Any, place: Line) -> str:
+    """The likelihood of the outputs, among the settings."""
+    if value not in LIKELIHOODS:
+        raise place.error(
+            f"there is no likelihood {value!r}. {did_you_mean(str(value), LIKELIHOODS)} "
+            f"Expected one of {', '.join(LIKELIHOODS)}; if it is a quantity of the model, call it likelihood_"
+        )
     return str(value)
 
 
@@ -382,6 +404,9 @@ class _Reader:
             return
         if name == "first":
             self.settings[name] = first_setting(right, line)
+            return
+        if name == "likelihood":
+            self.settings[name] = likelihood_setting(right, line)
             return
         if name == "injection":
             self.settings[name], self.gain_line = self._gain(right, line), line

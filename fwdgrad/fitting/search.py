@@ -16,6 +16,7 @@ from fwdgrad.engines.registry import FAST
 from fwdgrad.errors import CalibrationWarning, DeclarationError, IdentifiabilityWarning, nearly
 from fwdgrad.estimators import RTRL
 from fwdgrad.filtering import FilteredSystem
+from fwdgrad.fitting.counted import counted
 from fwdgrad.fitting.filtering import disturbed, followed, louder
 from fwdgrad.fitting.likelihood import likeliest
 from fwdgrad.fitting.result import Fit
@@ -42,6 +43,7 @@ from fwdgrad.learning.loops import (
     preferred,
     widened,
 )
+from fwdgrad.learning.report import output_names
 from fwdgrad.learning.samples import SampleReader
 from fwdgrad.learning.step import JOINT
 from fwdgrad.losses import NegativeBinomial
@@ -242,7 +244,7 @@ class _Search:
             made = simulated(record, newton, best, self.prior, going, self._passes(record))
             if scatters:
                 made = replace(made, size=size)
-            made = self._checked(record, self._doubted(self._beside(made, others)))
+            made = self._checked(record, self._counted(self._doubted(self._beside(made, others))))
             poor = bool(np.any(made.explained < EXPLAINED))
             coloured = made.verdict is not None and bool(made.verdict.findings)
             if method == "simulation" or lead is None or not (poor or coloured):
@@ -312,6 +314,13 @@ class _Search:
         if not made.white:
             self._said.append((f"{'; '.join(made.remarks)}.", CalibrationWarning))
         return made
+
+    def _counted(self, made: Fit) -> Fit:
+        """With a note if targets are counts, or yes and no, and the noise is taken for Gaussian."""
+        told = counted(self.system.loss, output_names(self.system), made.targets, made.outputs)
+        if told:
+            self._said.append((f"{'; '.join(told)}.", CalibrationWarning))
+        return made.remarked(*told)
 
     def _checked(self, record: Record, made: Fit) -> Fit:
         """With a note if the integrator's steps matter."""

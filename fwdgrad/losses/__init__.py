@@ -20,10 +20,12 @@ from fwdgrad.losses.counts import NegativeBinomial, Poisson
 from fwdgrad.losses.cross_entropy import CrossEntropy
 from fwdgrad.losses.custom import Custom, as_loss
 from fwdgrad.losses.innovations import Innovations
+from fwdgrad.losses.named import LIKELIHOODS, likelihood_named
 from fwdgrad.losses.squared_error import SquaredError
 from fwdgrad.losses.student import StudentT
 
 __all__ = [
+    "LIKELIHOODS",
     "Bernoulli",
     "CrossEntropy",
     "Custom",
@@ -34,6 +36,7 @@ __all__ = [
     "SquaredError",
     "StudentT",
     "as_loss",
+    "likelihood_named",
 ]
 
 

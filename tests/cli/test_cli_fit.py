@@ -185,3 +185,36 @@ def test_noise_in_the_state_is_a_parameter(tmp_path, capsys):
     ):
         assert main([*words, *more]) == 2
         assert match in capsys.readouterr().err
+
+
+COUNTS = "next x = a*x\nx(0) = 20\nparam a = 0.9 in (0, 1)\noutput y = x"
+
+
+def counts(folder):
+    """A rate of events that falls, and how many there were."""
+    rows = np.random.default_rng(0).poisson(20 * 0.985 ** np.arange(1, 161))
+    (folder / "model.txt").write_text(COUNTS)
+    (folder / "data.csv").write_text("y\n" + "".join(f"{row}\n" for row in rows))
+
+
+@pytest.mark.parametrize("likelihood", [None, "poisson"])
+def test_counts_have_a_likelihood_of_their_own(tmp_path, capsys, likelihood):
+    counts(tmp_path)
+    words = [] if likelihood is None else ["--likelihood", likelihood]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert run(tmp_path, *words) == 0
+    assert ("look like counts" in capsys.readouterr().out) == (likelihood is None)
+    assert any("look like counts" in str(w.message) for w in caught) == (likelihood is None)
+
+
+def test_a_learner_of_counts_is_the_default_one(tmp_path, capsys):
+    counts(tmp_path)
+    words = ["--likelihood", "poisson", "--engine", "numpy", "--quiet"]
+    assert main(["learn", str(tmp_path / "model.txt"), str(tmp_path / "data.csv"), *words]) == 0
+    assert "JointFilter" in capsys.readouterr().out
+
+
+def test_a_likelihood_is_that_of_targets(capsys):
+    assert main(["fit", "lotka-volterra", "--likelihood", "poisson"]) != 0
+    assert "--likelihood poisson: expected with --data" in capsys.readouterr().err

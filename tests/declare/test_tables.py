@@ -85,6 +85,36 @@ def test_a_gain_may_be_a_parameter():
         fg.from_toml(text.replace('"K"', '"L"'))
 
 
+@pytest.mark.parametrize(
+    ("likelihood", "noise", "loss"),
+    [
+        ("poisson", "", fg.losses.Poisson()),
+        ("negative_binomial", "", fg.losses.NegativeBinomial()),
+        ("bernoulli", "", fg.losses.Bernoulli()),
+        ("student_t", "", fg.losses.StudentT()),
+        ("student_t", "noise", fg.losses.StudentT(0.5)),
+        ("gaussian", "noise", fg.losses.SquaredError(0.5)),
+        ("gaussian", "", fg.losses.SquaredError()),
+    ],
+)
+def test_a_likelihood_is_a_setting_of_both(likelihood, noise, loss):
+    toml = f'outputs.x = {{ value = "x"{", noise = 0.5" * bool(noise)} }}\nstate.x = {{ next = "x/2", start = 1 }}\n'
+    text = f"next x = x/2\nx(0) = 1\noutput x{' noise 0.5' * bool(noise)}\nlikelihood = {likelihood}\n"
+    for system in (fg.from_toml(f'{toml}settings.likelihood = "{likelihood}"'), fg.from_text(text)):
+        assert system.loss == loss
+    assert fg.from_text(text, loss=fg.losses.Poisson()).loss == fg.losses.Poisson()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"), [("poison", "there is no likelihood 'poison'.*poisson"), ("poisson", "follows from their mean")]
+)
+def test_likelihoods_that_are_none(line, said):
+    with pytest.raises(ModelTextError, match=said):
+        fg.from_text(f"next x = x/2\nx(0) = 1\noutput x noise 0.5\nlikelihood = {line}")
+    with pytest.raises(ModelTextError, match="there is no likelihood 7"):
+        fg.from_toml('outputs.x = "x"\nstate.x = { next = "x/2", start = 1 }\nsettings.likelihood = 7')
+
+
 def test_a_file_is_read(tmp_path):
     (tmp_path / "tanks.toml").write_text(SMALL.replace('name = "two tanks"', ""), encoding="utf-8")
     assert fg.from_toml(tmp_path / "tanks.toml").name == "tanks.toml"

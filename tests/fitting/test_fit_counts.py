@@ -9,6 +9,7 @@ from scipy import stats
 
 import fwdgrad as fg
 from fwdgrad.errors import DeclarationError
+from fwdgrad.fitting.counted import counted
 from fwdgrad.fitting.draws import predictive
 from fwdgrad.fitting.scatter import size_of
 from fwdgrad.losses import Bernoulli, NegativeBinomial, Poisson, SquaredError
@@ -145,3 +146,29 @@ def test_a_model_that_follows_the_data_has_bands_and_a_forecast():
     assert far > 1.2 * np.sqrt(R)  # a forecast without noise in what it follows would stay there
     spread = predictive(SquaredError(), np.zeros((4, 1, 1)), np.full(1, 4.0), 7.0)
     assert spread.high[0, 0] == pytest.approx(2.0 * stats.t.ppf(0.975, 7))
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("counts", "a: whole numbers, none negative, look like counts"),
+        ("yes and no", "a: whole numbers, none negative, look like yes and no"),
+        ("rounded", None),
+        ("negative", None),
+        ("fractions", None),
+    ],
+)
+def test_whole_numbers_with_gaussian_noise_are_told_of(kind, told):
+    """Not those whose noise is the same everywhere, as that of measurements that were rounded, and no other numbers."""
+    rng, mean = np.random.default_rng(0), np.linspace(1, 30, 200)
+    ys = {
+        "counts": rng.poisson(mean).astype(float),
+        "yes and no": (rng.uniform(size=200) < mean / 31).astype(float),
+        "rounded": np.round(mean + 20 + 2 * rng.normal(size=200)),
+        "negative": rng.poisson(mean) - 40.0,
+        "fractions": rng.poisson(mean) / 7.0,
+    }[kind]
+    means = {"yes and no": mean / 31, "rounded": mean + 20, "negative": mean - 40, "fractions": mean / 7}
+    shown = counted(SquaredError(), ["a"], ys[:, None], means.get(kind, mean)[:, None])
+    assert [text.partition(", whose")[0] for text in shown] == ([] if told is None else [told])
+    assert counted(Poisson(), ["a"], ys[:, None], mean[:, None]) == []
