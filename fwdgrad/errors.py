@@ -180,7 +180,7 @@ class IdentifiabilityWarning(FwdgradWarning):
 
 
 class OutlierWarning(FwdgradWarning):
-    """Samples hold numbers that are hardly measurements: a code for "missing", or a cell absurdly far from the rest."""
+    """Samples hold numbers that are hardly measurements: a code for "missing", one far from all others, outliers."""
 
 
 class StaleRecordWarning(FwdgradWarning):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.errors import DeclarationError
-from fwdgrad.estimators.windows import Sliding, window_of
+from fwdgrad.estimators.windows import LARGEST, Sliding, window_of
 from fwdgrad.influence import Averaged, Influence, RankOne, is_random, keeps_nothing, refuses_window
 
 __all__ = ["Estimator"]
@@ -52,6 +52,8 @@ class Estimator:
                 f"{label}(rank=…): expected an integer of at least 1, got {self.rank!r}.\n"
                 "Write 1 for the plain algorithm."
             )
+        if self.rank > LARGEST:
+            raise DeclarationError(f"{label}(rank=…): expected at most {LARGEST}, got {self.rank}.")
         object.__setattr__(self, "rank", int(self.rank))
         if self.rank > 1 and not is_random(self.influence):
             raise DeclarationError(

@@ -14,7 +14,10 @@ import numpy as np
 
 from fwdgrad.errors import DeclarationError
 
-__all__ = ["SEGMENT", "RandomEnd", "Sliding", "WholeSequence", "Windows", "segment_of", "window_of"]
+__all__ = ["LARGEST", "SEGMENT", "RandomEnd", "Sliding", "WholeSequence", "Windows", "segment_of", "window_of"]
+
+LARGEST = 2**40
+"""Steps of a window, and copies of an influence, at most: no memory holds more, and no array is much longer."""
 
 SEGMENT = 64
 """Steps that are gone back through at a time, at most, in a window without a fixed length."""
@@ -44,6 +47,8 @@ class Sliding:
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
                 raise DeclarationError(f"window {label}: expected an integer of at least 1, got {value!r}.")
+            if value > LARGEST:
+                raise DeclarationError(f"window {label}: expected at most {LARGEST} steps, got {value}.")
             object.__setattr__(self, label, int(value))
         if self.stride is not None and (self.length is None or self.length % self.stride):
             raise DeclarationError(

@@ -18,6 +18,7 @@ from fwdgrad.learning.identifiability import Group, groups_of
 from fwdgrad.learning.learner import Learner
 from fwdgrad.learning.report import entries_of, half_width, intervals_of, output_names, parameter_frame, parameter_rows
 from fwdgrad.learning.samples import SampleReader
+from fwdgrad.learning.tails import far_off
 from fwdgrad.linear import TracedModel
 from fwdgrad.losses import SquaredError
 from fwdgrad.support import display, frames
@@ -32,12 +33,6 @@ UNKNOWN = 0.5
 """Part of the deviation of the prior from which nothing was learned of a parameter."""
 MOST_TOLD = 5
 """Pairs of parameters, and groups, that a report names."""
-FAR, NORMAL_MEDIAN = 5.0, 1.4826
-"""Deviations from which a residual is far off; one of them in units of the median size, for normal residuals."""
-SOME, MUCH = 0.2, 0.1
-"""Part of the residuals that may be far off, and part of the sum of squares that these make up, at least."""
-ENOUGH = 16
-"""Residuals of an output, at least."""
 
 
 class Forecast(NamedTuple):
@@ -431,7 +426,7 @@ class Fit:
         made += [str(group) for group in groups[:MOST_TOLD]]
         apart = [(a, b, rho) for a, b, rho in self.alike if not any({a, b} <= set(g.names) for g in groups)]
         made += [f"{a} and {b} can hardly be told apart (correlation {rho:.3f})" for a, b, rho in apart[:MOST_TOLD]]
-        if told := self._far_off():
+        if type(self.system.loss) is SquaredError and (told := far_off(self.residuals)):
             made.append(told)
         unseen = [n for n, e in zip(output_names(self.system), self.rmse, strict=True) if np.isnan(e)]
         if unseen and self.noise is not None:
@@ -440,23 +435,6 @@ class Fit:
         if poor:
             made.append(f"the fit explains less of {', '.join(poor)} than its mean does")
         return [*made, *self.notes]
-
-    def _far_off(self) -> str:
-        """What is said of a few residuals that make up much of the sum of squares; nothing if there are none."""
-        if type(self.system.loss) is not SquaredError:
-            return ""
-        count = 0
-        for column in self.residuals.T:
-            seen = column[np.isfinite(column)]
-            if len(seen) < ENOUGH:
-                continue
-            far = np.abs(seen) > FAR * NORMAL_MEDIAN * np.median(np.abs(seen))
-            if 0 < np.mean(far) < SOME and np.sum(seen[far] ** 2) > MUCH * np.sum(seen**2):
-                count += int(np.sum(far))
-        if not count:
-            return ""
-        what = "1 residual is far off and weighs" if count == 1 else f"{count} residuals are far off and weigh"
-        return f"{what} much: losses.StudentT() lets such data count less"
 
     def __repr__(self) -> str:
         return self._title()

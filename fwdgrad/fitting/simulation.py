@@ -86,7 +86,8 @@ def simulated(
             factors = robust(covariance, scores, starts, memory)
             withheld = withheld or count / memory < FEW
         told: list[Any]
-        told, _ = lacking(newton.system, record, found.point, noise, covariance, newton.engine, noiseless)
+        lack = lacking(newton.system, record, found.point, noise, covariance, newton.engine, noiseless)
+        told, far = lack.told, lack.perhaps
         late = beside(record, newton, found, np.sqrt(np.diag(covariance)), prior, z)
         if late is not None:  # what a model with that delay would lack is not known
             told = [late]
@@ -97,9 +98,9 @@ def simulated(
         if begun is not None:
             lacks = (str(begun),)
             factors = np.hypot(factors, begun.moved / np.sqrt(np.diag(covariance)))
-        elif told:
-            lacks = tuple(str(lack) for lack in told)
-            factors = np.hypot(factors, np.max([np.abs(lack.moved) for lack in told], axis=0))
+        else:
+            lacks = tuple(str(one) for one in told)
+            factors = np.hypot(factors, np.max([far, *(np.abs(one.moved) for one in told)], axis=0))
         covariance = covariance * np.outer(factors, factors)
     spare = max(count / max(remembers, 1.0) - p, 1.0) if newton.learned else math.inf
     going: Going | None = None

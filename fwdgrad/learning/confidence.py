@@ -179,9 +179,9 @@ class Fitted(NamedTuple):
     swaps: tuple[tuple[int, int], ...] = ()
     """Pairs of them that explained the samples as well with the value of one another."""
     bias: np.ndarray | None = None
-    """How far they may be off for what the model lacks, shape (p,), and"""
+    """How far they may be off for what the model lacks, or may lack, shape (p,), and"""
     lacks: str = ""
-    """what that is."""
+    """what that is, if it is beyond chance."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -392,9 +392,9 @@ def confidence_of(
             own = verdict.by_parameter[place : place + own.size].reshape(own.shape)
         factor[k] = np.maximum(least_, np.sqrt(np.maximum(own, verdict.inflation)))
         place += own.size
-    if fitted is not None and astray:
+    factor = {k: np.maximum(v, astray.get(k, 1.0)) for k, v in factor.items()}
+    if fitted is not None and fitted.lacks:
         verdict = replace(verdict, findings=(*verdict.findings, fitted.lacks))
-        factor = {k: np.maximum(v, astray[k]) for k, v in factor.items()}
         known["astray"] = max(float(np.max(v)) for v in astray.values())
     if verdict.findings:
         at_bound = {k: at_bound[k] | where for k, where in bounds(NEAR).items()}

@@ -410,6 +410,7 @@ class Learner(Deciding, Saved):
             _Doubt(self._loop.coarse or self._stretches.told, CalibrationWarning, False),
             _Doubt(self._loop.few, CalibrationWarning, True),
             _Doubt(self._loop.otherwise, IdentifiabilityWarning, False),
+            _Doubt(self._loop.tails, OutlierWarning, False),
             _Doubt(dead, DeadParameterWarning, False),
         ]
         return [doubt for doubt in made if doubt.message]
@@ -424,7 +425,10 @@ class Learner(Deciding, Saved):
             "unstable", f"after {self.steps} steps: {told.found}\n{told.mend}" if told else "", UnstableWarning
         )
         self._tell_coarse()
-        if not (bounded or hasattr(informed, "unlearned") or unseen) or len({*self._told} - {"unstable", "far"}) == 7:
+        if (
+            not (bounded or hasattr(informed, "unlearned") or unseen)
+            or len({*self._told} - {"unstable", "far", "tails"}) == 7
+        ):
             return
         known = self.confidence()
         said: list[tuple[type[Warning], str]] = [
@@ -441,6 +445,8 @@ class Learner(Deciding, Saved):
         for category, message in said:
             self._tell_once(category.__name__, f"after {self.steps} steps {message}" if message else "", category)
         self._tell_once("unseen", unseen, UnlearnedWarning)
+        tails = self._loop.tails
+        self._tell_once("tails", f"after {self.steps} steps {tails}." if tails else "", OutlierWarning)
         others = self._loop.otherwise
         self._tell_once("others", f"after {self.steps} steps: {others}." if others else "", IdentifiabilityWarning)
 

@@ -304,6 +304,8 @@ def test_a_command_is_done_or_refused_by_name(folder, capsys):
         (["a" * 300 + ".py:f"], "no file"),
         (["s.py:system", "d.csv", "--save", "a" * 300], "cannot write"),
         (["s.py:system", "d.csv", "--plot", "/"], "picture.png"),
+        (["s.py:system", "d.csv", "--estimator", "tbptt:" + "9" * 20], "at most"),
+        (["s.py:system", "d.csv", "--estimator", "uoro", "--rank", "9" * 20], "at most"),
     ],
 )
 def test_words_that_name_nothing_are_refused(folder, capsys, words, fragment):

@@ -8,8 +8,8 @@ import pytest
 
 import fwdgrad as fg
 from fwdgrad import systems
-from fwdgrad.errors import CalibrationWarning
-from fwdgrad.learning.loops.lacking import _asked, products
+from fwdgrad.errors import CalibrationWarning, OutlierWarning
+from fwdgrad.learning.loops.lacking import Lacking, _asked, _changes, _perhaps, products
 
 # ---------------------------------------------------------------- the test, on linear regressions
 
@@ -49,6 +49,55 @@ def test_right_regressions_are_asked_for_nothing():
         scores, matrix, *_ = regression(rng, 0.0)
         told += bool(len(_asked(scores, matrix, np.linalg.inv(matrix[:2, :2])).told(1.0)))
     assert told <= 8  # 4 are expected at most; nine or more in one of fifty runs
+
+
+def changing(rng, by, size=300):
+    """Scores and covariance of y = x θ + e at the least squares fit; θ₁ changes behind two fifths of the samples."""
+    x = rng.normal(size=(size, 2)) * np.linspace(0.5, 2.0, size)[:, None]
+    later = np.arange(size) >= 2 * size // 5
+    y = x @ [1.0, -2.0] + by * later * x[:, 0] + rng.normal(size=size)
+    parts = [np.linalg.lstsq(x[where], y[where], rcond=None)[0] for where in (slice(None), ~later, later)]
+    return x * (y - x @ parts[0])[:, None], np.linalg.inv(x.T @ x), parts[2] - parts[1]
+
+
+def test_parameters_that_change_are_found_and_how_far():
+    """The oracle is two regressions, one for each part of the samples."""
+    scores, covariance, difference = changing(np.random.default_rng(2), 1.0)
+    most = max(_changes(scores, covariance, 1.0), key=lambda change: change.statistic)
+    assert most.told()
+    assert abs(most.place - 120) < 15
+    assert 0.5 < most.moved[0] * covariance[0, 0] ** 0.5 / difference[0] < 1.2
+    assert not any(change.told() for change in _changes(scores, covariance, 1e3))
+
+
+def test_parameters_that_stay_are_not_said_to_change():
+    """In one of 300 regressions at most, in the mean, though later samples tell more; larger noise is none either."""
+    rng = np.random.default_rng(3)
+    told = 0
+    for k in range(300):
+        scores, covariance, _ = changing(rng, 0.0)
+        told += any(change.told() for change in _changes(scores * (1 + k % 2), covariance, 1.0))
+    assert told <= 4
+
+
+def test_what_is_likely_but_not_sure_makes_deviations_larger():
+    """By what a mean over the models with it and without makes of it; of a model that is right nothing."""
+    rng, none, some = np.random.default_rng(4), [], []
+    for beside, made in ((0.0, none), (0.4, some)):
+        for _ in range(200):
+            scores, matrix, x, _, y = regression(rng, beside)
+            covariance = np.linalg.inv(matrix[:2, :2])
+            asked = _asked(scores, matrix, covariance)
+            far = np.hypot(1.0, _perhaps(asked, [], 1.0, len(y)))
+            error = np.linalg.lstsq(x, y, rcond=None)[0] - [1.0, -2.0]
+            z = error / np.sqrt(np.diag(covariance))
+            made.append([far[0], abs(z[0]), abs(z[0]) / far[0], len(asked.told(1.0))])
+    none, some = np.array(none), np.array(some)
+    assert np.mean(none[:, 0] > 1.0) < 0.1
+    assert np.mean(none[:, 0]) < 1.2
+    silent = some[some[:, 3] == 0]
+    assert np.mean(silent[:, 1] > 3.0) > 0.5  # negative control: without it
+    assert np.mean(silent[:, 2] > 3.0) < 0.6 * np.mean(silent[:, 1] > 3.0)
 
 
 def test_products_are_all_that_there_are():
@@ -128,10 +177,53 @@ def test_a_right_one_is_not(kind, by):
 @pytest.mark.parametrize("by", ["fit", "learner"])
 def test_without_the_test_a_friction_is_missed(by, monkeypatch):
     """Negative control: the deviation that is shown is less than a tenth of the error."""
-    monkeypatch.setattr("fwdgrad.fitting.simulation.lacking", lambda *_: ([], 1.0))
-    monkeypatch.setattr("fwdgrad.learning.loops.refitting.lacking", lambda *_: ([], 1.0))
+    monkeypatch.setattr("fwdgrad.fitting.simulation.lacking", lambda *_: Lacking([], 1.0, np.zeros(2), ""))
+    monkeypatch.setattr("fwdgrad.learning.loops.refitting.lacking", lambda *_: Lacking([], 1.0, np.zeros(2), ""))
     _, error, _ = learned("a friction", False, by)
     assert error > 10
+
+
+def late(monkeypatch, more):
+    """Learned from more samples than at the last fit, and what was told of them."""
+    model, truth, xs, ys = data("a sensor", False, seed=2)
+    monkeypatch.setattr("fwdgrad.learning.loops.refitting.MORE", more)
+    learner = fg.Learner(model, engine="numpy")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        learner.run(xs, ys)
+        std = learner.parameter_std()
+    error = max(abs(float(learner.params[k]) - v) / float(std[k]) for k, v in truth.items())
+    return learner, error, any("the model lacks something" in str(w.message) for w in caught)
+
+
+def test_what_the_samples_since_the_last_fit_say_is_asked_too(monkeypatch):
+    """At the end of a run, which changes nothing of what goes on from there."""
+    learner, error, told = late(monkeypatch, 1.1)
+    assert told
+    assert error < 3
+    other, before, told = late(monkeypatch, 1e9)  # negative control
+    assert not told
+    assert before > 1.5 * error
+    for one in (learner, other):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            one.run(*data("a sensor", False, seed=3, steps=30)[2:])
+    assert all(np.array_equal(a, b) for a, b in zip(learner._loop.carry, other._loop.carry, strict=True))
+
+
+@pytest.mark.parametrize("far", [0.0, 10.0])
+def test_residuals_that_are_far_off_are_told_of_by_a_learner(far):
+    model, _, xs, ys = data("a sensor", True)
+    rng = np.random.default_rng(5)
+    ys = ys + np.where(rng.random(ys.shape) < 0.05, far * 0.2 * rng.choice([-1.0, 1.0], ys.shape), 0.0)
+    learner = fg.Learner(model, engine="numpy")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        learner.run(xs, ys)
+    told = [str(w.message) for w in caught if w.category is OutlierWarning]
+    assert len(told) == (far > 0)
+    assert all("StudentT" in text for text in told)
+    assert any("StudentT" in text for text in learner.report().remarks) == (far > 0)
 
 
 def test_what_is_lacking_goes_through_a_checkpoint(tmp_path):

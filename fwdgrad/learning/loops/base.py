@@ -98,6 +98,11 @@ class Loop(ABC):
         """What is said of other parameters that explained the samples as well; nothing if there are none."""
         return ""
 
+    @property
+    def tails(self) -> str:
+        """What is said of a few residuals that weigh much; nothing if there are none."""
+        return ""
+
     def remarks(self) -> tuple[str, ...]:
         """What is strange about the samples, a line each."""
         return ()

@@ -7,7 +7,8 @@ out. They depend on the state all the same. So the model is nested in a larger o
 
 with low powers of what is in it, each standardised, and it is asked at ε = η = 0, where only scores are needed, whether
 any one of these would explain something: Rao's test (Engle, Handbook of Econometrics II, 1984, §13), of which Ramsey's
-RESET is the case of ψ. What ε does goes through the dynamics, as what θ does.
+RESET is the case of ψ. What ε does goes through the dynamics, as what θ does. The same scores tell whether θ is one: by
+the samples up to some place, and by those behind it (Andrews, Econometrica 61, 1993).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from itertools import combinations_with_replacement
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import chdtri, ndtri
 
 from fwdgrad.engines.registry import NUMPY, REGISTERED
 from fwdgrad.errors import FwdgradError
@@ -28,19 +29,29 @@ from fwdgrad.learning.loops.deviations import normalised, quiet, remembered
 from fwdgrad.learning.loops.gauss_newton import GaussNewton
 from fwdgrad.learning.loops.record import Record
 from fwdgrad.learning.report import output_names
+from fwdgrad.learning.tails import far_off
+from fwdgrad.losses import SquaredError
 from fwdgrad.optimizers import NormalEquations
 from fwdgrad.support.trees import flatten, unflatten
 from fwdgrad.system import System
 from fwdgrad.system.parameters import Parameter
 
-__all__ = ["Lack", "at", "lacking", "numbered", "ran_through"]
+__all__ = ["Lack", "Lacking", "at", "lacking", "numbered", "ran_through"]
 
 CHANCE = 0.01
 """Probability with which a right model is accused, at most, whatever the number of terms."""
+UNSTEADY = 0.003
+"""That with which parameters that stay are said to change."""
+PARTS = np.linspace(0.1, 0.9, 17)
+"""Parts of what is known that lie before the places at which they may change."""
 MOVED = 1.0
 """Claimed deviations by which a term has to move some parameter for it to matter."""
 OWN = 1e-4
 """Part of a term that no parameter explains, at least: else it is in the model already."""
+SUSPECTED = 10
+"""Times as probable by chance is what nothing is said of, though deviations count it."""
+MOST_EXPONENT = 300.0
+"""Of e: odds stay finite."""
 MOST = 40
 """Terms, at most; if there are more, those of the highest degree are left out."""
 DEGREE = 3
@@ -76,6 +87,40 @@ class Lack(NamedTuple):
         return f"the model lacks something: {self.term} would explain the data better, and move parameters {far}"
 
 
+class Unsteady(NamedTuple):
+    """Parameters that are others in some of the samples; attributes as of `Lack`."""
+
+    place: int
+    """The first sample of the later ones."""
+    moved: np.ndarray
+    """From those before to these."""
+    sure: float
+    statistic: float
+    """χ² of as many degrees of freedom as there are parameters, if these stay."""
+
+    def told(self, chance: float = UNSTEADY) -> bool:
+        """Whether they change, and for the worse."""
+        most = chdtri(len(self.moved), chance / len(PARTS))
+        return bool(self.statistic > most and np.max(np.abs(self.moved)) > MOVED)
+
+    def __str__(self) -> str:
+        far = f"by {np.max(np.abs(self.moved)):.2g} deviations"
+        return f"the model lacks something: parameters change, from samples before {self.place} to later ones, {far}"
+
+
+class Lacking(NamedTuple):
+    """What the residuals of a simulation say of the model."""
+
+    told: list[Lack | Unsteady]
+    """What they ask for, the surest first."""
+    memory: float
+    """How many samples they remember."""
+    perhaps: np.ndarray
+    """How many claimed deviations each coordinate of θ may be off for what is not beyond chance, shape (p,)."""
+    tails: str
+    """What is said of a few residuals that weigh much; nothing if there are none."""
+
+
 def lacking(
     system: System,
     record: Record,
@@ -84,8 +129,8 @@ def lacking(
     covariance: np.ndarray,
     engine: str,
     loop_for: Callable[[Execution], Loop],
-) -> tuple[list[Lack], float]:
-    """Terms that the residuals of a simulation ask for, the surest first; and how many samples residuals remember.
+) -> Lacking:
+    """Terms that the residuals of a simulation ask for, whether parameters change, and how long residuals remember.
 
     A term counts if its score is beyond chance, with the larger of its variances by the model and by the samples
     (White, Econometrica 48, 1980), as many times as residuals remember, and if with it some parameter would move by
@@ -102,10 +147,11 @@ def lacking(
 
     Cost: a pass with exact influence of all terms, and one of the model as plain NumPy calls.
     """
+    nothing = Lacking([], 1.0, np.zeros(len(point)), "")
     if record.seen < FEWEST * (len(point) + 1):
-        return [], 1.0
+        return nothing
     if hasattr(system.loss, "weight") and np.any(quiet(record.targets(len(noise)), noise)):
-        return [], 1.0
+        return nothing
     try:
         larger, names = _larger(system, record, point)
         if len(record) < LONG and engine in REGISTERED and REGISTERED[engine].compiles:
@@ -115,17 +161,23 @@ def lacking(
         held = np.concatenate([point, np.zeros(len(names))])
         outputs, scores, matrix = newton.sample_by_sample(record, held, noise)
     except FwdgradError:
-        return [], 1.0
+        return nothing
     asked = _asked(scores, matrix, covariance)
     memory = remembering = _memory(system, record, outputs, noise)
-    if memory > 1.0 and len(told := asked.told(1.0)):  # of what the best of them leave, to first order
+    if memory > 1.0 and len(best := asked.told(1.0)):  # of what the best of them leave, to first order
         try:
-            near = ran_through(at(larger, held + SMALL * asked.change(told[:FEW])), record)[1]
+            near = ran_through(at(larger, held + SMALL * asked.change(best[:FEW])), record)[1]
         except FwdgradError:
-            return [], remembering
+            return nothing._replace(memory=remembering)
         memory = _memory(system, record, outputs + (near - outputs) / SMALL, noise)
-    told = asked.told(memory)
-    return [Lack(names[k], asked.moved[:, k], float(asked.sure[k] / memory**0.5)) for k in told], remembering
+    told: list[Lack | Unsteady]
+    told = [Lack(names[k], asked.moved[:, k], float(asked.sure[k] / memory**0.5)) for k in asked.told(memory)]
+    changes = _changes(scores[:, : len(point)], covariance, memory)
+    most = max(changes, key=lambda change: change.statistic, default=None)
+    if most is not None and most.told():
+        told = sorted([*told, most], key=lambda lack: -abs(lack.sure))
+    tails = far_off(record.targets(len(noise)) - outputs) if type(system.loss) is SquaredError else ""
+    return Lacking(told, remembering, _perhaps(asked, changes, memory, record.seen), tails)
 
 
 class _Asked(NamedTuple):
@@ -142,9 +194,9 @@ class _Asked(NamedTuple):
     taken: np.ndarray
     """and by how much parameters change for a change of a term, (p, q)."""
 
-    def told(self, memory: float) -> np.ndarray:
+    def told(self, memory: float, chance: float = CHANCE) -> np.ndarray:
         """The terms that matter, if scores have so many times the variance, the surest first."""
-        enough = -float(ndtri(CHANCE / 2 / max(int(np.count_nonzero(self.sure)), 1))) * memory**0.5
+        enough = -float(ndtri(chance / 2 / max(int(np.count_nonzero(self.sure)), 1))) * memory**0.5
         made = np.flatnonzero((np.abs(self.sure) > enough) & (np.max(np.abs(self.moved), axis=0) > MOVED))
         return made[np.argsort(-np.abs(self.sure[made]))]
 
@@ -170,6 +222,65 @@ def _asked(scores: np.ndarray, matrix: np.ndarray, covariance: np.ndarray) -> _A
     sure = total / np.sqrt(np.maximum(left, np.sum(rest**2, axis=0)))
     moved = -taken * (total / left) / np.sqrt(np.diag(covariance))[:, None]
     return _Asked(sure, moved, total, matrix[p:, p:] - cross.T @ taken, taken)
+
+
+def _changes(scores: np.ndarray, covariance: np.ndarray, memory: float) -> list[Unsteady]:
+    """How far θ is another one in later samples than in earlier ones, for several places between them.
+
+    With P = L Lᵀ the covariance, and independent scores s_t that sum up to 0, S = Σ Lᵀ s_t over the earlier ones has
+    the variance V = M₁ M⁻¹ M₂, M₁ and M₂ the sums of Lᵀ s sᵀ L up to the place and from there on, M = M₁ + M₂; and θ by
+    the earlier ones is L V⁻¹ S away from θ by the later ones. V is taken for at least what it is if all directions are
+    told of alike.
+
+    Args:
+        scores: of θ, shape (T, p).
+        covariance: shape (p, p).
+        memory: as in `_Asked.told`.
+    """
+    try:
+        root = np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError:
+        return []
+    white, made, count = scores @ root, [], len(covariance)
+    known = np.cumsum(np.sum(white**2, axis=1))
+    whole, size = white.T @ white, max(float(known[-1]) / count, 1.0)
+    for part in PARTS:
+        place = int(np.searchsorted(known, part * known[-1])) + 1
+        first = white[:place].T @ white[:place]
+        early = np.sum(white[:place], axis=0) - part * np.sum(white, axis=0)  # what the prior holds back is no change
+        values, vectors = np.linalg.eigh(first - first @ np.linalg.pinv(whole, hermitian=True) @ first)
+        along = early @ vectors
+        values = np.maximum(values, part * (1.0 - part) * size)
+        statistic = float(np.sum(along**2 / values)) / memory
+        moved = size * (root @ (vectors @ (along / values))) / np.sqrt(np.diag(covariance))
+        made.append(Unsteady(place, -moved, (statistic / count) ** 0.5, statistic))
+    return made
+
+
+def _perhaps(asked: _Asked, changes: list[Unsteady], memory: float, size: int) -> np.ndarray:
+    """How many claimed deviations each parameter may be off, (p,), for what is not beyond chance.
+
+    The root of the mean square over models with one of the terms, with a change, and with neither: as likely as each
+    other before there are data. By Schwarz' approximation (Annals of Statistics 6, 1978) data make k more parameters
+    exp(χ²/2) N^(−k/2) times as likely. A term moves θ by what it does at its estimate, give or take its deviation.
+
+    Args:
+        asked: what scores say of terms.
+        changes: and of parameters, for some places.
+        memory: as in `_Asked.told`.
+        size: N, the number of targets.
+    """
+    if not len(asked.told(memory, SUSPECTED * CHANCE)) and not any(c.told(SUSPECTED * UNSTEADY) for c in changes):
+        return np.zeros(len(asked.moved))
+    z, count = asked.sure / memory**0.5, max(int(np.count_nonzero(asked.sure)), 1)
+    odds = np.where(z != 0.0, np.exp(np.minimum(0.5 * z**2, MOST_EXPONENT)), 0.0) / (size / memory) ** 0.5 / count
+    square = asked.moved**2 * (1.0 + 1.0 / np.where(z != 0.0, z, 1.0) ** 2)
+    for change in changes:
+        likelier = np.exp(min(0.5 * change.statistic, MOST_EXPONENT)) / (size / memory) ** (0.5 * len(square))
+        odds = np.append(odds, likelier / len(changes))
+        square = np.concatenate([square, change.moved[:, None] ** 2], axis=1)
+    some = float(np.sum(odds))
+    return np.sqrt(square @ (odds / (1.0 + some)))
 
 
 def _memory(system: System, record: Record, outputs: np.ndarray, noise: np.ndarray) -> float:

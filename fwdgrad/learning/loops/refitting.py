@@ -45,6 +45,8 @@ REPEATED = 40
 """Passes over all that is kept that the fits are worth, about."""
 RECOVERIES = 16
 """How often, at most, a filter that led to where a step is refused is set on its way again."""
+MORE = 1.1
+"""How many times as many samples there are before what the model lacks is asked anew, if somebody wants to know."""
 ALIKE = 5.0
 """Nats by which a simulation may be less likely than what is gone on with, to be held against the record."""
 APART = 20.0
@@ -95,12 +97,14 @@ class Refitting(Around):
         system = inner.execution.system
         streams = system.count if isinstance(system, PanelSystem) else 1
         self._times = min(1 << (streams.bit_length() - 1), MOST_STREAMS)  # for how many targets a sample counts
-        self._coarse, self._recoveries = "", 0
+        self._coarse, self._tails, self._recoveries = "", "", 0
         self._minima: list[np.ndarray] = []
         self._others: list[np.ndarray] = []
         self._simulation: Normal | None = None  # of the last fit, if it explains the record as well
         self._least: Normal | None = None  # of the last fit, whatever it explains
         self._fitted: Fitted | None = None
+        self._asked = self._simulated_from / MORE  # how many samples there were when it was asked what the model lacks
+        self._since: Fitted | None = None  # what has come of it since the last fit
 
     @property
     def _simulated_from(self) -> int:
@@ -286,13 +290,14 @@ class Refitting(Around):
         pairs = [pair for other in self._others for pair in exchanged(self.execution.system, point, other)]
         before, swaps = self._fitted, tuple(dict.fromkeys(pairs))
         self._fitted = Fitted(point, covariance, swaps)
+        self._asked, self._since = (self._asked if self._since is None else self._simulated_from / MORE), None
         dear = self._anew(count) or count >= self._declared.first  # what the model lacks, and finer steps
         if not dear and before is not None and before.lacks != STRAYS:
             self._fitted = self._fitted._replace(bias=before.bias, lacks=before.lacks)
         if dear and count >= self._simulated_from:
-            if self._simulation is not None:
-                found = fitting.passed(present, self._simulation)
-                self._fitted = self._doubted(record, self._fitted, fitting, found)
+            if self._least is not None:
+                self._asked = count
+                self._fitted = self._doubted(record, self._fitted, fitting, fitting.passed(present, self._least))
             self._coarse = self._steps_told(record, after)
         still = best is not None and all(fitting.learns_level) and best.level == fitting.levels[0]
         if best is not None and still and count >= self._simulated_from:
@@ -322,19 +327,24 @@ class Refitting(Around):
         return fitting.passed(present, least)
 
     def _doubted(self, record: Record, fitted: Fitted, fitting: Fitting, found: Pass) -> Fitted:
-        """With what a simulation that explains the record lacks, and how far parameters are off for it."""
+        """With what a simulation lacks, and how far parameters are off for it.
+
+        A simulation that explains the record less well than a filter may lack nothing but noise in the state.
+        """
         held: Any = self.execution.unpack(found.carry).optimizer
         covariance, noise = fitting.filter.covariance(held), np.asarray(held.noise, float)
-        told, memory = lacking(
+        lack = lacking(
             self.execution.system, record, fitting.flat(found.carry).astype(float), noise, covariance,
             self.execution.engine, self._loop_for,
         )  # fmt: skip
-        if not told and memory <= 1.0:
-            return fitted
-        far = np.max([np.zeros(len(covariance)), *(np.abs(lack.moved) for lack in told)], axis=0)
-        coloured = not_white(" of a simulation", memory)
+        self._tails = lack.tails
+        memory = 1.0 if self._simulation is None else lack.memory
+        far = np.max([lack.perhaps, *(np.abs(one.moved) for one in lack.told)], axis=0)
+        if memory <= 1.0 and not far.any():
+            return fitted._replace(bias=None, lacks="")
+        said = str(lack.told[0]) if lack.told else not_white(" of a simulation", memory) if memory > 1.0 else ""
         bias = np.hypot(far, (memory - 1.0) ** 0.5) * np.sqrt(np.diag(covariance))
-        return fitted._replace(bias=bias, lacks=str(told[0]) if told else coloured)
+        return fitted._replace(bias=bias, lacks=said)
 
     def _held_to(self, fitted: Fitted, best: Pass) -> Fitted:
         """With what is said where a pass of the filter without noise in the state is far likelier than a simulation."""
@@ -382,6 +392,11 @@ class Refitting(Around):
         return self._coarse
 
     @property
+    def tails(self) -> str:
+        """Of the simulation that was last asked what the model lacks."""
+        return self._tails
+
+    @property
     def otherwise(self) -> str:
         """By the last fit; those with two parameters in each other's place aside, which `fitted` knows."""
         system, fitted = self.execution.system, self._fitted
@@ -389,8 +404,23 @@ class Refitting(Around):
         return "\n".join(described(system, others))
 
     def fitted(self) -> Fitted | None:
-        """What the last fit knew."""
-        return self._fitted
+        """What the last fit knew, and what samples since then say that the model lacks.
+
+        That is asked only here, and changes nothing of what is learned.
+        """
+        record, fitting, fitted = self._record, self._fitting, self._fitted
+        if record is None or fitting is None or fitted is None or fitted.lacks or record.seen < MORE * self._asked:
+            return fitted if self._since is None else self._since
+        self._asked, present, row = record.seen, self.inner.carry, list(self.feed.row)
+        asking = Fitting(self.inner, self._loop_for, fitting.declared, newton=fitting.newton)
+        held = self._sifting.arrays()
+        record = record.without(self._sifting.without(record.chunk, self._sifting.begin(record.chunk)))
+        self._sifting.restore(held)
+        found, self._since = asking.simulated(record, present, [asking.flat(present)], ENOUGH), fitted
+        if found:
+            self._since = self._doubted(record, fitted, asking, asking.passed(present, found[0]))
+        self.feed.row = row
+        return self._since
 
     def _unspoilt(self, record: Record, present: Flat, fitting: Fitting) -> Flat:
         """The carry that the samples as they came would have left, had the strange targets been missing."""
