@@ -121,6 +121,7 @@ def disagreements(name, engines, estimators, optimizers=OPTIMIZERS, steps=STEPS,
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::fwdgrad.errors.BoundWarning")  # it is no matter here what is learned
 @pytest.mark.parametrize("name", systems.CATALOGUE)
 def test_engines_agree(name):
     assert not disagreements(name, ["compiled", "eager"], ESTIMATORS)
