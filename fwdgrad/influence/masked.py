@@ -42,6 +42,9 @@ class _Leaf(NamedTuple):
     a: np.ndarray
     g: np.ndarray
     """The terms of A G: entry `target` of G gets entry `a` of A times entry `g` of G."""
+    blocks: tuple[int, int, int] | None
+    """(o, r, d) where the entries are o times r columns that are alike, of d rows each, and every row of a column gets
+    terms of all d: then indices repeat, and numbers of A and of rows are broadcast in place of looked up."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,10 @@ class Masked:
         plan, c = _plan(_patterns(layout.patterns), self.order), row.array
         made = {}
         for k, leaf in plan.items():
-            terms = c[leaf.row] * state.G[k]
-            if not (len(leaf.column) == leaf.width and np.array_equal(leaf.column, np.arange(leaf.width))):
+            terms = _by_row(c, leaf, state.G[k])
+            if leaf.blocks is not None:
+                terms = np.sum(np.reshape(terms, (-1, leaf.blocks[2])), axis=1)
+            elif not (len(leaf.column) == leaf.width and np.array_equal(leaf.column, np.arange(leaf.width))):
                 terms = _sum_at(terms, leaf.column, leaf.width)
             made[k] = np.reshape(terms, layout.leaves[k])
         return made
@@ -97,6 +102,9 @@ class Masked:
         for k, leaf in plan.items():
             size = len(leaf.row)
             at = leaf.a if numbers is None else np.searchsorted(numbers, leaf.a)
+            if leaf.blocks is not None:
+                made[k] = _through_blocks(A, at, state.G[k], leaf.blocks) + fresh[k]
+                continue
             through = A[at] * state.G[k][leaf.g]
             if not (len(leaf.target) == size and np.array_equal(leaf.target, np.arange(size))):
                 through = _sum_at(through, leaf.target, size)
@@ -124,7 +132,7 @@ class Masked:
     def row_squares(self, state: MaskedState, lin: Any) -> Any:
         """‖G_i‖² of the rows, shape (n,)."""
         plan, n = _plan(_patterns(lin.patterns), self.order), lin.value.shape[0]
-        made = [_sum_at(state.G[k] * state.G[k], leaf.row, n) for k, leaf in plan.items()]
+        made = [_summed_by_row(state.G[k] * state.G[k], leaf, n) for k, leaf in plan.items()]
         return sum(made[1:], made[0]) if made else np.zeros(n, lin.value.dtype)
 
     def dropped(self, state: MaskedState, after: MaskedState, lin: Any) -> Dropped | None:
@@ -211,16 +219,63 @@ def _patterns(patterns: Any) -> Patterns:
 
 def _placed(plan: dict[str, _Leaf], B: Leaves) -> Leaves:
     """The entries of B at their places in the pattern."""
-    sizes = {k: len(leaf.row) for k, leaf in plan.items()}
-    return {
-        k: B[k] if np.array_equal(leaf.fresh, np.arange(sizes[k])) else _sum_at(B[k], leaf.fresh, sizes[k])
-        for k, leaf in plan.items()
-    }
+    made = {}
+    for k, leaf in plan.items():
+        size = len(leaf.row)
+        if np.array_equal(leaf.fresh, np.arange(size)):
+            made[k] = B[k]
+        elif np.array_equal(np.sort(leaf.fresh), np.arange(size)):
+            made[k] = B[k][np.argsort(leaf.fresh)]
+        else:
+            made[k] = _sum_at(B[k], leaf.fresh, size)
+    return made
 
 
 def _sum_at(values: Any, places: np.ndarray, size: int) -> Any:
     """Zeros of length `size` with `values` added at `places`."""
     return ops.scatter_add(values, places, index=(("operand",),), shape=(size,))
+
+
+def _by_row(weights: Any, leaf: _Leaf, values: Any) -> Any:
+    """Every value times the weight of its row."""
+    if leaf.blocks is None:
+        return weights[leaf.row] * values
+    o, r, d = leaf.blocks
+    spread = np.reshape(weights[leaf.row.reshape(o, r, d)[:, 0].ravel()], (o, 1, d))
+    return np.reshape(spread * np.reshape(values, (o, r, d)), (-1,))
+
+
+def _summed_by_row(values: Any, leaf: _Leaf, size: int) -> Any:
+    """The sum of the values of every row."""
+    if leaf.blocks is None:
+        return _sum_at(values, leaf.row, size)
+    o, r, d = leaf.blocks
+    sums = np.reshape(np.sum(np.reshape(values, (o, r, d)), axis=1), (-1,))
+    return _sum_at(sums, leaf.row.reshape(o, r, d)[:, 0].ravel(), size)
+
+
+def _through_blocks(A: Any, at: np.ndarray, G: Any, blocks: tuple[int, int, int]) -> Any:
+    """A G where each column of a block meets the same d × d entries of A, with numbers `at`."""
+    o, r, d = blocks
+    places, G = at.reshape(o, r, d, d)[:, 0], np.reshape(G, (o, r, d))
+    terms = [np.reshape(A[places[:, :, j].ravel()], (o, 1, d)) * G[:, :, j : j + 1] for j in range(d)]
+    return np.reshape(sum(terms[1:], terms[0]), (-1,))
+
+
+def _blocks_of(
+    width: int, row: np.ndarray, target: np.ndarray, a: np.ndarray, g: np.ndarray
+) -> tuple[int, int, int] | None:
+    """(o, r, d) as in `_Leaf`; None if entries do not stand so, or no two columns are alike."""
+    size = len(row)
+    d = size // max(width, 1)
+    if not d or size != d * width or len(a) != size * d or not np.array_equal(target, np.repeat(np.arange(size), d)):
+        return None
+    if not np.array_equal(g.reshape(width, d, d), np.broadcast_to(np.arange(size).reshape(width, 1, d), (width, d, d))):
+        return None
+    kinds = np.concatenate([row.reshape(width, d), a.reshape(width, d * d)], axis=1)
+    changes = np.flatnonzero(np.any(kinds[1:] != kinds[:-1], axis=1)) + 1
+    r = int(np.gcd.reduce(changes, initial=width))
+    return (width // r, r, d) if r > 1 else None
 
 
 @lru_cache(maxsize=16)
@@ -297,9 +352,8 @@ def _tables(S: sp.csr_array, B: sp.csr_array, M: sp.csr_array, T: sp.csr_array |
     where = first + step
     target, kept = position(entry_of_a.indices[where].astype(np.int64), column[source])
     order = np.argsort(target[kept], kind="stable")
-    return _Leaf(
-        i, k, width, fresh, target[kept][order], (entry_of_a.data[where][kept] - 1)[order], source[kept][order]
-    )
+    sums = target[kept][order], (entry_of_a.data[where][kept] - 1)[order], source[kept][order]
+    return _Leaf(i, k, width, fresh, *sums, _blocks_of(width, i, *sums) if T is None else None)
 
 
 def _by_column(pattern: sp.csr_array) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ import pytest
 
 import fwdgrad as fg
 from fwdgrad import systems
+from fwdgrad.influence import masked
 from fwdgrad.influence.masked import Masked
 from fwdgrad.linear import TracedModel
 from fwdgrad.program.costs import multiply_adds
@@ -94,3 +95,43 @@ def test_snap_costs_what_it_needs(network):
         counts.append(multiply_adds(learner._execution.program("learn")))
     assert counts[1] < 4.5 * counts[0]
     assert Masked(1) == fg.SnAp(1).influence
+
+
+def by_tables(leaf, A, G, weights):
+    """A G, G² summed by row, and weights·G, entry by entry."""
+    through, squares, pulled = np.zeros(len(leaf.row)), np.zeros(len(weights)), np.zeros(leaf.width)
+    np.add.at(through, leaf.target, A[leaf.a] * G[leaf.g])
+    np.add.at(squares, leaf.row, G * G)
+    np.add.at(pulled, leaf.column, weights[leaf.row] * G)
+    return through, squares, pulled
+
+
+def by_blocks(leaf, A, G, weights, at):
+    """The same by broadcasting."""
+    rows = np.sum(masked._by_row(weights, leaf, G).reshape(leaf.width, -1), axis=1)
+    return masked._through_blocks(A, at, G, leaf.blocks), masked._summed_by_row(G * G, leaf, len(weights)), rows
+
+
+@pytest.mark.parametrize(("name", "deepest"), [("tanh-rnn", 1), ("gru", 1), ("lstm", 2)])
+def test_columns_that_are_alike_are_broadcast(name, deepest):
+    """An LSTM's parameters feed a cell and what it lets out: two rows a column, and two terms for each."""
+    patterns = TracedModel(CASES[name]().system).patterns
+    rng, S = np.random.default_rng(0), patterns.transition.state
+    A, weights = rng.normal(size=S.nnz), rng.normal(size=patterns.size)
+    found = {k: leaf for k, leaf in masked._plan(patterns, 1).items() if leaf.blocks is not None}
+    assert max(leaf.blocks[2] for leaf in found.values()) == deepest
+    for leaf in found.values():
+        G, d = rng.normal(size=len(leaf.row)), leaf.blocks[2]
+        expected = by_tables(leaf, A, G, weights)
+        for one, other in zip(by_blocks(leaf, A, G, weights, leaf.a), expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-13)
+        turned = leaf.a.reshape(-1, d, d).transpose(0, 2, 1).ravel()
+        wrong = by_blocks(leaf, A, G, weights, turned)[0]
+        assert np.allclose(wrong, expected[0]) == (d == 1)  # the control: A transposed
+
+
+@pytest.mark.parametrize("name", ["ring", "heat"])
+def test_columns_of_different_patterns_are_looked_up(name):
+    """Where a column's rows meet others, no block is found, though all columns may have as many."""
+    patterns = TracedModel(getattr(oracles, name)(5).system).patterns
+    assert all(leaf.blocks is None for leaf in masked._plan(patterns, 2).values())
