@@ -33,7 +33,7 @@ from .exporting import Export, export
 from .filtering import FilteredSystem, cholesky, filtered
 from .fitting import Fit, Forecast, Trajectory, fit
 from .influence import reduction
-from .integrate import Adaptive, At
+from .integrate import Adaptive, At, When
 from .learning.ensemble import Ensemble
 from .learning.history import History
 from .learning.learner import Learner
@@ -104,6 +104,7 @@ __all__ = [
     "System",
     "TensorNoBackTrack",
     "Trajectory",
+    "When",
     "__version__",
     "analyze",
     "bounded",

@@ -13,7 +13,7 @@ from fwdgrad.declare.functions import CONSTANTS
 from fwdgrad.declare.model import TIME, Equation, Jump, Model
 from fwdgrad.declare.parse import constant
 from fwdgrad.errors import DeclarationError
-from fwdgrad.integrate import At
+from fwdgrad.integrate import At, When
 from fwdgrad.losses import Loss, SquaredError, StudentT, likelihood_named
 from fwdgrad.system import System
 from fwdgrad.system.parameters import Parameter, Tied
@@ -190,9 +190,23 @@ class Equations:
         return {name: _in_precision(value, dtype) for name, value in made.items()}
 
     @property
-    def events(self) -> list[At]:
-        """The changes at given times; the events of the system."""
-        return [At(self._times(jump), self._change(jump)) for jump in self.model.jumps]
+    def events(self) -> list[At | When]:
+        """The changes between samples; the events of the system."""
+        return [
+            When(self._condition(jump), self._change(jump))
+            if jump.conditional
+            else At(self._times(jump), self._change(jump))
+            for jump in self.model.jumps
+        ]
+
+    def _condition(self, jump: Jump) -> Any:
+        definitions = self._definitions([jump.times])
+
+        def condition(h: Any, x: Any, theta: Mapping[str, Any]) -> Any:
+            value = evaluate(jump.times.expression, self._values(h, x, theta, definitions))
+            return _in_precision(value, h[next(iter(h))].dtype)
+
+        return condition
 
     def _times(self, jump: Jump) -> Any:
         tree = jump.times.expression
@@ -286,7 +300,12 @@ class Equations:
             if shape not in ((), self.shapes[name]):
                 raise equation.place.error(f"this has the shape {shape}, but {name}(0) has {self.shapes[name]}")
         for jump in model.jumps:
-            shape = np.shape(_computed(jump.times, CONSTANTS | theta, "the time of a change", finite=True))
+            if jump.conditional:
+                shape = np.shape(_computed(jump.times, values, "the condition"))
+            else:
+                shape = np.shape(_computed(jump.times, CONSTANTS | theta, "the time of a change", finite=True))
+            if jump.conditional and shape:
+                raise jump.place.error(f"expected one number on either side of the condition; got the shape {shape}")
             if len(shape) > 1 or shape == (0,):
                 raise jump.place.error(f"expected a time, or a list of them; got the shape {shape}")
             for name, equation in jump.values.items():

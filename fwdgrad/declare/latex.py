@@ -24,7 +24,8 @@ def latex(model: Model) -> str:
     rows += [(_name(k), e.expression) for k, e in model.outputs.items() if e.expression != Name(k)]
     lines = [f"{left} &= {_written(expression, 0)}" for left, expression in rows]
     for jump in model.jumps:
-        when = rf"\quad \text{{at }} t = {_written(jump.times.expression, 0)}"
+        moment = _written(jump.times.expression, 0)
+        when = rf"\quad \text{{when }} {moment} > 0" if jump.conditional else rf"\quad \text{{at }} t = {moment}"
         lines += [rf"{_name(k)} &\leftarrow {_written(e.expression, 0)} {when}" for k, e in jump.values.items()]
     body = " \\\\\n".join(lines)
     return f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}"

@@ -70,17 +70,19 @@ class InputEntry:
 
 @dataclass(frozen=True)
 class Jump:
-    """A change at given times: `at t = time: name = value`.
+    """A change at given times, `at t = time: name = value`, or where something begins to hold, `when a > b: …`.
 
     Attributes:
-        times: an expression of parameters.
+        times: an expression of parameters; or of anything, positive where it holds.
         values: what state variables are afterwards, in terms of what everything is before.
         place: where it stands.
+        conditional: whether it is a condition.
     """
 
     times: Equation
     values: dict[str, Equation]
     place: Place
+    conditional: bool = False
 
 
 class Follows:
@@ -221,6 +223,7 @@ class Model:
             raise self.outputs[without[0]].place.error("some outputs have noise, this one has none; give it to all")
         known = {*self._declared, *CONSTANTS, TIME}
         jumps = [equation for jump in self.jumps for equation in jump.values.values()]
+        jumps += [jump.times for jump in self.jumps if jump.conditional]
         for equation in (*self.changes.values(), *self.outputs.values(), *self.definitions.values(), *jumps):
             self._check_names(equation, known)
         known = {*self.params, *CONSTANTS}
@@ -235,7 +238,13 @@ class Model:
         used = self.needed(e.expression for e in (*self.changes.values(), *self.outputs.values()))
         expressions = [e.expression for e in (*self.changes.values(), *self.outputs.values())]
         expressions += [self.definitions[k].expression for k in used]
-        self.timed = bool(self.jumps) or TIME in self.start or any(TIME in names_in(e) for e in expressions)
+        expressions += [e.expression for e in jumps]
+        expressions += [self.definitions[k].expression for k in self.needed(e.expression for e in jumps)]
+        self.timed = (
+            not all(jump.conditional for jump in self.jumps)
+            or TIME in self.start
+            or any(TIME in names_in(e) for e in expressions)
+        )
 
     def needed(self, expressions: Iterable[Expression]) -> list[str]:
         """The definitions that expressions use, each after those that it uses itself."""
@@ -269,8 +278,9 @@ class Model:
 
     def _check_jump(self, jump: Jump, known: Collection[str]) -> None:
         if not self.continuous:
-            raise jump.place.error("next values have no moments in between; `at t = …` goes with rates")
-        self._check_names(jump.times, known, "the time of a change may depend on parameters alone")
+            raise jump.place.error("next values have no moments in between; `at t = …` and `when …` go with rates")
+        if not jump.conditional:
+            self._check_names(jump.times, known, "the time of a change may depend on parameters alone")
         for name in jump.values:
             if name not in self.changes:
                 raise jump.place.error(

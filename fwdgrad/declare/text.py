@@ -51,7 +51,6 @@ __all__ = [
     "from_text",
     "likelihood_setting",
     "number_setting",
-    "read_jump",
     "read_source",
     "read_text",
 ]
@@ -89,6 +88,7 @@ _LEFT: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("definition", re.compile(_NAME)),
 )
 _AT = re.compile(r"at\s+t\s*=\s*(?P<times>[^:]*):(?P<changes>.*)")
+_WHEN = re.compile(r"when\s+(?P<condition>[^:]*[<>][^:]*):(?P<changes>.*)")
 _CHANGE = re.compile(rf"{_NAME}\s*(?P<sign>[+-]?)=(?P<value>[^=].*)")
 _BARE_OUTPUT = re.compile(rf"output\s+{_NAME}(\s+noise\s.*)?")
 _BOUNDS = re.compile(r"(?P<value>.*?) in ?(?P<bounds>[(\[].*)")
@@ -122,6 +122,7 @@ def from_text(
     ``likelihood = poisson``                       of all outputs: gaussian, student_t, poisson, negative_binomial or
                                                    bernoulli, whose output is the logarithm of the odds
     ``at t = 24: gut += dose``                     a change at a time, or at several: `[0, 12, 24]`; see `At`
+    ``when v > limit: v = 0``                      a change where something begins to hold; see `When`
     =============================================  ==================================================================
 
     The text is read, never run: expressions may use numbers, declared names, ``t`` (time), ``pi``, ``+ - * / % **``,
@@ -281,7 +282,12 @@ class _Reader:
         """One line."""
         self.texts.append(line.text)
         if found := _AT.fullmatch(line.text):
-            self.model.jumps.append(read_jump(found["times"], found["changes"], line))
+            times = Equation(parse(found["times"].strip(), line), line)
+            self.model.jumps.append(Jump(times, read_changes(found["changes"], line), line))
+            return
+        if found := _WHEN.fullmatch(line.text):
+            condition = read_condition(found["condition"], line)
+            self.model.jumps.append(Jump(condition, read_changes(found["changes"], line), line, conditional=True))
             return
         rest, unit = _split(line.text, ":")
         if unit is not None and (not unit or len(unit) > 60 or not unit.isprintable()):
@@ -421,8 +427,18 @@ class _Reader:
             self.settings[name] = number_setting(name, float(value), line)
 
 
-def read_jump(times: str, changes: str, line: Line) -> Jump:
-    """A change at given times, from an expression and assignments, one or several with semicolons between."""
+def read_condition(text: str, line: Line) -> Equation:
+    """A comparison, as what is positive where it holds."""
+    match parse(f"where({text.strip()}, 1, 0)", line):
+        case Call("where", (Call(">" | ">=", (a, b)), *_)):
+            return Equation(Call("-", (a, b)), line)
+        case Call("where", (Call("<" | "<=", (a, b)), *_)):
+            return Equation(Call("-", (b, a)), line)
+    raise line.error("a condition is one comparison, a > b or a < b, whose moment can be found")
+
+
+def read_changes(changes: str, line: Line) -> dict[str, Equation]:
+    """What state variables become, from assignments, one or several with semicolons between."""
     values: dict[str, Equation] = {}
     for part in changes.split(";"):
         found = _CHANGE.fullmatch(part.strip())
@@ -435,7 +451,7 @@ def read_jump(times: str, changes: str, line: Line) -> Jump:
         if name in values:
             raise line.error(f"{name!r} is changed twice here")
         values[name] = Equation(Call(sign, (Name(name), expression)) if sign else expression, line)
-    return Jump(Equation(parse(times.strip(), line), line), values, line)
+    return values
 
 
 def bound(text: str, line: Line) -> float:

@@ -17,11 +17,26 @@ from fwdgrad.errors import DeclarationError, did_you_mean
 from fwdgrad.integrate.adaptive import Clock, Pair, adaptive
 from fwdgrad.integrate.dopri import DOPRI5
 from fwdgrad.integrate.esdirk import ESDIRK4
-from fwdgrad.integrate.events import At, scheduled
+from fwdgrad.integrate.events import MOMENTS, At, When, located, scheduled
 from fwdgrad.integrate.explicit import euler, heun, rk4
 from fwdgrad.integrate.implicit import sdirk2
 
-__all__ = ["DEFAULT", "METHODS", "Adaptive", "At", "Clock", "euler", "heun", "rk4", "scheduled", "sdirk2", "step_map"]
+__all__ = [
+    "DEFAULT",
+    "METHODS",
+    "MOMENTS",
+    "Adaptive",
+    "At",
+    "Clock",
+    "When",
+    "euler",
+    "heun",
+    "located",
+    "rk4",
+    "scheduled",
+    "sdirk2",
+    "step_map",
+]
 
 Method = Callable[[Callable[[Any], Any], Any, Any], Any]
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fwdgrad.integrate import Adaptive, Clock
+from fwdgrad.integrate import MOMENTS, Adaptive, Clock
 from fwdgrad.program import Linearized, Program
 from fwdgrad.program.derivatives import infinite
 from fwdgrad.program.open_loops import given_up
@@ -50,6 +50,14 @@ def cause(system: Any, given: Sequence[Any], step: Callable[[], Any]) -> Cause |
             )
     with watched() as failures, given_up() as clocks, np.errstate(all="ignore"):
         step()
+    if system.events and any(len(clock) > 3 and len(clock) != 6 and clock[2] > MOMENTS for clock in clocks):
+        return Cause(
+            f"A condition of an event (fg.When) began to hold more than {MOMENTS} times within one step,\n"
+            "or its change did not leave it.",
+            "the state (events without end)",
+            "The change has to leave the condition, and events may not come ever faster (Zeno's paradox: a ball that\n"
+            "comes to rest). Make the step shorter, or let the change end it: a speed of 0 below some size.",
+        )
     if clocks and isinstance(system.integrator, Adaptive):
         return _out_of_steps(system, given, Clock.of(clocks[0]))
     if failures:

@@ -11,7 +11,7 @@ import numpy as np
 from autograd.tracer import isbox
 
 from fwdgrad.errors import DeclarationError, ShapeError, UnknownNameError, did_you_mean
-from fwdgrad.integrate import At
+from fwdgrad.integrate import At, When
 from fwdgrad.program.tracer import as_operand
 from fwdgrad.support.trees import flatten
 from fwdgrad.system.parameters import Parameter, Tied
@@ -173,12 +173,15 @@ def substeps_of(substeps: Any, dt: Any) -> int:
     return int(substeps)
 
 
-def events_of(events: Any, dt: Any) -> tuple[At, ...]:
+def events_of(events: Any, dt: Any) -> tuple[At | When, ...]:
     """What changes the state between samples."""
     made = tuple(events) if isinstance(events, Iterable) else (events,)
     for event in made:
-        if not isinstance(event, At):
-            raise DeclarationError(f"events: expected a list of fwdgrad.At(times, change), got {event!r} in it.")
+        if not isinstance(event, (At, When)):
+            raise DeclarationError(
+                f"events: expected a list of fwdgrad.At(times, change) and fwdgrad.When(condition, change), got "
+                f"{event!r} in it."
+            )
     if made and dt is None:
         raise DeclarationError("events: a map (dt=None) has no moments between samples. Give dt, or change h in F.")
     return made

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.errors import DeclarationError, UnknownNameError, did_you_mean
-from fwdgrad.integrate import DEFAULT, Adaptive, At, scheduled, step_map
+from fwdgrad.integrate import DEFAULT, Adaptive, At, When, located, scheduled, step_map
 from fwdgrad.losses import Loss, as_loss
 from fwdgrad.outside import Outside
 from fwdgrad.program import repeat
@@ -113,7 +113,7 @@ class System(Simulated):
         y: Any = None,
         name: str | None = None,
         first: str | None = None,
-        events: Iterable[At] = (),
+        events: Iterable[At | When] = (),
     ) -> None:
         for label, function in (("F", F), ("Y", Y)):
             if not callable(function) and not (label == "Y" and function is None):
@@ -290,19 +290,23 @@ class System(Simulated):
         def rate(now: Any) -> Any:
             return self._pack(self.F(self.unpack(now), x, theta), "F")
 
-        if not self.events:
-            return self.integrator(rate, h, dt)
-        return scheduled(
-            lambda now, length: self.integrator(rate, now, length),
-            h,
-            self.unpack(h)["t"],
-            dt,
-            [event.moments(theta, self.dtype) for event in self.events],
-            [
-                lambda now, event=event: self._pack(event.change(self.unpack(now), x, theta), "At(change=…)")
-                for event in self.events
-            ],
-        )
+        def changed(event: At | When) -> Any:
+            return lambda now: self._pack(event.change(self.unpack(now), x, theta), f"{type(event).__name__}(change=…)")
+
+        def through(now: Any, length: Any) -> Any:
+            return self.integrator(rate, now, length)
+
+        def resetting(now: Any, length: Any) -> Any:
+            conditions = [lambda now, e=e: e.condition(self.unpack(now), x, theta) for e in resets]
+            return located(through, now, length, conditions, [changed(e) for e in resets])
+
+        resets = [event for event in self.events if isinstance(event, When)]
+        known = [event for event in self.events if isinstance(event, At)]
+        step = resetting if resets else through
+        if not known:
+            return step(h, dt)
+        moments = [event.moments(theta, self.dtype) for event in known]
+        return scheduled(step, h, self.unpack(h)["t"], dt, moments, [changed(e) for e in known])
 
     def observed(self, h: Any, x: Any, theta: Mapping[str, Any]) -> Any:
         """ŷ for a flat h, from θ as Y sees it."""

@@ -17,7 +17,7 @@ from fwdgrad.errors import (
     UnknownNameError,
     did_you_mean,
 )
-from fwdgrad.integrate import Adaptive, At
+from fwdgrad.integrate import Adaptive, At, When
 from fwdgrad.losses import Custom, Loss
 from fwdgrad.outside import Outside
 from fwdgrad.support.trees import flatten, unflatten
@@ -45,7 +45,7 @@ class Tried(Parametrised):
     init: Callable[[Any], Any] | None
     injection: Any
     integrator: Any
-    events: tuple[At, ...]
+    events: tuple[At | When, ...]
     prediction: np.ndarray
     outside: Outside
     initial: Any
@@ -81,7 +81,12 @@ class Tried(Parametrised):
         named["injection"] = self.injection if callable(self.injection) else None
         named |= {f"params[{k!r}]": tied.function for k, tied in self._tied.items()}
         named |= {f"events[{k}]": event.change for k, event in enumerate(self.events)}
-        named |= {f"times of events[{k}]": e.times for k, e in enumerate(self.events) if callable(e.times)}
+        named |= {
+            f"times of events[{k}]": e.times
+            for k, e in enumerate(self.events)
+            if isinstance(e, At) and callable(e.times)
+        }
+        named |= {f"condition of events[{k}]": e.condition for k, e in enumerate(self.events) if isinstance(e, When)}
         return {k: function for k, function in named.items() if function is not None}
 
     def _calls(self, spread: float) -> list[dict[str, Callable[[], Any]]]:
@@ -123,7 +128,7 @@ class Tried(Parametrised):
         h = np.asarray(self._pack(self.state, "state"))
         if isinstance(self.integrator, Adaptive):
             self.integrator.check(len(h))
-        if self.events:
+        if any(isinstance(event, At) for event in self.events):
             timed(self.state)
         x = unflatten(self.x, [read_only(leaf) for leaf in flatten(self.x)])
         params = {k: read_only(v) for k, v in self.coordinates.items()}

@@ -154,5 +154,96 @@ def test_declarations_that_make_no_sense_are_refused(changes, what):
 def test_lines_that_make_no_sense_are_refused(line, what):
     with pytest.raises(ModelTextError, match=what):
         fg.from_text(f"d a/dt = 0\na(0) = 1\ndt = 1\n{line}")
-    with pytest.raises(ModelTextError, match="goes with rates"):
+    with pytest.raises(ModelTextError, match="go with rates"):
         fg.from_text("next a = a\na(0) = 1\nat t = 1: a += 1")
+
+
+FIRES = """
+d v/dt = (drive - v)/tau
+v(0) = 0
+when v > limit: v = rest
+param drive = 1.5
+param tau = 0.8
+param limit = 1
+param rest = 0 fixed
+dt = 0.25
+"""
+NEURON = np.array([1.5, 0.8, 1.0])
+
+
+def voltage(theta, t, held=None):
+    """Of a neuron that integrates and fires (Lapicque 1907); with the time between spikes held fixed, or not."""
+    drive, tau, limit = theta
+    period = tau * np.log(drive / (drive - limit)) if held is None else held
+    count = np.floor(np.real(t / period))
+    return drive * (1 - np.exp(-(t - count * period) / tau))
+
+
+@pytest.mark.parametrize("engine", ["numpy", "compiled"])
+def test_state_and_influence_across_spikes_are_those_of_the_closed_form(engine):
+    learner = fg.Learner(fg.from_text(FIRES, method=TIGHT), fg.RTRL(), fg.SGD(1e-300), engine=engine)
+    for _ in range(13):
+        learner.step()
+    assert abs(learner.state["v"] - voltage(NEURON, 3.0)) < 1e-9
+
+    def exact(**held):
+        return [voltage(NEURON + 1e-30j * e, 3.0, **held).imag / 1e-30 for e in np.eye(3)]
+
+    got = learner.influence_matrix()[0, :3]
+    np.testing.assert_allclose(got, exact(), atol=1e-8)
+    with pytest.raises(AssertionError):  # the moment held fixed
+        np.testing.assert_allclose(got, exact(held=0.8 * np.log(3.0)), atol=1e-2)
+
+
+BALL = """
+d x/dt = v
+d v/dt = -g
+x(0) = 1
+v(0) = 0
+when x < 0: v = -bounce*v
+param g = 9.81
+param bounce = 0.8
+output x
+dt = 0.1
+"""
+
+
+def test_a_ball_bounces_as_the_closed_form_does():
+    learner = fg.Learner(fg.from_text(BALL), fg.RTRL(), fg.SGD(1e-300))
+    for _ in range(16):
+        learner.step()
+
+    def height(g, e):  # at 1.5, after two impacts
+        fall = np.sqrt(2 / g)
+        speed, since = e * g * fall, 1.5 - fall
+        since, speed = since - 2 * speed / g, e * speed
+        return speed * since - g * since**2 / 2
+
+    assert abs(learner.state["x"] - height(9.81, 0.8)) < 1e-12
+    exact = [height(9.81 + 1e-30j, 0.8).imag / 1e-30, height(9.81, 0.8 + 1e-30j).imag / 1e-30]
+    np.testing.assert_allclose(learner.influence_matrix()[0], exact, atol=1e-10)
+
+
+def test_a_condition_that_holds_at_the_start_acts_at_once():
+    text = "d a/dt = 1\na(0) = 3\nwhen a > 2: a = 0\ndt = 1"
+    np.testing.assert_allclose(fg.from_text(text).simulate(steps=4).outputs[:, 0], [3, 1, 2, 1], atol=1e-12)
+
+
+def test_two_conditions_at_one_moment_and_a_dose_that_sets_one_off():
+    text = "d a/dt = 1\nd b/dt = 1\na(0) = 0\nb(0) = 0\nwhen a > 0.5: a = 0\nwhen b > 0.5: b = -1\ndt = 0.4"
+    np.testing.assert_allclose(fg.from_text(text).simulate(steps=3).outputs[2], [0.3, -0.7], atol=1e-12)
+    text = "d a/dt = 0\na(0) = 0\nwhen a > 1: a = 0.25\nat t = 0.5: a += 3\ndt = 1"
+    assert fg.from_text(text).simulate(steps=2).outputs[1, 0] == 0.25
+
+
+def test_events_without_end_are_named():
+    with pytest.raises(fg.errors.NonFiniteError, match="more than 100 times"):
+        fg.from_text(BALL, dt=1.0, substeps=1).simulate(steps=8)
+    with pytest.raises(fg.errors.NonFiniteError, match="did not leave it"):
+        fg.from_text("d a/dt = 1\na(0) = 0\nwhen a > 0.5: a = 0.7\ndt = 1").simulate(steps=3)
+
+
+@pytest.mark.parametrize("line", ["when a: a = 1", "when a == 1: a = 2", "when a > [1, 2]: a = 1", "when a > 1: b = 1"])
+def test_conditions_that_make_no_sense_are_refused(line):
+    with pytest.raises(ModelTextError):
+        fg.from_text(f"d a/dt = 0\na(0) = 1\ndt = 1\n{line}")
