@@ -443,6 +443,23 @@ def test_a_system_of_ones_own_is_learned_as_the_library_learns_it(folder, data, 
     assert np.array_equal([float(r[1]) for r in rows], history.predictions[:, 0])
 
 
+def test_an_estimator_that_is_measured_is_told_learns_and_is_kept(folder, capsys):
+    """Which one it is depends on what steps take on this machine, too; see test_choosing.py."""
+    job = ["learn", "model.py:system", "--data", "run.npz", "--estimator", "measured", "--quiet"]
+    assert main([*job, "--steps", "400", "--save", "s"]) == 0
+    table, told = capsys.readouterr().out.split("\n\n")[:2]
+    scope = {}
+    exec(MODEL, scope)
+    learner = fg.Learner.load("s", scope["system"])
+    assert learner.estimator.name in table
+    assert learner.estimator.name in told
+    assert main([*job, "--steps", "600", "--resume", "s"]) == 0
+    resumed = fg.Learner.load("s", scope["system"])
+    assert (resumed.estimator, resumed.steps) == (learner.estimator, 600)
+    assert main([*job, "--rank", "2"]) != 0
+    assert "--rank needs an estimator" in capsys.readouterr().err
+
+
 def test_resuming_data_changes_no_bit(folder, capsys):
     job = ["learn", "model.py:system", "--data", "run.csv", "--inputs", "u", "--quiet", "--engine", "numpy"]
     assert main([*job, "--save", "whole", "--predictions", "whole.csv"]) == 0
