@@ -31,8 +31,8 @@ SMALL = 0.05
 LARGE = 0.5
 """An error above this is said to be none to learn with."""
 
-SLOW = 1.1
-"""Estimators within this factor of the cheapest are no dearer: the one with the smallest error is taken."""
+SLOW = 1.5
+"""Estimators that take at most this many times the time of the cheapest: the one with the smallest error is taken."""
 
 SPARSE = 8
 """Where a state variable feeds at most so many, on average, wider patterns are tried, too."""
