@@ -188,7 +188,7 @@ def test_single_steps_and_checkpoints_set_aside_what_a_run_does(tmp_path):
     ys[[3, 40, 90]] = -9999.0
     made = []
     for way in ("run", "steps", "saved"):
-        learner = fg.Learner(lag(), optimizer=fg.JointFilter(first=64))
+        learner = fg.Learner(lag(), optimizer=fg.JointFilter(first=64), engine="numpy")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", OutlierWarning)
             if way == "steps":

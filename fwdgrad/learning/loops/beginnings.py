@@ -23,6 +23,7 @@ from fwdgrad.learning.loops.deviations import normalised, quiet, remembered
 from fwdgrad.learning.loops.gauss_newton import ENOUGH, GaussNewton, Normal
 from fwdgrad.learning.loops.lacking import at, numbered, ran_through
 from fwdgrad.learning.loops.record import Record
+from fwdgrad.learning.tails import far_off
 from fwdgrad.optimizers import NormalEquations
 from fwdgrad.panels import PanelSystem
 from fwdgrad.system import System
@@ -120,6 +121,8 @@ def elsewhere(
         return None
     after = search.predictions(record, best.point)
     if after is None or _memory(system, record, targets, after, best.noise) > 1.0:
+        return None
+    if far_off(normalised(system.loss, targets, after, best.noise)):  # a start may be bent to a few of these
         return None
     deviations = np.sqrt(np.diag(best.covariance(wide)))[p:]
     far = np.abs(best.point[p:] - begun) / deviations
