@@ -97,7 +97,7 @@ def epidemic():
 
 @pytest.mark.parametrize("makes_up", [True, False])
 def test_what_is_exchanged_is_made_up_for_by_other_parameters_first(makes_up, monkeypatch):
-    """Negative control: from the bare exchange the search leads back to where it was, 30 deviations off."""
+    """Negative control: from the bare exchange the search leads back to where it was, more than ten deviations off."""
     if not makes_up:
         monkeypatch.setattr("fwdgrad.learning.loops.minima._made_up", lambda *_: None)
     model, ys, truth = epidemic()
@@ -105,7 +105,7 @@ def test_what_is_exchanged_is_made_up_for_by_other_parameters_first(makes_up, mo
         warnings.simplefilter("ignore")
         fit = fg.fit(model, ys=ys, method="simulation")
     far = max(abs(fit.params[k] - v) / fit.std[k] for k, v in truth.items())
-    assert far < 4 if makes_up else far > 20
+    assert far < 4 if makes_up else far > 10
 
 
 @pytest.mark.parametrize(("searched", "taken"), [(5.0, "given"), (-9.0, "searched")])
