@@ -62,6 +62,15 @@ def oscillators():
     return fg.System(F, lambda h, x, p: np.cos(h), np.arange(5.0), params, dt=0.05, name="oscillators")
 
 
+SPIKES = """
+d v/dt = (2 - v)/tau
+v(0) = 0.9
+when v > limit: v = 0
+param limit = 1 in (0, inf)
+param tau = 1 in (0, inf)
+dt = 0.2
+method = rk4
+"""
 LEARNERS = {
     "linear": lambda: fg.Learner(linear(), fg.RTRL(), fg.SGD(1e-3)),
     "lotka-volterra": lambda: fg.Learner(systems.lotka_volterra(), fg.RTRL(), fg.SGD(1e-7)),
@@ -71,6 +80,7 @@ LEARNERS = {
 MORE = {
     "learned start": lambda: fg.Learner(fg.from_text(TEXT), fg.RTRL(), fg.Adam(1e-2)),
     "implicit": lambda: fg.Learner(fg.from_text(STIFF), fg.RTRL(), fg.SGD(1e-3)),
+    "events": lambda: fg.Learner(fg.from_text(SPIKES), fg.RTRL(), fg.SGD(1e-3)),
     "sines of arrays": lambda: fg.Learner(oscillators(), fg.RTRL(), fg.SGD(1e-3)),
     "joint filter": lambda: fg.Learner(fg.from_text(TEXT)),
     "single precision": lambda: fg.Learner(

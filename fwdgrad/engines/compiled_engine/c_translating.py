@@ -11,6 +11,7 @@ import builtins
 import inspect
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +27,10 @@ from fwdgrad.engines.compiled_engine.products import PRODUCTS
 from fwdgrad.engines.compiled_engine.unsupported import UnsupportedOperation
 
 __all__ = ["CModule", "Counts"]
+
+_WORD = re.compile(r"[A-Za-z_]\w*")
+_DECLARED = re.compile(r"\s*(?:bool|float|double|int\d+_t) (?P<name>\w+) = (?:(?!\w\().)*;")
+"""The line of a number that is declared, without a call on its right side."""
 
 _FUNCTIONS: dict[Any, str] = {
     **C_LIBRARY, math.sqrt: "sqrt", math.sin: "sin", math.cos: "cos", math.exp: "exp", math.log: "log",
@@ -126,7 +131,7 @@ class CModule:
         scope = {"np": np, "math": math, "special": scipy.special, "runtime": runtime, "functions": functions}
         body = [_First().visit(line) for line in loop.body]
         made = _Function(self, scope, dict(arrays), body)
-        return made.block(body), made.counts
+        return _used(made.block(body)), made.counts
 
     def helper(self, function: Any, given: Sequence[Value | Array]) -> tuple[str, np.dtype | None]:
         """The name of a function of `runtime` in C for such operands, and the type of its result."""
@@ -162,6 +167,16 @@ class CModule:
             self._made[name] = name, None
             self.texts.append(text)
         return name
+
+
+def _used(lines: list[str]) -> list[str]:
+    """Without variables that nothing reads, such as the single entry that an argmax is of, if no call makes them."""
+    while True:
+        count = Counter(word for line in lines for word in _WORD.findall(line))
+        kept = [line for line in lines if (of := _DECLARED.fullmatch(line)) is None or count[of["name"]] > 1]
+        if len(kept) == len(lines):
+            return kept
+        lines = kept
 
 
 class _First(ast.NodeTransformer):
