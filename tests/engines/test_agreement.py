@@ -121,7 +121,9 @@ def disagreements(name, engines, estimators, optimizers=OPTIMIZERS, steps=STEPS,
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::fwdgrad.errors.BoundWarning")  # it is no matter here what is learned
+# it is no matter here what is learned, and how well
+@pytest.mark.filterwarnings("ignore::fwdgrad.errors.BoundWarning")
+@pytest.mark.filterwarnings("ignore:.*integration steps are too long:fwdgrad.errors.CalibrationWarning")
 @pytest.mark.parametrize("name", systems.CATALOGUE)
 def test_engines_agree(name):
     assert not disagreements(name, ["compiled", "eager"], ESTIMATORS)
