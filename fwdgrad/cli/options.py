@@ -211,8 +211,7 @@ def _compare(command: argparse.ArgumentParser) -> None:
 
 
 def _data(group: argparse._ArgumentGroup) -> None:
-    _files(group)
-    _likelihood(group)
+    _fitted(group)
     group.add_argument(
         "--steps",
         metavar="N",

@@ -235,11 +235,8 @@ class Model:
             if isinstance(entry.declared, Tied):
                 self._check_tie(entry.declared.name, entry.place)
         self.order = tuple(self._ordered())
-        used = self.needed(e.expression for e in (*self.changes.values(), *self.outputs.values()))
-        expressions = [e.expression for e in (*self.changes.values(), *self.outputs.values())]
-        expressions += [self.definitions[k].expression for k in used]
-        expressions += [e.expression for e in jumps]
-        expressions += [self.definitions[k].expression for k in self.needed(e.expression for e in jumps)]
+        expressions = [e.expression for e in (*self.changes.values(), *self.outputs.values(), *jumps)]
+        expressions += [self.definitions[k].expression for k in self.needed(expressions)]
         self.timed = (
             not all(jump.conditional for jump in self.jumps)
             or TIME in self.start

@@ -19,7 +19,7 @@ from fwdgrad.errors import FwdgradError
 from fwdgrad.estimators import RTRL
 from fwdgrad.learning.execution import Execution, execution_for
 from fwdgrad.learning.loops.base import Loop
-from fwdgrad.learning.loops.deviations import normalised, quiet, remembered
+from fwdgrad.learning.loops.deviations import longest_memory, normalised, quiet
 from fwdgrad.learning.loops.gauss_newton import ENOUGH, GaussNewton, Normal
 from fwdgrad.learning.loops.lacking import at, numbered, ran_through
 from fwdgrad.learning.loops.record import Record
@@ -92,7 +92,8 @@ def elsewhere(
     record = record.head(int(places[-1]) + 1)
     targets = record.targets(len(found.noise))
     outputs = newton.predictions(record, found.point)
-    doubted = outputs is not None and _doubted(system, record, targets, outputs, found.noise)
+    starts = [start.place for start in record.starts]
+    doubted = outputs is not None and _doubted(normalised(system.loss, targets, outputs, found.noise), starts)
     if not doubted or np.any(quiet(targets, found.noise)):
         return None
     here = newton.minimum(record, found.point, found.point, prior, prior, PASSES, ENOUGH)
@@ -120,9 +121,10 @@ def elsewhere(
     if best is None or here.objective - best.objective < MATTERS:
         return None
     after = search.predictions(record, best.point)
-    if after is None or _memory(system, record, targets, after, best.noise) > 1.0:
+    if after is None:
         return None
-    if far_off(normalised(system.loss, targets, after, best.noise)):  # a start may be bent to a few of these
+    z = normalised(system.loss, targets, after, best.noise)
+    if longest_memory(z, starts) > 1.0 or far_off(z):  # a start may be bent to a few of these
         return None
     deviations = np.sqrt(np.diag(best.covariance(wide)))[p:]
     far = np.abs(best.point[p:] - begun) / deviations
@@ -145,20 +147,13 @@ def _told(names: list[str], declared: np.ndarray, found: np.ndarray, deviations:
     )
 
 
-def _doubted(system: System, record: Record, targets: np.ndarray, outputs: np.ndarray, noise: np.ndarray) -> bool:
-    """Whether residuals remember one another, or the first ones are larger than others."""
-    z = normalised(system.loss, targets, outputs, noise)
+def _doubted(z: np.ndarray, starts: Sequence[int]) -> bool:
+    """Whether normalised residuals remember one another, or the first ones are larger than others."""
     for column in z.T:
         early = column[np.isfinite(column)][:EARLY]
         if np.sum(early**2) > chdtri(max(len(early), 1), CHANCE):
             return True
-    return _memory(system, record, targets, outputs, noise) > 1.0
-
-
-def _memory(system: System, record: Record, targets: np.ndarray, outputs: np.ndarray, noise: np.ndarray) -> float:
-    """Samples that residuals remember, of the output that does most."""
-    z = normalised(system.loss, targets, outputs, noise)
-    return max(remembered(column, [start.place for start in record.starts]) for column in z.T)
+    return longest_memory(z, starts) > 1.0
 
 
 def _freed(system: System) -> System:

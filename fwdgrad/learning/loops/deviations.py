@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.special import chdtri
 
-__all__ = ["long_run", "normalised", "quiet", "remembered", "robust"]
+__all__ = ["long_run", "longest_memory", "normalised", "quiet", "remembered", "robust"]
 
 ROUNDING = 1e-5
 """Part of the deviation of targets up to which residuals are those of numbers, and of methods, and not noise."""
@@ -75,6 +75,11 @@ def normalised(loss: Any, targets: np.ndarray, outputs: np.ndarray, noise: np.nd
         for k, (prediction, y) in enumerate(zip(outputs, targets, strict=True)):
             made[k] = -loss.gradient(prediction, y) / np.sqrt(np.diag(loss.fisher(prediction)))
     return np.where(np.isfinite(targets), made, np.nan)
+
+
+def longest_memory(z: np.ndarray, starts: Sequence[int]) -> float:
+    """Samples that normalised residuals remember, shape (T, m), of the output that does most; see `remembered`."""
+    return max(remembered(column, starts) for column in z.T)
 
 
 def long_run(scores: np.ndarray, memory: float) -> np.ndarray:

@@ -25,7 +25,7 @@ from fwdgrad.errors import FwdgradError
 from fwdgrad.estimators import RTRL
 from fwdgrad.learning.execution import Execution, execution_for
 from fwdgrad.learning.loops.base import Loop
-from fwdgrad.learning.loops.deviations import normalised, quiet, remembered
+from fwdgrad.learning.loops.deviations import longest_memory, normalised, quiet
 from fwdgrad.learning.loops.gauss_newton import GaussNewton
 from fwdgrad.learning.loops.record import Record
 from fwdgrad.learning.report import output_names
@@ -287,7 +287,7 @@ def _memory(system: System, record: Record, outputs: np.ndarray, noise: np.ndarr
     """Samples that residuals remember, of the output that does most."""
     starts = [start.place for start in record.starts]
     residuals = normalised(system.loss, record.targets(len(noise)), outputs, noise)
-    return max(remembered(z, starts) for z in residuals.T)
+    return longest_memory(residuals, starts)
 
 
 # ---- the larger model

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtri
 
-from fwdgrad.learning.loops.deviations import normalised, remembered
+from fwdgrad.learning.loops.deviations import longest_memory, normalised
 from fwdgrad.learning.loops.gauss_newton import ENOUGH, GaussNewton, Normal
 from fwdgrad.learning.loops.record import Record
 from fwdgrad.learning.samples import Chunk
@@ -101,7 +101,7 @@ def beside(
     if not rows or np.max(np.abs(far)) < MOVED or left is None:
         return None
     z = normalised(newton.system.loss, _moved(record, rows).targets(left.shape[1]), left, best.noise)
-    memory = max(remembered(column, [start.place for start in record.starts]) for column in z.T)
+    memory = longest_memory(z, [start.place for start in record.starts])
     gain = (here.objective - best.objective) / memory
     if gain < MATTERS:
         return None

@@ -191,10 +191,8 @@ def _natural(system: System, point: np.ndarray) -> dict[str, np.ndarray]:
 
 def _exchanged(newton: GaussNewton, point: np.ndarray) -> list[np.ndarray]:
     """Coordinates with the values of two parameters exchanged, where both may have the other's and that matters."""
-    system = newton.system
-    held = [system.coordinate[k] for k in system.trainable for _ in range(system.coordinates[k].size)]
-    pairs = combinations(range(len(held)), 2) if len(held) <= MOST else ()
-    made = [_with_values_of(system, point, [pair]) for pair in pairs]
+    pairs = combinations(range(len(point)), 2) if len(point) <= MOST else ()
+    made = [_with_values_of(newton.system, point, [pair]) for pair in pairs]
     return [start for start in made if start is not None]
 
 
