@@ -17,8 +17,8 @@ from fwdgrad.errors import DeclarationError
 from fwdgrad.estimators import NAMED, Costs
 from fwdgrad.filtering import FilteredSystem
 from fwdgrad.linear.costs import Products
+from fwdgrad.program.closure import delay_length, strong_components
 from fwdgrad.structure import Patterns
-from fwdgrad.structure.closure import delay_length, strong_components
 from fwdgrad.structure.units import product_leaves, units_of
 from fwdgrad.support import display
 from fwdgrad.support.trees import flatten, leaf_names

@@ -11,8 +11,8 @@ import numpy as np
 
 from fwdgrad.estimators.base import Estimator
 from fwdgrad.linear.costs import Products
+from fwdgrad.program.closure import closed_size
 from fwdgrad.structure import MOST, Patterns
-from fwdgrad.structure.closure import closed_size
 
 __all__ = ["SIGNS", "Candidate", "Costs", "size_of"]
 

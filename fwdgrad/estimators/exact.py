@@ -9,7 +9,7 @@ from fwdgrad.estimators.base import Estimator
 from fwdgrad.estimators.costs import Candidate, Costs
 from fwdgrad.estimators.named import Named
 from fwdgrad.influence import Exact, Masked
-from fwdgrad.structure.closure import closed_size, kept_terms
+from fwdgrad.program.closure import closed_size, kept_terms
 
 __all__ = ["NAMES", "RTRL", "SnAp", "SparseRTRL", "snap_row"]
 

@@ -12,8 +12,8 @@ import scipy.sparse as sp
 from fwdgrad.errors import DeclarationError
 from fwdgrad.influence.base import Coordinates, Dropped, Layout, Leaves, NoiseSpec, Row, squared_norm
 from fwdgrad.program import operations as ops
+from fwdgrad.program.closure import closed_pattern, kept_entries, reached_pattern
 from fwdgrad.structure import MOST, Patterns
-from fwdgrad.structure.closure import closed_pattern, kept_entries, reached_pattern
 
 __all__ = ["Masked", "MaskedState"]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from fwdgrad.linear.traced import TracedModel
 from fwdgrad.program import Abstract, trace
+from fwdgrad.program.closure import kept_entries
 from fwdgrad.program.costs import multiply_adds
-from fwdgrad.structure.closure import kept_entries
 from fwdgrad.support.trees import flatten, unflatten
 from fwdgrad.system import System
 

@@ -18,10 +18,11 @@ import numpy as np
 import scipy.sparse as sp
 
 from fwdgrad.program import Program, Variable
+from fwdgrad.program.colours import colour_rows
 from fwdgrad.program.dependence import Dependence
-from fwdgrad.structure.colouring import MOST, colour_rows
+from fwdgrad.program.rules import trails_of
+from fwdgrad.structure.colouring import MOST
 from fwdgrad.structure.products import Product, uses_of
-from fwdgrad.structure.rules import trails_of
 
 __all__ = ["Accumulation", "Cut", "Terms", "accumulation_of"]
 

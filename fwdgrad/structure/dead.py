@@ -14,7 +14,7 @@ import numpy as np
 
 from fwdgrad.program import Program
 from fwdgrad.program.dependence import Dependence, Rows, distinct
-from fwdgrad.structure.rules import trails_of
+from fwdgrad.program.rules import trails_of
 
 __all__ = ["Paths", "paths_to_the_loss"]
 

@@ -11,11 +11,12 @@ import numpy as np
 import scipy.sparse as sp
 
 from fwdgrad.program import Program
+from fwdgrad.program.colours import colour_rows
+from fwdgrad.program.columns import Columns, distinct_columns
 from fwdgrad.program.dependence import Dependence
-from fwdgrad.structure.colouring import MOST, Family, colour_rows, families
-from fwdgrad.structure.columns import Columns, distinct_columns
+from fwdgrad.program.rules import trails_of
+from fwdgrad.structure.colouring import MOST, Family, families
 from fwdgrad.structure.products import Product, ResultPattern, Use, uses_of
-from fwdgrad.structure.rules import trails_of
 
 __all__ = ["JacobianPatterns", "Patterns", "patterns_of"]
 

@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fwdgrad.program import Constant, Instruction, Program, Variable
-from fwdgrad.structure.colouring import colour_rows
+from fwdgrad.program.colours import colour_rows
 
 __all__ = ["Product", "ResultPattern", "Use", "uses_of"]
 

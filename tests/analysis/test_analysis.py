@@ -19,8 +19,8 @@ from fwdgrad.errors import DeclarationError
 from fwdgrad.estimators.windows import RandomEnd, Sliding, segment_of
 from fwdgrad.influence import Masked
 from fwdgrad.learning.execution import Execution
+from fwdgrad.program.closure import closed_pattern, reached_pattern
 from fwdgrad.program.costs import multiply_adds
-from fwdgrad.structure.closure import closed_pattern, reached_pattern
 from fwdgrad.support.trees import unflatten
 
 

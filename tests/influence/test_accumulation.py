@@ -13,8 +13,8 @@ from fwdgrad import systems
 from fwdgrad.influence import masked
 from fwdgrad.influence.masked import Masked
 from fwdgrad.linear import TracedModel
+from fwdgrad.program.closure import kept_entries, reached_pattern
 from fwdgrad.program.costs import multiply_adds
-from fwdgrad.structure.closure import kept_entries, reached_pattern
 
 CASES = {
     "tanh-rnn": lambda: oracles.tanh_rnn(5),

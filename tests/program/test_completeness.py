@@ -13,7 +13,7 @@ from fwdgrad.program.loops import SCAN
 from fwdgrad.program.operations.base import Flat
 from fwdgrad.program.operations.pointwise import PARTIALS, POINTWISE, Pointwise, _autograd_rule
 from fwdgrad.program.roots import ROOT
-from fwdgrad.structure.rules import HOLDING
+from fwdgrad.program.rules import HOLDING
 
 CORE = {o.name: o for o in (*vars(operations).values(), *POINTWISE.values(), SCAN, ROOT) if isinstance(o, Operation)}
 

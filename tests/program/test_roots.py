@@ -14,7 +14,7 @@ from fwdgrad.program import roots as roots_module
 from fwdgrad.program.costs import multiply_adds
 from fwdgrad.program.dependence import Dependence
 from fwdgrad.program.operations.pointwise import PARTIALS
-from fwdgrad.structure.rules import trails_of
+from fwdgrad.program.rules import trails_of
 
 rng = np.random.default_rng(0)
 

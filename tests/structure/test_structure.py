@@ -19,9 +19,7 @@ from fwdgrad import systems
 from fwdgrad.linear import TracedModel
 from fwdgrad.program import Abstract, trace, trail_products
 from fwdgrad.program import operations as ops
-from fwdgrad.program.dependence import Dependence
-from fwdgrad.program.operations import Operation, pointwise, reductions
-from fwdgrad.structure.closure import (
+from fwdgrad.program.closure import (
     closed_pattern,
     closed_size,
     delay_length,
@@ -30,8 +28,11 @@ from fwdgrad.structure.closure import (
     reached_pattern,
     strong_components,
 )
-from fwdgrad.structure.colouring import _first_fit, colour_rows, families
-from fwdgrad.structure.columns import distinct_columns
+from fwdgrad.program.colours import _first_fit, colour_rows
+from fwdgrad.program.columns import distinct_columns
+from fwdgrad.program.dependence import Dependence
+from fwdgrad.program.operations import Operation, pointwise, reductions
+from fwdgrad.structure.colouring import families
 from fwdgrad.structure.patterns import JacobianPatterns, patterns_of
 from fwdgrad.system.tracing import TracedSystem
 

@@ -9,8 +9,8 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
+from fwdgrad.program.columns import Columns, distinct_columns
 from fwdgrad.program.dependence import distinct
-from fwdgrad.structure.columns import Columns, distinct_columns
 
 if TYPE_CHECKING:
     import networkx

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from fwdgrad.program.closure import closed_pattern
 from fwdgrad.program.dependence import Dependence, Rows, stacked
 from fwdgrad.program.instructions import Constant, Instruction, Variable
 from fwdgrad.program.trail import Trail, constant, dense
-from fwdgrad.structure.closure import closed_pattern
 
 __all__ = ["HOLDING", "follow", "trails_of"]
 
