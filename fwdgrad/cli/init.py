@@ -50,9 +50,14 @@ param upper0 = 2 in (0, inf) : m3
 output upper_level = upper
 output lower_level = lower
 
+# What happens between rows: a dose, at a time or at several; a reset, where something begins to hold.
+# at t = [0, 12]: upper += dose
+# when upper > 5: upper = 0
+
 # The step between rows of the table. Leave it out if the table has a column of times (--time).
 dt = 1
 # The integrator: euler, heun, rk4, or sdirk2 for stiff equations; and how many steps it makes for one of dt.
+# Or dopri5, or esdirk4 for stiff equations, which choose their steps by tolerances: rtol = 1e-6, atol = 1e-9.
 method = rk4
 substeps = 1
 """

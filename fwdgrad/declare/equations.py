@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from fwdgrad.declare.functions import CONSTANTS
 from fwdgrad.declare.model import TIME, Equation, Jump, Model
 from fwdgrad.declare.parse import constant
 from fwdgrad.errors import DeclarationError
-from fwdgrad.integrate import At, When
+from fwdgrad.integrate import PAIRS, Adaptive, At, When
 from fwdgrad.losses import Loss, SquaredError, StudentT, likelihood_named
 from fwdgrad.system import System
 from fwdgrad.system.parameters import Parameter, Tied
@@ -369,6 +370,13 @@ def system_of(equations: Equations, settings: Mapping[str, Any] | None = None, *
     model = equations.model
     given = {k: v for k, v in overrides.items() if v is not None}
     arguments = {"name": model.source, **(settings or {}), **given}
+    tolerances = {k: arguments.pop(k) for k in ("rtol", "atol") if k in arguments}
+    if tolerances and arguments["method"] in PAIRS:
+        arguments["method"] = Adaptive(arguments["method"], **tolerances)
+    method = arguments.get("method")
+    if model.timed and isinstance(method, Adaptive) and isinstance(method.atol, tuple):
+        if len(method.atol) == sum(map(math.prod, equations.shapes.values())):
+            arguments["method"] = replace(method, atol=(*method.atol, 1.0))  # time has no error
     dt = arguments.get("dt")
     if model.continuous and dt is None:
         raise DeclarationError(

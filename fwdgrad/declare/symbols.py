@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from fwdgrad.declare.expressions import Array, Call, Expression, Index, Name, Nu
 from fwdgrad.declare.model import (
     Equation,
     InputEntry,
+    Jump,
     Model,
     OutputEntry,
     ParameterEntry,
@@ -30,6 +31,8 @@ from fwdgrad.system.parameters import Parameter, Tied
 
 if TYPE_CHECKING:
     import sympy
+
+    from fwdgrad.integrate import Adaptive
 
 __all__ = ["from_sympy"]
 
@@ -69,6 +72,9 @@ _FUNCTIONS = {
 
 _RECIPROCALS = {"sec": "cos", "csc": "sin", "cot": "tan", "sech": "cosh", "csch": "sinh", "coth": "tanh"}
 
+_ORDERED = ("<", "<=", ">", ">=")
+"""Relations that begin to hold at a moment."""
+
 _RELATIONS = {
     "StrictLessThan": "<",
     "LessThan": "<=",
@@ -88,8 +94,10 @@ def from_sympy(
     inputs: Any = None,
     outputs: Any = None,
     definitions: Any = None,
+    at: Any = None,
+    when: Any = None,
     dt: float | str | None = None,
-    method: str | None = None,
+    method: str | Adaptive | None = None,
     substeps: int | None = None,
     injection: Any = None,
     loss: Any = None,
@@ -113,6 +121,10 @@ def from_sympy(
         inputs: example values.
         outputs: expressions by name; or a list or column of expressions. The state unless given.
         definitions: expressions of symbols that stand for intermediate results.
+        at: changes at given times, such as doses: pairs of a time, or several, expressions of parameters, and a dict
+            from state variables to what they become, in terms of what everything is before; see `At`.
+        when: changes where something begins to hold: pairs of a comparison, such as ``v > limit``, and such a dict;
+            see `When`.
         dt: the step; or a name: of the input that brings it, which is added if it is not declared.
         method: the integrator; see `fwdgrad.integrate`.
         substeps: steps of the integrator for each sample.
@@ -149,6 +161,8 @@ def from_sympy(
     reader.read_inputs(inputs)
     reader.read_definitions(definitions)
     reader.read_outputs(outputs)
+    reader.read_events("at", at)
+    reader.read_events("when", when)
     shown, computed = reader.models()
     return system_of(
         Equations(computed, shown),
@@ -160,6 +174,22 @@ def from_sympy(
         name=name or "system",
         first=first,
     )
+
+
+class _Event(NamedTuple):
+    """A change at times or where a comparison begins to hold, in symbols."""
+
+    moment: Any
+    changes: dict[str, tuple[Any, Argument]]
+    place: Argument
+    conditional: bool
+
+    @property
+    def margin(self) -> Any:
+        """What is positive where the comparison holds."""
+        import sympy
+
+        return sympy.Add(self.moment.gts, -self.moment.lts)
 
 
 class _Reader:
@@ -175,6 +205,7 @@ class _Reader:
         self._changes: dict[str, tuple[Any, Argument]] = {}
         self._definitions: dict[str, tuple[Any, Argument]] = {}
         self._outputs: dict[str, tuple[Any, Argument]] = {}
+        self._events: list[_Event] = []
 
     # ---- what is declared
 
@@ -246,6 +277,23 @@ class _Reader:
                 raise place.error("it is there twice; give outputs as a dict with names of their own")
             self._outputs[name] = (value, place)
 
+    def read_events(self, what: str, given: Any) -> None:
+        """Changes at times, or where comparisons begin to hold."""
+        import sympy
+
+        for number, (moment, changes) in enumerate(_pairs(what, given or [])):
+            place = Argument("from_sympy", f"{what}[{number}]")
+            if what == "when" and not (isinstance(moment, sympy.core.relational.Relational) and moment.rel_op in _ORDERED):
+                raise place.error(f"expected one comparison, a > b or a < b, whose moment can be found; got {moment!r}")
+            if not isinstance(changes, Mapping) or not changes:
+                raise place.error(f"expected a dict from state variables to what they become, got {changes!r}")
+            values: dict[str, tuple[Any, Argument]] = {}
+            for name, value, at in self._entries(f"{what}[{number}]", changes):
+                if name in values:
+                    raise at.error("it is changed twice here")
+                values[name] = (value, at)
+            self._events.append(_Event(moment, values, place, conditional=what == "when"))
+
     # ---- models
 
     def models(self) -> tuple[Model, Model]:
@@ -253,6 +301,9 @@ class _Reader:
         import sympy
 
         right = [*self._changes.values(), *self._definitions.values(), *self._outputs.values()]
+        for event in self._events:
+            right += [(event.margin, event.place)] if event.conditional else []
+            right += event.changes.values()
         prepared = [[self._prepared(e, place) for e in _elements(value)] for value, place in right]
         shapes = [_shape(value, place) for value, place in right]
         flat = [e for entries in prepared for e in entries]
@@ -287,8 +338,21 @@ class _Reader:
             made.define(name, following(where))
         for name, (_, where) in self._outputs.items():
             made.output(name, OutputEntry(following(where).expression, where))
+        for event in self._events:
+            moment = following(event.place) if event.conditional else self._times(event)
+            values = {k: following(at) for k, (_, at) in event.changes.items()}
+            made.jumps.append(Jump(moment, values, event.place, event.conditional))
         made.finish()
         return made
+
+    def _times(self, event: _Event) -> Equation:
+        """Those of an event, as they are given."""
+        moment, place = event.moment, event.place
+        if isinstance(moment, (str, bytes)):
+            raise place.error(f"expected a time, or a list of them, got {moment!r}")
+        trees = [self._tree(self._prepared(e, place), place) for e in _elements(moment)]
+        shape = _shape(moment, place)
+        return Equation(trees[0] if shape is None else _array_tree(trees, shape), place)
 
     def _prepared(self, expression: Any, place: Argument) -> Any:
         """An expression of SymPy with plain symbols in the place of functions of time; derivatives and sums done."""

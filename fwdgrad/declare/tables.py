@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.declare.equations import Equations, EquationSystem, system_of
-from fwdgrad.declare.expressions import Array, Expression, Number
+from fwdgrad.declare.expressions import Array, Call, Expression, Number
 from fwdgrad.declare.model import (
     Equation,
     InputEntry,
+    Jump,
     Model,
     OutputEntry,
     ParameterEntry,
@@ -23,23 +24,33 @@ from fwdgrad.declare.model import (
 )
 from fwdgrad.declare.parse import constant, name_problem, parse
 from fwdgrad.declare.places import Line
-from fwdgrad.declare.text import bound, first_setting, likelihood_setting, number_setting, read_source
+from fwdgrad.declare.text import (
+    bound,
+    first_setting,
+    likelihood_setting,
+    number_setting,
+    read_changes,
+    read_condition,
+    read_source,
+    tolerance_setting,
+    tolerances_of,
+)
 from fwdgrad.errors import did_you_mean
-from fwdgrad.integrate import METHODS
+from fwdgrad.integrate import METHODS, Adaptive
 
 __all__ = ["from_toml", "read_toml"]
 
 _DOTS = re.compile(r"""(?<![\w\-."'])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){8}""")
 """A key of more parts than any model has; for one of very many, Python's TOML parser takes all the memory there is."""
 
-_TABLES = ("state", "params", "inputs", "outputs", "definitions", "settings")
+_TABLES = ("state", "params", "inputs", "outputs", "definitions", "events", "settings")
 
 
 def from_toml(
     source: str | os.PathLike[str],
     *,
     dt: float | str | None = None,
-    method: str | None = None,
+    method: str | Adaptive | None = None,
     substeps: int | None = None,
     injection: Any = None,
     loss: Any = None,
@@ -56,14 +67,16 @@ def from_toml(
     ``[inputs]``        by name, an example value; or a table: ``value``, ``unit``
     ``[outputs]``       by name, an expression; or a table: ``value``, ``noise``, ``unit``
     ``[definitions]``   by name, an expression; or a table: ``value``, ``unit``
-    ``[settings]``      ``dt`` (a number, or the name of an input), ``method``, ``substeps``, ``first``,
-                        ``injection``, ``likelihood`` (as ``"poisson"``)
+    ``[[events]]``      ``at``, a time or a list of them, or ``when``, a comparison; and ``change``, assignments such
+                        as ``"gut += dose"``, with semicolons between several
+    ``[settings]``      ``dt`` (a number, or the name of an input), ``method``, ``rtol``, ``atol``, ``substeps``,
+                        ``first``, ``injection``, ``likelihood`` (as ``"poisson"``)
     ==================  ===============================================================================================
 
     Args:
         source: the text; or the path of a file, as a `pathlib.Path`.
         dt: in place of the step in the text; or a name: of the input that brings it, which is added if it is not there.
-        method: in place of the integrator in the text.
+        method: in place of the integrator in the text; tolerances there are kept for a name that takes some.
         substeps: in place of that in the text.
         injection: the gain of an observer; see `System`.
         loss: that of the likelihood in the text; else squared error, in units of the noise if outputs have noise.
@@ -110,6 +123,7 @@ def read_toml(source: str | os.PathLike[str]) -> tuple[Model, dict[str, Any]]:
     for table, entries in content.items():
         if table != "name":
             reader.read(table, entries)
+    tolerances_of(reader.settings, {k: tables.place("settings", k) for k in reader.settings})
     reader.model.finish()
     return reader.model, reader.settings
 
@@ -162,11 +176,16 @@ class _Tables:
     def _keys(self) -> Iterator[tuple[tuple[str, ...], int]]:
         """Every key with its line, as far as that is seen without reading values."""
         table: tuple[str, ...] = ()
+        counts: dict[tuple[str, ...], int] = {}
         for number, line in enumerate(self._lines, 1):
-            header = re.match(r"\s*\[+([^\[\]=]+)\]", line)
+            header = re.match(r"\s*(\[+)([^\[\]=]+)\]", line)
             if header:
-                table = _parts(header[1])
+                table = _parts(header[2])
                 yield table, number
+                if header[1] == "[[":  # one of several tables of this name, which are counted
+                    counts[table] = counts.get(table, -1) + 1
+                    table = (*table, str(counts[table]))
+                    yield table, number
                 continue
             key, equals, _ = line.partition("=")
             if equals and re.fullmatch(r"[\w\-.\"' ]+", key.strip()):
@@ -193,6 +212,9 @@ class _Reader:
             raise self._tables.place(table).error(
                 f"there is no table {table!r} in a model. {did_you_mean(table, ('name', *_TABLES))}"
             )
+        if table == "events":
+            self._events(entries)
+            return
         if not isinstance(entries, dict):
             raise self._tables.place(table).error(f"[{table}] is a table")
         for name, entry in entries.items():
@@ -261,8 +283,32 @@ class _Reader:
             raise place.error(f"{name} has no value")
         self.model.define(name, Equation(_expression(entry["value"], place, "value"), place, _unit(entry, place)))
 
+    def _events(self, entries: Any) -> None:
+        pattern = 'at = 24, change = "gut += dose"'
+        if not isinstance(entries, list):
+            raise self._tables.place("events").error(f"events are several: write [[events]], and {pattern} below it")
+        for number, entry in enumerate(entries):
+            place = self._tables.place("events", str(number))
+            self._fields(entry, ("at", "when", "change"), place, f"{{ {pattern} }}")
+            kinds = [k for k in ("at", "when") if k in entry]
+            if len(kinds) != 1:
+                raise place.error(f"an event has a time, at = 24, or a condition, when = 'v > 1'; got {len(kinds)}")
+            where = self._tables.place("events", str(number), kinds[0])
+            there = self._tables.place("events", str(number), "change")
+            changes = entry.get("change")
+            if not isinstance(changes, str):
+                raise there.error(f"change: expected a text such as 'gut += dose', got {changes!r}")
+            moment = entry[kinds[0]]
+            if kinds[0] == "at":
+                times = Equation(_times(moment, where), where)
+            elif isinstance(moment, str):
+                times = read_condition(moment, where)
+            else:
+                raise where.error(f"when: expected a comparison such as 'v > 1', got {moment!r}")
+            self.model.jumps.append(Jump(times, read_changes(changes, there), place, conditional=kinds[0] == "when"))
+
     def _settings(self, name: str, entry: Any, place: Line) -> None:
-        known = ("dt", "method", "substeps", "first", "injection", "likelihood")
+        known = ("dt", "method", "rtol", "atol", "substeps", "first", "injection", "likelihood")
         if name not in known:
             raise place.error(f"there is no setting {name!r}. {did_you_mean(name, known)}")
         if name == "method":
@@ -273,6 +319,8 @@ class _Reader:
             self.settings[name] = first_setting(entry, place)
         elif name == "likelihood":
             self.settings[name] = likelihood_setting(entry, place)
+        elif name in ("rtol", "atol"):
+            self.settings[name] = tolerance_setting(name, _value(entry, place, name), place)
         elif name == "injection":
             by_name = isinstance(entry, str) and entry.isidentifier()
             self.settings[name] = entry if by_name else _value(entry, place, name)
@@ -307,6 +355,13 @@ def _expression(given: Any, place: Line, what: str) -> Expression:
         return parse(given, place)
     value = _value(given, place, what)
     return Number(float(value)) if value.shape == () else Array(value)
+
+
+def _times(given: Any, place: Line) -> Expression:
+    """Times from numbers and texts of parameters, one or a list of them."""
+    if isinstance(given, list) and given:
+        return Call("list", tuple(_expression(one, place, "at") for one in given))
+    return _expression(given, place, "at")
 
 
 def _value(given: Any, place: Line, what: str) -> np.ndarray:

@@ -22,9 +22,11 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from fwdgrad.declare.equations import Equations, EquationSystem, system_of
 from fwdgrad.declare.expressions import Call, Name
@@ -41,7 +43,7 @@ from fwdgrad.declare.model import (
 from fwdgrad.declare.parse import constant, name_problem, parse
 from fwdgrad.declare.places import Line
 from fwdgrad.errors import DataError, DeclarationError, ModelTextError, did_you_mean, nearly
-from fwdgrad.integrate import METHODS
+from fwdgrad.integrate import METHODS, PAIRS, Adaptive
 from fwdgrad.losses import LIKELIHOODS
 from fwdgrad.system import FIRST
 
@@ -51,8 +53,12 @@ __all__ = [
     "from_text",
     "likelihood_setting",
     "number_setting",
+    "read_changes",
+    "read_condition",
     "read_source",
     "read_text",
+    "tolerance_setting",
+    "tolerances_of",
 ]
 
 LONGEST = 1_000_000
@@ -64,7 +70,7 @@ MOST_LINES = 10_000
 LONGEST_LINE = 20_000
 """Characters of a line, and of those that it goes on in."""
 
-SETTINGS = ("dt", "method", "substeps", "first", "injection", "likelihood")
+SETTINGS = ("dt", "method", "rtol", "atol", "substeps", "first", "injection", "likelihood")
 """Names on the left that are no definitions."""
 
 RESERVED = frozenset(("param", "input", "output", "next", "fixed", "tied", "noise", "inf", *SETTINGS))
@@ -98,7 +104,7 @@ def from_text(
     source: str | os.PathLike[str],
     *,
     dt: float | str | None = None,
-    method: str | None = None,
+    method: str | Adaptive | None = None,
     substeps: int | None = None,
     injection: Any = None,
     loss: Any = None,
@@ -117,6 +123,7 @@ def from_text(
     ``input u = 0``                                an input, with an example value
     ``output z = expression noise 0.1 : unit``     an output, with the standard deviation of its observation noise
     ``dt = 0.01``, ``method = rk4``, ``substeps``  arguments of `System`; ``dt`` may be the name of an input
+    ``rtol = 1e-8``, ``atol = 1e-10``              tolerances of a method that chooses its steps; see `Adaptive`
     ``first = initial`` or ``next``                what the first sample is observed in: x(0), or the state a step later
     ``injection = K``                              the gain of an observer: a parameter, or numbers; see `System`
     ``likelihood = poisson``                       of all outputs: gaussian, student_t, poisson, negative_binomial or
@@ -131,7 +138,7 @@ def from_text(
     Args:
         source: the text; or the path of a file, as a `pathlib.Path`.
         dt: in place of the step in the text; or a name: of the input that brings it, which is added if it is not there.
-        method: in place of the integrator in the text.
+        method: in place of the integrator in the text; tolerances there are kept for a name that takes some.
         substeps: in place of that in the text.
         injection: the gain of an observer; see `System`.
         loss: that of the likelihood in the text; else squared error, in units of the noise if outputs have noise.
@@ -221,6 +228,29 @@ def number_setting(key: str, value: float, place: Line) -> int | float:
     return float(value)
 
 
+def tolerance_setting(key: str, value: Any, place: Line) -> Any:
+    """A tolerance among the settings, in the form that `Adaptive` takes."""
+    given = float(value) if np.ndim(value) == 0 else tuple(np.ravel(value).tolist())
+    try:
+        Adaptive("dopri5", **{key: given})
+    except DeclarationError as error:
+        raise place.error(str(error).replace(f"Adaptive({key}=…)", key)) from None
+    return given
+
+
+def tolerances_of(settings: dict[str, Any], places: Mapping[str, Line]) -> None:
+    """Refuse tolerances of a method that takes none.
+
+    Args:
+        settings: as far as there are some.
+        places: where each stands.
+    """
+    for key in ("rtol", "atol"):
+        if key in settings and settings.get("method") not in PAIRS:
+            said = f"method = {settings['method']} has none" if "method" in settings else "no method is given"
+            raise places[key].error(f"{key} is of a method that chooses its steps, {' or '.join(PAIRS)}; {said}")
+
+
 def first_setting(value: Any, place: Line) -> str:
     """What the first sample is observed in, among the settings."""
     if value not in FIRST:
@@ -276,7 +306,7 @@ class _Reader:
         self.settings: dict[str, Any] = {}
         self.definitions: dict[str, Line] = {}
         self.texts: list[str] = []
-        self.gain_line: Line | None = None
+        self.places: dict[str, Line] = {}
 
     def read(self, line: Line) -> None:
         """One line."""
@@ -335,9 +365,10 @@ class _Reader:
 
     def end(self) -> None:
         """Refuse a gain that is no parameter, and definitions that nothing uses and look like a misspelt setting."""
+        tolerances_of(self.settings, self.places)
         gain = self.settings.get("injection")
-        if self.gain_line is not None and isinstance(gain, str) and gain not in self.model.params:
-            raise self.gain_line.error(
+        if isinstance(gain, str) and gain not in self.model.params:
+            raise self.places["injection"].error(
                 f"injection is the gain of an observer, the name of a parameter or numbers, and {gain!r} is "
                 f"no parameter. {did_you_mean(gain, self.model.params)} "
                 "If it is a quantity of the model, call it injection_"
@@ -403,6 +434,7 @@ class _Reader:
     def _setting(self, name: str, right: str, unit: str, line: Line) -> None:
         if name in self.settings:
             raise line.error(f"{name} is there twice")
+        self.places[name] = line
         if name == "method":
             if right not in METHODS:
                 raise line.error(f"there is no integrator {right!r}. {did_you_mean(right, METHODS)}")
@@ -415,11 +447,13 @@ class _Reader:
             self.settings[name] = likelihood_setting(right, line)
             return
         if name == "injection":
-            self.settings[name], self.gain_line = self._gain(right, line), line
+            self.settings[name] = self._gain(right, line)
             return
         expression = parse(right, line)
         if name == "dt" and isinstance(expression, Name):
             self.settings[name] = expression.name
+        elif name in ("rtol", "atol"):
+            self.settings[name] = tolerance_setting(name, constant(expression, line, name), line)
         else:
             value = constant(expression, line, name)
             if value.shape != ():

@@ -25,6 +25,7 @@ __all__ = [
     "DEFAULT",
     "METHODS",
     "MOMENTS",
+    "PAIRS",
     "Adaptive",
     "At",
     "Clock",

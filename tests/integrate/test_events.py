@@ -247,3 +247,125 @@ def test_events_without_end_are_named():
 def test_conditions_that_make_no_sense_are_refused(line):
     with pytest.raises(ModelTextError):
         fg.from_text(f"d a/dt = 0\na(0) = 1\ndt = 1\n{line}")
+
+
+WRITTEN = """
+d gut/dt = -ka*gut
+d blood/dt = ka*gut - ke*blood
+gut(0) = 0
+blood(0) = 0
+at t = [0, late]: gut += dose; blood -= 0.1*blood
+at t = 3: gut = 1
+when blood > limit: blood = blood/2; gut += 1
+param ka = 1.2
+param ke = 0.2
+param dose = 5
+param late = 4.4
+param limit = 2
+dt = 1
+method = dopri5
+rtol = 1e-7
+atol = [1e-10, 1e-9]
+"""
+TABLES = """
+[state]
+gut = { rate = "-ka*gut", start = 0 }
+blood = { rate = "ka*gut - ke*blood", start = 0 }
+[params]
+ka = 1.2
+ke = 0.2
+dose = 5
+late = 4.4
+limit = 2
+[[events]]
+at = [0, "late"]
+change = "gut += dose; blood -= 0.1*blood"
+[[events]]
+at = 3
+change = "gut = 1"
+[[events]]
+when = "blood > limit"
+change = "blood = blood/2; gut += 1"
+[settings]
+dt = 1
+method = "dopri5"
+rtol = 1e-7
+atol = [1e-10, 1e-9]
+"""
+
+
+def in_symbols(**changes):
+    sp = pytest.importorskip("sympy")
+    gut, blood, ka, ke, dose, late, limit = sp.symbols("gut blood ka ke dose late limit")
+    given = {
+        "rates": {gut: -ka * gut, blood: ka * gut - ke * blood},
+        "state": {gut: 0, blood: 0},
+        "params": {ka: 1.2, ke: 0.2, dose: 5, late: 4.4, limit: 2},
+        "at": [([0, late], {gut: gut + dose, blood: blood - blood / 10}), (3, {gut: 1})],
+        "when": {blood > limit: {blood: blood / 2, gut: gut + 1}},
+        "dt": 1,
+        "method": fg.Adaptive("dopri5", 1e-7, (1e-10, 1e-9)),
+    }
+    return fg.from_sympy(**(given | {k: make(sp, gut, ka) for k, make in changes.items()}))
+
+
+def test_events_are_the_same_in_text_tables_and_symbols():
+    systems = [fg.from_text(WRITTEN), fg.from_toml(TABLES), in_symbols()]
+    theta = {"dose": 4.0, "late": 4.6, "limit": 1.9}
+    first, *others = [system.simulate(steps=8, params=theta).outputs for system in systems]
+    for system, outputs in zip(systems[1:], others, strict=True):
+        assert system.method == systems[0].method
+        np.testing.assert_allclose(outputs, first, rtol=1e-11)
+    for old, new in (('"gut = 1"', '"gut = 1.1"'), ('"late"', "4.4"), ("blood/2", "blood/3")):  # all of it is used
+        other = fg.from_toml(TABLES.replace(old, new)).simulate(steps=8, params=theta).outputs
+        assert abs(other - first).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        ("at = 3\n", "", "line 14: an event has a time"),
+        ("at = 3\n", 'at = 3\nwhen = "gut > 1"\n', "got 2"),
+        ("at = 3\n", "at = true\n", "line 15.*number"),
+        ("at = 3\n", 'at = "gut"\n', "parameters alone"),
+        ('change = "gut = 1"', 'change = "drug = 1"', "no state variable"),
+        ('change = "gut = 1"', 'change = "gut *= 1"', "line 16.*NAME"),
+        ('change = "gut = 1"', "change = 1", "expected a text"),
+        ('when = "blood > limit"', 'when = "blood"', "condition is expected"),
+        ('when = "blood > limit"', "when = 1", "comparison"),
+        ("rtol = 1e-7", "rtol = 0", "between"),
+        ('"dopri5"', '"rk4"', "chooses its steps"),
+        ("[settings]", "[settings.events]", "no setting"),
+        ("[state]", "events = 3\n[state]", "several|Cannot"),
+    ],
+)
+def test_tables_that_make_no_sense_are_refused(old, new, what):
+    assert TABLES.count(old) == 1
+    with pytest.raises(ModelTextError, match=what):
+        fg.from_toml(TABLES.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"at": lambda sp, gut, ka: [("soon", {gut: 1})]}, "expected a time"),
+        ({"at": lambda sp, gut, ka: [(gut, {gut: 1})]}, "parameters alone"),
+        ({"at": lambda sp, gut, ka: [(1, {ka: 1})]}, "no state variable"),
+        ({"at": lambda sp, gut, ka: [(1, {gut: 1, "gut": 2})]}, "twice"),
+        ({"when": lambda sp, gut, ka: {gut: {gut: 1}}}, "one comparison"),
+        ({"when": lambda sp, gut, ka: {sp.Eq(gut, 1): {gut: 2}}}, "one comparison"),
+        ({"when": lambda sp, gut, ka: {gut > 1: 0}}, "a dict"),
+    ],
+)
+def test_symbols_that_make_no_sense_are_refused(changes, what):
+    with pytest.raises(DeclarationError, match=what):
+        in_symbols(**changes)
+
+
+@pytest.mark.parametrize("lines", ["rtol = 1e-3", "method = rk4\natol = 1e-3", "method = dopri5\nrtol = 2"])
+def test_tolerances_that_make_no_sense_are_refused(lines):
+    with pytest.raises(ModelTextError, match="chooses its steps|between"):
+        fg.from_text(f"d a/dt = 0\na(0) = 1\ndt = 1\n{lines}")
+    text = "d a/dt = 0\na(0) = 1\ndt = 1\nmethod = dopri5\nrtol = 1e-4"
+    assert fg.from_text(text, method="esdirk4").method == fg.Adaptive("esdirk4", 1e-4)
+    assert fg.from_text(text, method="rk4").method == "rk4"
