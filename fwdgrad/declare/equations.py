@@ -374,9 +374,9 @@ def system_of(equations: Equations, settings: Mapping[str, Any] | None = None, *
     if tolerances and arguments["method"] in PAIRS:
         arguments["method"] = Adaptive(arguments["method"], **tolerances)
     method = arguments.get("method")
-    if model.timed and isinstance(method, Adaptive) and isinstance(method.atol, tuple):
-        if len(method.atol) == sum(map(math.prod, equations.shapes.values())):
-            arguments["method"] = replace(method, atol=(*method.atol, 1.0))  # time has no error
+    sizes = sum(map(math.prod, equations.shapes.values()))
+    if model.timed and isinstance(method, Adaptive) and np.shape(method.atol) == (sizes,):
+        arguments["method"] = replace(method, atol=(*np.array(method.atol).tolist(), 1.0))  # time has no error
     dt = arguments.get("dt")
     if model.continuous and dt is None:
         raise DeclarationError(

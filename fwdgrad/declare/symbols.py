@@ -283,7 +283,9 @@ class _Reader:
 
         for number, (moment, changes) in enumerate(_pairs(what, given or [])):
             place = Argument("from_sympy", f"{what}[{number}]")
-            if what == "when" and not (isinstance(moment, sympy.core.relational.Relational) and moment.rel_op in _ORDERED):
+            if what == "when" and not (
+                isinstance(moment, sympy.core.relational.Relational) and moment.rel_op in _ORDERED
+            ):
                 raise place.error(f"expected one comparison, a > b or a < b, whose moment can be found; got {moment!r}")
             if not isinstance(changes, Mapping) or not changes:
                 raise place.error(f"expected a dict from state variables to what they become, got {changes!r}")

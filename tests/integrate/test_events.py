@@ -311,14 +311,17 @@ def in_symbols(**changes):
 
 def test_events_are_the_same_in_text_tables_and_symbols():
     systems = [fg.from_text(WRITTEN), fg.from_toml(TABLES), in_symbols()]
+    assert systems[0].method == systems[1].method == systems[2].method
     theta = {"dose": 4.0, "late": 4.6, "limit": 1.9}
-    first, *others = [system.simulate(steps=8, params=theta).outputs for system in systems]
-    for system, outputs in zip(systems[1:], others, strict=True):
-        assert system.method == systems[0].method
-        np.testing.assert_allclose(outputs, first, rtol=1e-11)
+
+    def outputs(system):
+        return system.replace(method="rk4").simulate(steps=7, params=theta).outputs
+
+    first = outputs(systems[0])
+    for system in systems[1:]:
+        np.testing.assert_allclose(outputs(system), first, rtol=1e-11)
     for old, new in (('"gut = 1"', '"gut = 1.1"'), ('"late"', "4.4"), ("blood/2", "blood/3")):  # all of it is used
-        other = fg.from_toml(TABLES.replace(old, new)).simulate(steps=8, params=theta).outputs
-        assert abs(other - first).max() > 1e-3
+        assert abs(outputs(fg.from_toml(TABLES.replace(old, new))) - first).max() > 1e-3
 
 
 @pytest.mark.parametrize(
@@ -336,7 +339,7 @@ def test_events_are_the_same_in_text_tables_and_symbols():
         ("rtol = 1e-7", "rtol = 0", "between"),
         ('"dopri5"', '"rk4"', "chooses its steps"),
         ("[settings]", "[settings.events]", "no setting"),
-        ("[state]", "events = 3\n[state]", "several|Cannot"),
+        ("[state]", "events = 3\n[state]", r"several|Cannot"),
     ],
 )
 def test_tables_that_make_no_sense_are_refused(old, new, what):
@@ -364,7 +367,7 @@ def test_symbols_that_make_no_sense_are_refused(changes, what):
 
 @pytest.mark.parametrize("lines", ["rtol = 1e-3", "method = rk4\natol = 1e-3", "method = dopri5\nrtol = 2"])
 def test_tolerances_that_make_no_sense_are_refused(lines):
-    with pytest.raises(ModelTextError, match="chooses its steps|between"):
+    with pytest.raises(ModelTextError, match=r"chooses its steps|between"):
         fg.from_text(f"d a/dt = 0\na(0) = 1\ndt = 1\n{lines}")
     text = "d a/dt = 0\na(0) = 1\ndt = 1\nmethod = dopri5\nrtol = 1e-4"
     assert fg.from_text(text, method="esdirk4").method == fg.Adaptive("esdirk4", 1e-4)
