@@ -230,9 +230,10 @@ def number_setting(key: str, value: float, place: Line) -> int | float:
 
 def tolerance_setting(key: str, value: Any, place: Line) -> Any:
     """A tolerance among the settings, in the form that `Adaptive` takes."""
-    given = float(value) if np.ndim(value) == 0 else tuple(np.ravel(value).tolist())
+    given: Any = float(value) if np.ndim(value) == 0 else tuple(np.ravel(value).tolist())
+    tolerances: dict[str, Any] = {key: given}
     try:
-        Adaptive("dopri5", **{key: given})
+        Adaptive("dopri5", **tolerances)
     except DeclarationError as error:
         raise place.error(str(error).replace(f"Adaptive({key}=…)", key)) from None
     return given
