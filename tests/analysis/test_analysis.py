@@ -96,6 +96,7 @@ CHOICES = {
 }
 
 
+@pytest.mark.quick("lotka-volterra", "diagonal", "tanh-rnn", "lstm", "low-rank*", "readout", "frozen")
 @pytest.mark.parametrize("name", list(CHOICES))
 def test_the_choice_and_why(name):
     make, choice, phrases = CHOICES[name]
@@ -137,7 +138,7 @@ def field(n: int, count: int, dt: float | None = 0.1) -> fg.System:
 @pytest.mark.parametrize("dt", [None, 0.1])
 @pytest.mark.parametrize("count", [1, 4, 8])
 @pytest.mark.parametrize("n", [10, 1000, 5000])
-@pytest.mark.covering
+@pytest.mark.quick("10-*", "1000-4-None")
 def test_a_handful_of_numbers_is_learned_exactly_whatever_the_size_and_the_budget(n, count, dt):
     system = field(n, count, dt)
     for budget in (fg.Budget(), fg.Budget(ratio=0, floor=0), fg.Budget(nbytes=0)):
@@ -201,6 +202,7 @@ def counted_per_step(system: fg.System, estimator: fg.Estimator) -> float:
     return counted("forward") + (counted(("backward", length)) + counted("apply") + carried) / length
 
 
+@pytest.mark.quick("tanh-rnn", "gru-reset-after", "diagonal", "lotka-volterra", "low-rank", "heat")
 @pytest.mark.parametrize("name", list(SMALL))
 def test_predicted_costs_are_those_of_the_steps(name):
     """Counted on the traced step of every candidate: within a fifth, and in the same order where it matters."""
@@ -219,6 +221,7 @@ def test_predicted_costs_are_those_of_the_steps(name):
             assert not (counted > 1.3 * also and predicted < other), "in another order"
 
 
+@pytest.mark.quick("tanh-rnn", "gru-reset-after", "diagonal", "lotka-volterra", "low-rank", "heat")
 @pytest.mark.parametrize("name", list(SMALL))
 def test_predicted_memory_is_that_of_the_influence(name):
     """To a few numbers: ‖w‖² is kept beside v and w."""
@@ -294,6 +297,7 @@ def test_sparse_rtrl_is_rtrl(case):
         assert_close(sparse.influence(ours), dense.influence(theirs), 1e-13)
 
 
+@pytest.mark.covering
 @ALL
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_snap_is_rtrl_with_a_mask(case, order):

@@ -138,6 +138,7 @@ def over_all_signs(n: int, m: int, steps: int, copies: int = 1, patterns: Any = 
     return exact._sums, np.mean(found, axis=0), float(np.max(np.std(found, axis=0)))
 
 
+@pytest.mark.quick("3-2-3-1", "2-2-2-2", "1-2-3-1")
 @pytest.mark.parametrize(("n", "m", "steps", "copies"), [(2, 3, 5, 1), (3, 2, 3, 1), (2, 2, 2, 2), (1, 2, 3, 1)])
 def test_reduced_is_unbiased_over_every_sign(n, m, steps, copies):
     exact, mean, spread = over_all_signs(n, m, steps, copies)

@@ -67,7 +67,7 @@ def mean(terms: list[Any], drawn: list[Any], rescale: bool = True) -> tuple[np.n
 @pytest.mark.parametrize("rescale", [False, True], ids=["plain", "rescaled"])
 @pytest.mark.parametrize("copies", [1, 2, 3])
 @pytest.mark.parametrize("order", [2, 3, 4])
-@pytest.mark.covering
+@pytest.mark.quick("2-*", "3-*", "4-1-*")
 def test_unbiased_over_every_root(order, copies, rescale, complex_too):
     """Of three terms; of two where there are copies, which have up to 4⁶ patterns."""
     terms = factors(order, 3 if copies == 1 else 2, complex_too=complex_too)

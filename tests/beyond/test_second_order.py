@@ -52,6 +52,7 @@ def stacked(leaves: Any) -> np.ndarray:
 # ---------------------------------------------------------------- exact
 
 
+@pytest.mark.quick("tanh-rnn", "symbol-rnn", "lstm", "heat")
 @pytest.mark.parametrize("name", CASES)
 def test_exact_is_autograds_hessian_of_the_unrolled_sequence(name):
     """With the gradient, a product and the diagonal, at every step."""

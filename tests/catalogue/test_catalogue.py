@@ -277,6 +277,7 @@ def test_float32(label):
 # ---------------------------------------------------------------- learning
 
 
+@pytest.mark.quick("tanh-rnn-*", "leaky-rnn-*", "gru-options3", "diagonal-*")
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -295,6 +296,7 @@ def test_a_network_learns_to_recall_a_symbol(name, options):
     assert history.recent(150) < 0.3  # 1 bit without memory
 
 
+@pytest.mark.quick("tanh-rnn", "lstm")
 @pytest.mark.parametrize("name", ["tanh-rnn", "leaky-rnn", "lstm"])
 def test_a_network_learns_to_recall_a_vector(name):
     xs = np.random.default_rng(0).uniform(-1, 1, size=(1000, 2))

@@ -41,6 +41,20 @@ UORO, NOBACKTRACK = "UORO: mean of a reduction", "NoBackTrack: mean of a reducti
 # ---------------------------------------------------------------- what is right
 
 
+@pytest.mark.quick(
+    "tanh-rnn-3",
+    "symbol-rnn",
+    "gru-reset-after",
+    "linear",
+    "lotka-volterra",
+    "heat",
+    "vehicle",
+    "grid",
+    "silent",
+    "forgetful",
+    "ring",
+    "diagonal",
+)
 @pytest.mark.parametrize("case", oracles.every_case(), ids=repr)
 def test_a_right_system_passes(case):
     """Every comparison, with errors far below what is allowed."""
@@ -54,6 +68,7 @@ def test_a_right_system_passes(case):
     report.raise_if_failed()
 
 
+@pytest.mark.quick("tanh-rnn", "gru", "diagonal", "influence-balancing", "lotka-volterra", "sir", "lorenz", "heat-rod")
 @pytest.mark.parametrize("name", list(systems.CATALOGUE))
 def test_the_catalogue_passes(name):
     small = {"units": 4} if "symbols" in inspect.signature(systems.CATALOGUE[name]).parameters else {}
@@ -108,6 +123,7 @@ def test_a_state_at_the_edge_of_its_domain():
     assert set(verdicts(report).values()) == {"ok"}, str(report)
 
 
+@pytest.mark.quick("tanh-rnn-3", "heat")
 @pytest.mark.parametrize("case", [oracles.tanh_rnn(), oracles.gru(True), oracles.heat()], ids=repr)
 def test_single_precision_passes(case):
     """Derivatives in float32 against differences in float64."""

@@ -266,6 +266,7 @@ def test_the_default_job_beats_the_unigram_entropy_clearly(capsys):
 # ---- stopping and going on
 
 
+@pytest.mark.quick("uoro:7", "rtrl")
 @pytest.mark.parametrize("estimator", ["uoro", "uoro:7", "tbptt:5", "rtrl"])
 def test_resuming_changes_no_bit(folder, estimator, capsys):
     job = [*TINY, "--estimator", estimator]
@@ -419,6 +420,7 @@ def test_a_checkpoint_of_the_library_is_refused(folder, capsys):
 # ---- a system and data of one's own
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("data", [["run.csv", "--inputs", "u"], ["run.npz"]])
 @pytest.mark.parametrize("name", ["system", "build"])
 def test_a_system_of_ones_own_is_learned_as_the_library_learns_it(folder, data, name, capsys):
@@ -655,6 +657,7 @@ def test_compare_simulates_as_well(capsys):
     assert "Gradients of linear over 40 steps" in capsys.readouterr().out
 
 
+@pytest.mark.quick("linear", "influence-balancing", "lotka-volterra", "pendulum", "heat-rod")
 @pytest.mark.parametrize(
     "name", [name for name, make in systems.CATALOGUE.items() if "symbols" not in signature(make).parameters]
 )

@@ -43,6 +43,7 @@ def learned(job, *words):
 JOBS = {"model": ["model.txt", "d.npz"], "system": ["system.py:system", "d.npz", "--inputs", "u", "--targets", "y"]}
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("job", JOBS)
 @pytest.mark.parametrize("estimator", ["bptt", "tbptt:8", "uoro:4", "artbp:0.2", "rtrl"])
 def test_what_is_learned_does_not_depend_on_the_clock_or_on_saving(folder, monkeypatch, job, estimator):

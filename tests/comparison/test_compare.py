@@ -125,6 +125,7 @@ def test_backpropagation_from_checkpoints_or_from_all_states(monkeypatch, states
 # ---------------------------------------------------------------- estimators that are not random
 
 
+@pytest.mark.quick("tanh-rnn-3", "lotka-volterra", "symbol-rnn")
 @EVERY_CASE
 def test_what_is_exact_has_no_bias(case):
     chosen = [fg.RTRL(), fg.Hybrid(), fg.Hybrid(2), fg.BPTT(), fg.BPTT(checkpoints=True)]
@@ -139,6 +140,7 @@ def test_what_is_exact_has_no_bias(case):
             assert made.reading(e.label).startswith("Exact")
 
 
+@pytest.mark.covering
 @EVERY_CASE
 @pytest.mark.parametrize("window", [1, 2, 4])
 def test_the_bias_of_truncation_is_the_difference_calculated(case, window):
@@ -198,6 +200,7 @@ def draws(kind: str, rng: np.random.Generator, shape: tuple[int, ...]) -> np.nda
     return signs * np.exp(0.5 * rng.normal(size=(*shape[:-1], 1))) + rng.normal(size=shape)
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("kind", ["gaussian", "one direction matters", "products"])
 @pytest.mark.parametrize("p", [1, 4, 60])
 @pytest.mark.parametrize("R", [8, 32])
@@ -262,6 +265,7 @@ def test_the_interval_of_a_mean_is_students():
 UNBIASED = [fg.UORO(), fg.NoBackTrack(), fg.UORO(rank=2), fg.UORO(window=3)]
 
 
+@pytest.mark.quick("UORO-1-1", "NoBackTrack-1-1")
 @pytest.mark.parametrize("estimator", UNBIASED, ids=lambda e: f"{e.name}-{e.rank}-{e.window}")
 def test_intervals_of_unbiased_estimators(estimator):
     """In about 95 of 100 comparisons of 16 replicas, that of the bias holds 0 and that of the projection 1."""
@@ -702,6 +706,7 @@ def test_names_in_the_picture_do_not_overlap():
     assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("options", [{"costs": False}, {"costs": True, "every": 1000}])
 @pytest.mark.parametrize("chosen", [["rtrl"], ["uoro", "tbptt:2"], [fg.UORO(rank=k) for k in range(1, 13)]])
 def test_any_comparison_can_be_drawn(tmp_path, chosen, options):

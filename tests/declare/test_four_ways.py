@@ -217,6 +217,7 @@ def sir():
     return {"numpy": numpy, "text": text, "toml": toml, "sympy": symbols}, {"rate": 1e-9, "steps": 100}
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("model", [lotka_volterra, pendulum, sir], ids=lambda f: f.__name__)
 @pytest.mark.parametrize("estimator", ["rtrl", "uoro"])
 def test_four_declarations_of_a_model_learn_the_same(model, estimator):

@@ -43,6 +43,7 @@ def wrong(system, estimator, optimizer, keys=None):
     return found
 
 
+@pytest.mark.quick("tanh-rnn-rtrl*", "tanh-rnn-window*", "leaky-rnn-*", "diagonal-*", "linear-*", "influence-*")
 @pytest.mark.parametrize(
     ("system", "estimator", "optimizer", "keys"),
     [

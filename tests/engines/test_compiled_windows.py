@@ -73,7 +73,9 @@ def assert_close(ours, theirs):
         np.testing.assert_allclose(mine, there, rtol=1e-11, atol=1e-13)
 
 
-@pytest.fixture(params=ESTIMATORS)
+@pytest.fixture(
+    params=[pytest.param(n, marks=pytest.mark.slow) if n in ("TBPTT, sliding", "UORO") else n for n in ESTIMATORS]
+)
 def name(request):
     return request.param
 
@@ -131,6 +133,7 @@ def test_trajectories_that_end_in_the_middle_of_a_window(name):
     assert_close(carry(here), carry(there))
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("bad", [0, 2, 5, 38, 72, 75])
 @pytest.mark.parametrize("single", [False, True], ids=["run", "steps"])
 def test_the_sample_that_is_refused(name, bad, single):
@@ -196,6 +199,7 @@ def test_a_checkpoint_in_the_middle_of_a_window_changes_engines(name, tmp_path):
         assert_close(carry(one), carry(made[-1]))
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("single", [False, True], ids=["run", "steps"])
 @pytest.mark.parametrize("method", ["_make", "_walked"])
 def test_ctrl_c_when_a_call_returns(name, method, single, monkeypatch):

@@ -46,6 +46,7 @@ def test_the_oracle_itself(name):
         assert_close(gradients[t], oracles.complex_step(case, t), 1e-14)
 
 
+@pytest.mark.covering
 @ALL
 @ENGINES
 def test_rtrl_is_backpropagation_through_time(name, engine):
@@ -64,6 +65,7 @@ def test_rtrl_is_backpropagation_through_time(name, engine):
         assert gap(elsewhere, {}) == 0.0, "a parameter with an influence on the state is not carried"
 
 
+@pytest.mark.covering
 @ALL
 @pytest.mark.parametrize("window", [1, 2, 3])
 def test_truncated_backpropagation_sees_its_window(name, window):
@@ -85,6 +87,7 @@ def test_truncation_is_seen():
     assert gap(oracles.window_gradient(case, 5, 1), total[5]) > 1e-2
 
 
+@pytest.mark.covering
 @ALL
 @ENGINES
 def test_hybrid_is_rtrl_window_by_window(name, engine):
@@ -127,6 +130,7 @@ def influence_after(case: oracles.Case, estimator: fg.Estimator, engine: str = "
     return found
 
 
+@pytest.mark.covering
 @ALL
 @ENGINES
 def test_sparse_rtrl_is_rtrl(name, engine):
@@ -198,12 +202,22 @@ def test_snap_drops_what_takes_longer():
     ],
     ids=repr,
 )
-@pytest.mark.covering
+@pytest.mark.quick(
+    "tanh-rnn-4-NoBackTrack",
+    "gru-reset-after-UORO",
+    "linear-UORO",
+    "lotka-*",
+    "heat-*",
+    "symbol-*",
+    "silent-*",
+    "forgetful-*",
+)
 def test_unbiased_over_every_pattern_of_signs(case, estimator):
     """E G̃ = ∂h/∂θ and E g = ∂ℓ/∂θ at each of three steps: up to 2¹² patterns."""
     assert_unbiased(Runner(case, estimator), steps=3)
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("estimator", [fg.NoBackTrack("mixed"), fg.UORO("probe")], ids=["mixed", "probe"])
 @pytest.mark.parametrize("name", ["tanh-rnn-3", "gru-reset-before", "linear", "lotka-volterra", "silent"])
 def test_other_scales_are_unbiased(name, estimator):
@@ -217,6 +231,7 @@ def test_unbiased_on_the_eager_engine(name, estimator):
     assert_unbiased(Runner(CASES[name], estimator, "eager"), steps=1 if CASES[name].system.size > 2 else 2)
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("estimator", random_estimators(window=2), ids=lambda e: e.name)
 @pytest.mark.parametrize(
     "case",
@@ -229,6 +244,7 @@ def test_unbiased_with_a_window(case, estimator):
     assert_unbiased(Runner(case, estimator), steps=3 if case.system.size == 2 else 2)
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("estimator", random_estimators(rank=2), ids=lambda e: e.name)
 @pytest.mark.parametrize(
     "case",

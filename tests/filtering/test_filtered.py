@@ -214,6 +214,7 @@ def rows_of(xs):
 CASES = {"linear": (linear_case, "initial"), "pendulum": (pendulum_case, "next")}
 
 
+@pytest.mark.quick("linear-*", "pendulum-numpy")
 @pytest.mark.parametrize("engine", ["numpy", "eager"])
 @pytest.mark.parametrize("name", CASES)
 def test_the_gradient_is_that_of_the_unrolled_filter(name, engine):
@@ -349,6 +350,7 @@ ODES = (
 )  # fmt: skip
 
 
+@pytest.mark.quick("lotka-volterra", "pendulum", "linear-compartments", "heat-rod")
 @pytest.mark.parametrize("name", ODES)
 def test_every_equation_of_the_catalogue_can_be_filtered(name):
     plain = systems.build(name)

@@ -71,6 +71,7 @@ def learned(F, params, truth, *, Y=None, state=1, steps=150, noise=0.05, missing
     return learner, [(w.category, str(w.message)) for w in caught]
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("declared", [fg.positive, float])
 @pytest.mark.parametrize(
     ("gain", "kept"), [(lambda a, b: a * b, "product"), (lambda a, b: a / b, "ratio"), (lambda a, b: a + b, "")]

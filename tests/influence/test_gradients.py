@@ -34,6 +34,7 @@ def learned(case: oracles.Case, estimator: fg.Estimator, **options: Any) -> list
 # ---------------------------------------------------------------- updates on every kind of system
 
 
+@pytest.mark.covering
 @ALL
 @pytest.mark.parametrize("estimator", [fg.UORO(), fg.NoBackTrack()], ids=lambda e: e.name)
 def test_the_first_update_is_the_gradient(name, estimator):
@@ -44,6 +45,7 @@ def test_the_first_update_is_the_gradient(name, estimator):
     assert_close(moved, {k: v - RATE * gradient.get(k, 0.0) for k, v in case.params.items()}, 1e-14)
 
 
+@pytest.mark.covering
 @ALL
 @ENGINES
 def test_learning_follows_the_exact_online_gradient(name, engine):
@@ -55,6 +57,7 @@ def test_learning_follows_the_exact_online_gradient(name, engine):
     assert gap(path[-1], case.params) > 1e-4
 
 
+@pytest.mark.covering
 @ALL
 @pytest.mark.parametrize("window", [2, 3])
 def test_learning_with_truncated_backpropagation(name, window):

@@ -148,7 +148,7 @@ def test_unbiased_with_several_products(case):
 
 @pytest.mark.parametrize("others", ["uoro", RankOne("unit"), RankOne("mixed"), RankOne("probe"), Masked()], ids=repr)
 @pytest.mark.parametrize("reset_first", [True, False])
-@pytest.mark.covering
+@pytest.mark.quick("True-'uoro'", "True-RankOne(scale='mixed'*", "False-*")
 def test_unbiased_on_a_gru(reset_first, others):
     """With the reset gate inside the product, D of that gate's matrix is dense."""
     fixed = ["Wz", "Uz", "Wr", "W", "bz"] + ["b"] * (others == RankOne("probe"))

@@ -149,6 +149,7 @@ def test_where_the_vector_is_short_it_is_exact():
         assert_close(runner.influence(carry), exact.influence(other), 1e-13, f"after step {t}")
 
 
+@pytest.mark.quick("tanh-rnn")
 @pytest.mark.parametrize("network", ["tanh-rnn", "gru"])
 def test_a_tenth_of_the_variance_of_as_many_copies(network):
     """At n = 16 here; at 32 in the documentation."""

@@ -230,6 +230,7 @@ def agree(estimator, engine):
     assert np.abs(expected - np.append(WEIGHTS, [0.2, 0.1])).max() > 1e-4
 
 
+@pytest.mark.quick("RTRL", "SnAp-1", "Hybrid*", "TBPTT*", "UORO", "ForwardGradient")
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda e: e.name)
 def test_autograd_agrees(estimator):
     agree(estimator, "eager")

@@ -386,6 +386,18 @@ def test_a_parameter_at_the_far_end_of_a_delay_line():
     quiet(fg.Learner(system, fg.SparseRTRL(), fg.SGD(1e-3)), xs[:, :1], ys[:, :1])
 
 
+@pytest.mark.quick(
+    "tanh-rnn",
+    "gru",
+    "diagonal",
+    "linear",
+    "influence-balancing",
+    "lotka-volterra",
+    "sir",
+    "pendulum",
+    "linear-compartments",
+    "heat-rod",
+)
 @pytest.mark.parametrize("name", list(systems.CATALOGUE))
 def test_the_catalogue_raises_no_alarm(name):
     system, rng = systems.build(name), np.random.default_rng(0)

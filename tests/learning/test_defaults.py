@@ -41,6 +41,7 @@ def learned(law, seed, optimizer=None):
     return learner, xs, ys
 
 
+@pytest.mark.quick("counts", "yes and no")
 @pytest.mark.parametrize("law", LAWS)
 def test_what_is_no_gaussian_noise_is_filtered_and_fitted_too(law):
     """Within four deviations, which are those of a fit, and nothing is said of a right model."""
@@ -116,6 +117,7 @@ def seen_through(gain, offset, seed=0):
     return system, xs, ys + 0.05 * ys.std() * rng.normal(size=ys.shape), truth
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("by", ["fit", "learner"])
 @pytest.mark.parametrize(("gain", "offset"), [(200.0, -30.0), (-30.0, 3000.0), (1.2, 0.7)])
 def test_a_prior_by_declared_sizes_does_not_keep_from_others(gain, offset, by):

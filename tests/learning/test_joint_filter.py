@@ -249,6 +249,7 @@ def test_noise_free_data_are_no_trouble():
     assert not learner.confidence().too_large()
 
 
+@pytest.mark.quick("none", "at first")
 @pytest.mark.parametrize("gaps", ["none", "at first", "every other row"])
 def test_samples_without_a_target_are_no_samples_to_fit(gaps):
     """The fits come when there are targets enough, wherever these are; what is found is the same to its deviation."""
@@ -276,6 +277,7 @@ def test_what_is_kept_is_bounded_where_targets_are_rare():
     assert len(learner._loop._record) == 300
 
 
+@pytest.mark.quick("0.0-0.5", "0.0-1.0")
 @pytest.mark.parametrize(("low", "high"), [(0.0, 0.5), (0.0, 0.75), (0.85, 1.0), (0.0, 1.0)])
 def test_a_bound_that_keeps_out_what_the_data_want_is_named_first(low, high):
     """Before what else residuals that are not white may come from; a bound that leaves room is not named."""

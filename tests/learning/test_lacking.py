@@ -155,6 +155,7 @@ def learned(kind, right, by):
     return made, max(abs(float(params[k]) - v) / float(std[k]) for k, v in truth.items()), told
 
 
+@pytest.mark.quick("a friction-learner", "a sensor-fit")
 @pytest.mark.parametrize("by", ["fit", "learner"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_wrong_structure_is_told_of_and_deviations_are_larger(kind, by):
@@ -166,6 +167,7 @@ def test_a_wrong_structure_is_told_of_and_deviations_are_larger(kind, by):
         assert not made.white
 
 
+@pytest.mark.quick("a friction-learner", "a sensor-fit")
 @pytest.mark.parametrize("by", ["fit", "learner"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_right_one_is_not(kind, by):
@@ -174,6 +176,7 @@ def test_a_right_one_is_not(kind, by):
     assert error < 4
 
 
+@pytest.mark.quick("learner")
 @pytest.mark.parametrize("by", ["fit", "learner"])
 def test_without_the_test_a_friction_is_missed(by, monkeypatch):
     """Negative control: the deviation that is shown is less than a tenth of the error."""
@@ -256,6 +259,7 @@ def rows_off(rows, seed=0, size=140):
     return xs[4:-4], ys[4 - rows : len(ys) - 4 - rows], truth
 
 
+@pytest.mark.quick("fit-0", "fit-1", "learner-*")
 @pytest.mark.parametrize(
     ("by", "rows"), [("fit", 0), ("fit", 1), ("fit", -1), ("fit", 3), ("learner", 0), ("learner", 1), ("learner", -1)]
 )

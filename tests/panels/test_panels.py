@@ -112,6 +112,7 @@ def apart(learner, theta):
 SYSTEMS = [network, gated, uneven, learned_start, corrected, filtered]
 
 
+@pytest.mark.quick("*-numpy", "corrected-compiled")
 @pytest.mark.parametrize(
     ("make", "engine"), [*((make, "numpy") for make in SYSTEMS), (gated, "compiled"), (corrected, "compiled")]
 )

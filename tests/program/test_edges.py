@@ -230,6 +230,7 @@ def compared(numbers):
     return found, count
 
 
+@pytest.mark.quick("0", "50")
 @pytest.mark.parametrize("first", range(0, 300, TOGETHER))
 def test_random_programs(first):
     pytest.importorskip("llvmlite")

@@ -419,6 +419,9 @@ def caught(*operations: Callable[..., Any], among: int = 400) -> bool:
     return False
 
 
+@pytest.mark.quick(
+    "getitem-*", "concatenate-*", "scatter_add-*", "sum-*", "max-*", "cumsum-*", "matmul-*", "einsum-*", "solve-*"
+)
 @pytest.mark.parametrize(
     ("name", "operation"),
     [

@@ -171,6 +171,9 @@ def test_every_influence_estimator_optimizer_and_system_is_here():
 # ---------------------------------------------------------------- influences
 
 
+@pytest.mark.quick(
+    *("exact", "masked", "masked, two steps", "none", "decayed", "common", "directional, signs", "kronecker", "tensor")
+)
 @pytest.mark.parametrize("name", [slow_if(name in DEAR, name) for name in INFLUENCES])
 def test_influence(name):
     kept, claim = INFLUENCES[name]
@@ -209,6 +212,7 @@ def test_estimator(name):
     check_estimator(estimator, claim=claim)
 
 
+@pytest.mark.quick("RTRL", "SnAp", "Hybrid", "BPTT*", "TBPTT", "ARTBP", "UORO", "UORO, window", "NoBackTrack", "KFRTRL")
 @pytest.mark.parametrize("name", [slow_if(name in DEAR_ESTIMATORS, name) for name in ESTIMATORS])
 def test_estimator_on_the_catalogue(name):
     """On one system that has no structure to speak of, and one with more of it."""
@@ -231,6 +235,7 @@ def test_optimizer_that_has_to_be_told(optimizer):
     check_engine("eager", small("linear"), estimators=[fg.RTRL(), fg.NoBackTrack()], optimizers=[optimizer], steps=8)
 
 
+@pytest.mark.quick("tanh-rnn", "lstm", "diagonal", "linear", "influence-balancing")
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_system(name):
     check_system(small(name))
@@ -249,6 +254,7 @@ def test_engine(engine):
     check_engine(engine)
 
 
+@pytest.mark.quick("linear-*", "influence-balancing-*")
 @pytest.mark.parametrize("engine", [slow_if(engine != "eager", engine) for engine in OTHERS])
 @pytest.mark.parametrize("system", [slow_if(name in ("gru", "lstm"), name) for name in SYSTEMS])
 def test_engine_on_the_catalogue(engine, system):
