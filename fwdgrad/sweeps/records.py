@@ -12,15 +12,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fwdgrad.errors import DataError, DeclarationError, StaleRecordWarning
 from fwdgrad.outside.code import code_key
 from fwdgrad.support import display
-from fwdgrad.sweeps.cells import Scalar, key, plain
+from fwdgrad.sweeps.cells import Scalar, is_number, key, plain
 
-__all__ = ["Record", "RecordFile", "results_of"]
+__all__ = ["Record", "RecordFile", "Result", "read_records", "results_of"]
 
 FORMAT = "fwdgrad sweep"
 """What the first line has, with the version of the format."""
+
+Result = Scalar | list[float]
+"""What a function may return by name: a number, a text, or several numbers, such as a learning curve."""
 
 ALONE = "loss"
 """What a number is called that a function returns by itself."""
@@ -40,7 +45,7 @@ class Record:
 
     settings: dict[str, Scalar]
     replica: int
-    results: dict[str, Scalar]
+    results: dict[str, Result]
     error: str | None = None
     seconds: float = field(default=math.nan, compare=False)
 
@@ -50,10 +55,11 @@ class Record:
         return key(self.settings, self.replica)
 
     def _repr_html_(self) -> str:
-        return display.page("Record of a cell", display.pairs(self.row.items()))
+        shown = ((k, display.counted(len(v), "number") if isinstance(v, list) else v) for k, v in self.row.items())
+        return display.page("Record of a cell", display.pairs(shown))
 
     @property
-    def row(self) -> dict[str, Scalar]:
+    def row(self) -> dict[str, Result]:
         """All of it by name: settings, replica, results, error, seconds."""
         return {
             **self.settings,
@@ -64,24 +70,80 @@ class Record:
         }
 
 
-def results_of(returned: Any) -> dict[str, Scalar]:
+def results_of(returned: Any) -> dict[str, Result]:
     """What a function returned, as a record holds it.
 
     Raises:
-        DeclarationError: it is neither a number nor numbers and texts by name.
+        DeclarationError: it is neither a number nor numbers, lists of them and texts by name.
     """
-    named = dict(returned) if isinstance(returned, Mapping) else {ALONE: returned}
     try:
-        made = {str(name): plain(value) for name, value in named.items()}
+        if isinstance(returned, Mapping):
+            made = {str(name): _result(value) for name, value in returned.items()}
+        else:
+            made = {ALONE: plain(returned)}
     except TypeError as error:
         made, wrong = {}, f"one with {error.args[0]}" if isinstance(returned, Mapping) else error.args[0]
     else:
         wrong = "nothing" if not made or returned is None else ""
     if wrong:
         raise DeclarationError(
-            f"sweep: expected the function to return a number, or a dict of numbers and texts by name; got {wrong}.\n"
+            "sweep: expected the function to return a number, or a dict of numbers, lists of them and texts by name; "
+            f"got {wrong}.\n"
             "Mend: return {'loss': history.recent(1000)}, say."
         )
+    return made
+
+
+def _result(value: Any) -> Result:
+    """A number, a text, or a row of numbers as a list.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if not isinstance(value, (list, tuple, np.ndarray)) or np.ndim(value) == 0:
+        return plain(value)
+    row = [plain(entry) for entry in value]
+    if not all(is_number(entry) for entry in row):
+        raise TypeError(f"{type(value).__name__} of something else than numbers")
+    return row  # type: ignore[return-value]
+
+
+def read_records(path: str | os.PathLike[str]) -> tuple[dict[str, Any], list[Record]]:
+    """What stands in a file of records: its first line, and the records in the order in which they were made.
+
+    Raises:
+        DataError: the file cannot be read, or has something else in it.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"sweep: cannot use the file {path}: {error}.") from error
+    return _parsed(text[: text.rfind("\n") + 1], path)
+
+
+def _parsed(text: str, path: str | os.PathLike[str]) -> tuple[dict[str, Any], list[Record]]:
+    lines = text.splitlines()
+    head = _line(lines[0], 1, path) if lines else {}
+    if head.get(FORMAT) != 1:
+        raise DataError(f"sweep: {path} has no records of a sweep. Give another file.")
+    records = []
+    for number, line in enumerate(lines[1:], 2):
+        made = _line(line, number, path)
+        try:
+            results = {k: _number(v) for k, v in made["results"].items()}
+            records.append(Record(made["settings"], made["replica"], results, made["error"], made["seconds"]))
+        except (KeyError, TypeError, AttributeError):
+            raise DataError(f"sweep: line {number} of {path} is no record.") from None
+    return head, records
+
+
+def _line(line: str, number: int, path: str | os.PathLike[str]) -> dict[str, Any]:
+    try:
+        made = json.loads(line)
+    except ValueError:
+        made = None
+    if not isinstance(made, dict):
+        raise DataError(f"sweep: line {number} of {path} is no record.")
     return made
 
 
@@ -123,29 +185,15 @@ class RecordFile:
             raise DataError(f"sweep: cannot use the file {self._path}: {error}.") from error
 
     def _read(self, text: str, head: dict[str, Any]) -> None:
-        lines = text.splitlines()
-        there = self._line(lines[0], 1)
-        if there.get(FORMAT) != 1:
-            raise DataError(f"sweep: {self._path} has no records of a sweep. Give another file.")
+        assert self._path is not None
+        there, records = _parsed(text, self._path)
         for name, what in (("settings", "settings"), ("seed", "the seed")):
             if there.get(name) != head[name]:
                 raise DeclarationError(
                     f"sweep: {self._path} has records for {what} {there.get(name)}, not {head[name]}.\n"
                     "Mend: give another file, or sweep as before."
                 )
-        for number, line in enumerate(lines[1:], 2):
-            made = self._line(line, number)
-            try:
-                record = Record(
-                    made["settings"],
-                    made["replica"],
-                    {k: _number(v) for k, v in made["results"].items()},
-                    made["error"],
-                    made["seconds"],
-                )
-                self.found[record.key] = record
-            except (KeyError, TypeError, AttributeError):
-                raise DataError(f"sweep: line {number} of {self._path} is no record.") from None
+        self.found = {record.key: record for record in records}
         if self.found and there.get("code") != head["code"]:
             warnings.warn(
                 f"sweep: the function has changed (or Python has) since {len(self.found)} cells were recorded in "
@@ -153,15 +201,6 @@ class RecordFile:
                 StaleRecordWarning,
                 stacklevel=4,
             )
-
-    def _line(self, line: str, number: int) -> dict[str, Any]:
-        try:
-            made = json.loads(line)
-        except ValueError:
-            made = None
-        if not isinstance(made, dict):
-            raise DataError(f"sweep: line {number} of {self._path} is no record.")
-        return made
 
     def add(self, record: Record) -> None:
         """Keep one more; it is on disk when this returns.
@@ -190,12 +229,16 @@ class RecordFile:
 NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
-def _text(value: Scalar) -> Scalar:
+def _text(value: Any) -> Any:
     """JSON has no word for what is not finite."""
+    if isinstance(value, list):
+        return [_text(entry) for entry in value]
     return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _number(value: Scalar) -> Scalar:
+def _number(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_number(entry) for entry in value]
     return NOT_FINITE.get(value, value) if isinstance(value, str) else value
 
 

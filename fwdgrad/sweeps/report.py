@@ -14,7 +14,7 @@ import numpy as np
 from fwdgrad.errors import DataError, UnknownNameError, did_you_mean
 from fwdgrad.support import display
 from fwdgrad.sweeps.cells import Scalar, is_number, key
-from fwdgrad.sweeps.records import Record
+from fwdgrad.sweeps.records import Record, read_records
 from fwdgrad.sweeps.summaries import Summary
 
 __all__ = ["Summary", "Sweep"]
@@ -36,6 +36,26 @@ class Sweep:
 
     records: tuple[Record, ...]
     entropy: int
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Sweep:
+        """The records of a file that `sweep` has written, in the order in which they were made.
+
+        Nothing is called, so the function need not be there.
+
+        Raises:
+            DataError: the file cannot be read, or has something else in it.
+
+        Example:
+            >>> import pathlib, tempfile, fwdgrad as fg
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     path = pathlib.Path(folder, "sweep.jsonl")
+            ...     _ = fg.sweep(lambda rate: {"loss": rate, "curve": [1.0, rate]}, {"rate": [0.1]}, path=path)
+            ...     print(fg.Sweep.read(path).records[0].results)
+            {'loss': 0.1, 'curve': [1.0, 0.1]}
+        """
+        head, records = read_records(path)
+        return cls(tuple(records), head["seed"])
 
     def __len__(self) -> int:
         return len(self.records)

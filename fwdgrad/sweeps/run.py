@@ -13,8 +13,8 @@ from fwdgrad.errors import DeclarationError
 from fwdgrad.support.arguments import entropy_of, integer, jobs
 from fwdgrad.support.notice import Progress
 from fwdgrad.support.parallel import calls
-from fwdgrad.sweeps.cells import Scalar, cells_of, takes_rng
-from fwdgrad.sweeps.records import Record, RecordFile, results_of
+from fwdgrad.sweeps.cells import cells_of, takes_rng
+from fwdgrad.sweeps.records import Record, RecordFile, Result, results_of
 from fwdgrad.sweeps.report import Sweep
 
 __all__ = ["sweep"]
@@ -35,7 +35,8 @@ def sweep(
 
     Args:
         learn: called as ``learn(rate=0.1, estimator="uoro")``, with the names of the grid; returns a number (recorded
-            as "loss"), or numbers and texts by name. If it has an argument `rng`, it is given a generator.
+            as "loss"), or numbers, rows of numbers (a learning curve) and texts by name. If it has an argument `rng`,
+            it is given a generator.
         grid: values by name, all combinations of which are made; or a list of dicts, one a cell. A record holds
             numbers and texts; for anything else give values by name: ``{"estimator": {"rank 4": fg.UORO(rank=4)}}``.
         replicas: calls of each cell, each with a generator of its own.
@@ -103,7 +104,7 @@ def sweep(
 
 def _called(
     learn: Callable[..., Any], number: int, values: dict[str, Any], seed: tuple[int, int] | None
-) -> tuple[int, dict[str, Scalar], str | None, float]:
+) -> tuple[int, dict[str, Result], str | None, float]:
     """Number of the cell, what was returned, or why not, seconds."""
     if seed is not None:
         values = values | {"rng": np.random.default_rng(np.random.SeedSequence(seed[0], spawn_key=seed[1:]))}

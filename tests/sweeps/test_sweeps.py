@@ -208,9 +208,25 @@ def test_a_grid_that_does_not_fit_is_refused_before_anything_is_called(grid, sai
 
 @pytest.mark.parametrize("n_jobs", [None, 2])
 def test_what_cannot_be_recorded_is_refused(n_jobs):
-    for returned in (None, {}, [1.0], {"a": np.zeros(2)}):
+    for returned in (None, {}, [1.0], {"a": np.zeros((2, 2))}, {"a": ["text"]}):
         with pytest.raises(DeclarationError, match="return a number"):
             fg.sweep(lambda k, returned=returned: returned, {"k": [1, 2]}, n_jobs=n_jobs)
+
+
+def test_rows_of_numbers_are_kept_and_read_again(tmp_path):
+    def learn(rate):
+        return {"loss": rate, "curve": np.array([rate, math.inf]), "steps": (1, 2), "nothing": []}
+
+    path = tmp_path / "sweep.jsonl"
+    found = fg.sweep(learn, {"rate": [0.5]}, path=path)
+    assert found.records[0].results == {"loss": 0.5, "curve": [0.5, math.inf], "steps": [1, 2], "nothing": []}
+    assert fg.sweep(learn, {"rate": [0.5]}, path=path) == found == fg.Sweep.read(path)
+    assert [s.mean for s in found.summary()] == [0.5]
+    assert "2 numbers" in found.records[0]._repr_html_()
+    (tmp_path / "other").write_text("{}\n")
+    for name in ("other", "not there"):
+        with pytest.raises(DataError, match=name):
+            fg.Sweep.read(tmp_path / name)
 
 
 def test_a_sweep_all_of_whose_cells_fail_is_an_error():
