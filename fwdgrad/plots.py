@@ -14,7 +14,7 @@ import numpy as np
 
 from fwdgrad.errors import DataError, DeclarationError
 
-__all__ = ["check_target", "free_run", "new_figure", "plot_fit", "plot_history", "plot_simulation", "save"]
+__all__ = ["check_target", "curves", "free_run", "new_figure", "plot_fit", "plot_history", "plot_simulation", "save"]
 
 RECENT = 0.1
 """The moving mean is over this part of the steps made so far …"""
@@ -107,13 +107,13 @@ def plot_history(
     if path is not None:
         check_target(path)
     figure, ax = _axes(ax)
-    steps, mean, recent = _curves(history)
+    steps, mean, recent = curves(history)
     few = len(history.loss) * history.every * RECENT < FEW
     latest = f"the last {FEW} steps" if few else f"the last {RECENT:.0%} of them"
-    curves = [(latest, recent, BLUE, 2.0), ("all steps so far", mean, DARK, 1.6)]
-    for _, values, colour, width in curves:
+    drawn = [(latest, recent, BLUE, 2.0), ("all steps so far", mean, DARK, 1.6)]
+    for _, values, colour, width in drawn:
         ax.plot(steps, values, color=colour, linewidth=width, solid_capstyle="round", zorder=3)
-    labels = [(values[-1], f"{name} {_short(values[-1])}", colour) for name, values, colour, _ in curves]
+    labels = [(values[-1], f"{name} {_short(values[-1])}", colour) for name, values, colour, _ in drawn]
     for name, level in (references or {}).items():
         ax.axhline(level, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=2)
         labels.append((level, f"{name} {_short(level)}", GREY))
@@ -450,17 +450,28 @@ def _axes(ax: Any) -> tuple[Any, Any]:
     return figure, figure.add_subplot()
 
 
-def _curves(history: Losses) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Numbers of steps, and both means after each of them."""
+def curves(history: Losses, points: int = POINTS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Numbers of steps, evenly spread over their logarithm, and after each of them both means of `plot_history`.
+
+    Args:
+        history: what `Learner.run` returned.
+        points: at most so many.
+
+    Returns:
+        Steps, mean loss of all steps so far, and of the last tenth of them (of 20, if that is more); shape (K,) each.
+
+    Raises:
+        DataError: no step had a target.
+    """
     loss = np.asarray(history.loss, dtype=float)
     seen = ~np.isnan(loss)
     if not seen.any():
-        raise DataError("plot_history: no step of this history had a target, so there is no loss to draw.")
+        raise DataError("history: no step of it had a target, so there is no loss to draw.")
     # sums and counts before each entry, so that any stretch is a difference
     sums = np.concatenate([[0.0], np.cumsum(np.where(seen, loss, 0.0))])
     counts = np.concatenate([[0], np.cumsum(seen)])
     start = int(np.argmax(seen)) + 1
-    ends = np.unique(np.geomspace(start, len(loss), POINTS).round().astype(int))
+    ends = np.unique(np.geomspace(start, len(loss), points).round().astype(int))
     few = -(-FEW // history.every)
     begins = np.maximum(np.minimum(np.floor(ends * (1 - RECENT)).astype(int), ends - few), 0)
     in_stretch = counts[ends] - counts[begins]

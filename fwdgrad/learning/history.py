@@ -46,6 +46,29 @@ class History:
         tail = self.loss[-max(count // self.every, 1) :]
         return float(np.nanmean(tail)) if not np.all(np.isnan(tail)) else math.nan
 
+    def curve(self, points: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The learning curve in few numbers, as papers draw it and records keep it.
+
+        Args:
+            points: at most so many, evenly spread over the logarithm of the number of steps.
+
+        Returns:
+            Numbers of steps t; the cumulated loss, the mean over the first t steps, which is the length of a code; and
+            the recent one, over the last tenth of them (over 20 steps at least). Shape (K,) each.
+
+        Raises:
+            DataError: no step had a target.
+
+        Example:
+            >>> import numpy as np, fwdgrad as fg
+            >>> steps, cumulated, recent = fg.History(np.array([4.0, 2.0, 1.0, 1.0]), first=0).curve()
+            >>> print(steps, cumulated.round(2))
+            [1 2 3 4] [4.   3.   2.33 2.  ]
+        """
+        from fwdgrad.plots import curves
+
+        return curves(self, points)
+
     def residuals(self, ys: Any) -> np.ndarray:
         """y − ŷ, the errors of one-step-ahead prediction, of the shape of `predictions`; NaN where y is missing.
 
