@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from fwdgrad.cli import analyze, compare, completion, explain, export, fit, init, refine, sweep
+from fwdgrad.cli import analyze, compare, completion, explain, export, fit, init, refine, reproduce, sweep
 from fwdgrad.cli.learn import Interrupted, learn
 from fwdgrad.cli.options import parser
 from fwdgrad.cli.report import table
@@ -20,7 +20,21 @@ from fwdgrad.systems import describe
 
 __all__ = ["main"]
 
-FILES = ("system", "file", "text", "data", "save", "resume", "plot", "out", "predictions", "params", "records", "csv")
+FILES = (
+    "system",
+    "file",
+    "text",
+    "data",
+    "save",
+    "resume",
+    "plot",
+    "out",
+    "predictions",
+    "params",
+    "records",
+    "csv",
+    "to",
+)
 """Options, by name, whose values are names of files, or may be."""
 
 
@@ -73,6 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             export.run(options)
         elif options.command == "sweep":
             sweep.run(options)
+        elif options.command == "reproduce":
+            reproduce.run(options)
         else:
             learn(options)
         sys.stdout.flush()

@@ -7,7 +7,7 @@ import re
 from typing import NoReturn
 
 from fwdgrad._version import __version__
-from fwdgrad.cli import completion, export, fit, init, refine, sweep
+from fwdgrad.cli import completion, export, fit, init, refine, reproduce, sweep
 from fwdgrad.cli.dates import UNITS
 from fwdgrad.cli.outputs import plot_option, quiet_option
 from fwdgrad.engines.names import ENGINES, current_name
@@ -141,6 +141,7 @@ def parser() -> argparse.ArgumentParser:
     refine.add(commands, debug)
     fit.add(commands, debug, _fitted)
     sweep.add(commands, debug, _files)
+    reproduce.add(commands, debug)
     export.add(commands, debug)
     init.add(commands, debug)
     completion.add(commands, debug)
