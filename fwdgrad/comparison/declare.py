@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -76,6 +77,7 @@ def study_of(
     steps: int | None,
     start: int,
     every: int | None,
+    at: Iterable[int] | None = None,
     params: Mapping[str, Any] | None,
     leaves: Iterable[str] | None,
     engine: str,
@@ -98,7 +100,15 @@ def study_of(
             f"compare: expected targets to compare gradients with, got none from step {first} to {len(observed)}.\n"
             "Give ys with numbers in it; a smaller start=… or more steps may do."
         )
-    edges = _edges(len(observed), first, every, list(chosen.values()), system.size)
+    if at is None:
+        edges = _edges(len(observed), first, every, list(chosen.values()), system.size)
+    else:
+        if start or every is not None:
+            raise DeclarationError("compare(at=…): expected neither start nor every beside it; each step is a block.")
+        edges = _single(at, observed, chosen, system.size)
+        only = np.isin(np.arange(edges[-1]), edges[:-1])
+        inputs, targets = ([part[: edges[-1]] for part in parts] for parts in (inputs, targets))
+        observed = observed[: edges[-1]] & only
     study = Study(system, theta, _leaves(model, leaves), inputs, targets, observed, edges, engine)
     return study, chosen
 
@@ -156,9 +166,42 @@ def _edges(length: int, start: int, every: int | None, estimators: list[Estimato
     if every is None:
         every = -(-(length - start) // BLOCKS)
         # a block that ends where windows end has the gradients of its own steps
-        strides = [e.window.stride or e.window.length or size for e in estimators if isinstance(e.window, Sliding)]
+        strides = [stride for e in estimators if (stride := _stride(e, size)) is not None]
         common = math.lcm(*strides) if strides else 1
         if 4 * common <= length - start:
             every = common * -(-every // common)
     every = integer("compare", "every", every, 1)
     return (start, *range((start // every + 1) * every, length, every), length)
+
+
+def _single(at: Any, observed: np.ndarray, estimators: Mapping[str, Estimator], size: int) -> tuple[int, ...]:
+    """Blocks that begin at given steps, the only ones whose losses count, and the end behind the last one.
+
+    Raises:
+        DeclarationError: they are no steps of the sequence, or two of them are in one window.
+        DataError: one of them has no target.
+    """
+    try:
+        steps = sorted({integer("compare", "at", step, 0) for step in at})
+    except TypeError:
+        raise DeclarationError(f"compare(at=…): expected numbers of steps such as [10, 100], got {at!r}.") from None
+    if not steps or steps[-1] >= len(observed):
+        raise DeclarationError(f"compare(at=…): expected some of the steps 0 to {len(observed) - 1}, got {steps}.")
+    if not observed[steps].all():
+        missing = steps[int(np.argmin(observed[steps]))]
+        raise DataError(f"compare(at=…): step {missing} has no target, so there is no gradient of its loss.")
+    for label, estimator in estimators.items():
+        stride = _stride(estimator, size)
+        for before, after in itertools.pairwise(steps):
+            if stride is None or before // stride == after // stride:
+                raise DeclarationError(
+                    f"compare(at=…): {label} makes one gradient of the steps {before} and {after}, which are in one "
+                    "window.\nMend: take steps that are further apart, or leave it out."
+                )
+    return (*steps, steps[-1] + 1)
+
+
+def _stride(estimator: Estimator, size: int) -> int | None:
+    """Steps from one update to the next; None if that is not known."""
+    window = estimator.window
+    return (window.stride or window.length or size) if isinstance(window, Sliding) else None

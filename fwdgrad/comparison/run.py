@@ -32,6 +32,7 @@ def compare(
     steps: int | None = None,
     start: int = 0,
     every: int | None = None,
+    at: Iterable[int] | None = None,
     params: Mapping[str, Any] | None = None,
     leaves: Iterable[str] | None = None,
     reference: str = "auto",
@@ -59,12 +60,15 @@ def compare(
         every: steps per block, for statistics over time. Blocks end at multiples of it. By default there are about
             20, of a length that is a multiple of all window lengths if that is possible: a window's gradient belongs
             to the block in which its update is made, so only then are those of a block the gradients of its own steps.
+        at: steps whose losses count, each a block of its own, in place of all from `start` on: statistics over time are
+            then those of the gradient of a single loss, as in Tallec and Ollivier 2018, eq. 18. What comes behind the
+            last one is left out. A window holds one of them at most.
         params: θ, or some of it; the system's initial values unless given. `Learner.params` will do.
         leaves: names of the parameters whose gradients are compared. By default those that the transition uses: the
             gradients of all others are exact under every estimator, and would only dilute the differences.
         reference: "rtrl" or "bptt"; "auto" takes RTRL where n² p ≤ 10⁶, else backpropagation, about ten passes.
         seed: an integer or a generator. The same seed gives the same numbers.
-        engine: "numpy", "eager" or "auto", as for a learner.
+        engine: "numpy", "compiled", "eager" or "auto", as for a learner.
         n_jobs: processes for the replicas; −1 for one on every core. Changes no number (unless the linear algebra
             library sums in another order because it has another number of threads).
         costs: also measure time and memory, in this process.
@@ -94,7 +98,17 @@ def compare(
         (True, True)
     """
     study, chosen = study_of(
-        system, xs, ys, estimators, steps=steps, start=start, every=every, params=params, leaves=leaves, engine=engine
+        system,
+        xs,
+        ys,
+        estimators,
+        steps=steps,
+        start=start,
+        every=every,
+        at=at,
+        params=params,
+        leaves=leaves,
+        engine=engine,
     )
     entropy = entropy_of("compare", seed)
     if reference not in ("auto", "rtrl", "bptt"):

@@ -542,6 +542,24 @@ def test_a_gradient_belongs_to_the_block_of_its_update():
     np.testing.assert_allclose(blocks, [0 * expected[0], *expected[:2], expected[2]], rtol=1e-9, atol=1e-12)
 
 
+def test_single_steps_have_the_gradients_of_their_losses():
+    """The numbers are those of blocks of one step, whatever lies between, by both references."""
+    case = oracles.tanh_rnn(steps=STEPS)
+    chosen, at = ["rtrl", "uoro", "tbptt:1"], [2, 3, 9]
+    every = compared(case, chosen, every=1)
+    for reference in ("rtrl", "bptt"):
+        made = compared(case, chosen, at=[9, 2, 3, 3], reference=reference)
+        assert made.edges.tolist() == [*at, 10]
+        np.testing.assert_allclose(made.exact, oracle(case)[at], rtol=1e-11, atol=1e-13)
+        assert made["RTRL"].bias < 1e-13 < made["TBPTT(1)"].bias
+        np.testing.assert_allclose(made["UORO"].block_variance, every["UORO"].block_variance[at], rtol=1e-6)
+    windows = compared(case, ["tbptt:4"], at=[1, 6])["TBPTT(4)"]
+    expected = [
+        oracles.window_gradient(case.without(*{*range(STEPS)} - {step}), a, n) for step, a, n in ((1, 0, 4), (6, 4, 3))
+    ]
+    np.testing.assert_allclose(windows.gradients[0], sum(flat(case, g) for g in expected), rtol=1e-9, atol=1e-12)
+
+
 def test_labels():
     chosen = [fg.UORO(), fg.UORO(rank=2), fg.UORO("probe"), fg.UORO(window=4), "uoro", fg.NoBackTrack("mixed"), "auto"]
     chosen += [fg.Estimator(Scaled(), window=2), fg.UORO(signs="normal"), fg.TBPTT(4, stride=2), fg.Hybrid(3)]
@@ -760,6 +778,13 @@ def test_a_bar_can_be_shown(capsys):
         ({"start": 40}, fg.errors.DataError, ["targets", "step 40"]),
         ({"start": -1}, fg.errors.DeclarationError, ["start", "-1"]),
         ({"every": 0}, fg.errors.DeclarationError, ["every", "0"]),
+        ({"at": [1], "every": 3}, fg.errors.DeclarationError, ["at=", "every"]),
+        ({"at": 3}, fg.errors.DeclarationError, ["at=", "[10, 100]", "3"]),
+        ({"at": []}, fg.errors.DeclarationError, ["at=", "0 to 39"]),
+        ({"at": [3, 40]}, fg.errors.DeclarationError, ["at=", "0 to 39", "40"]),
+        ({"at": [5, 6], "estimators": ["tbptt:3", "tbptt:4"]}, fg.errors.DeclarationError, ["TBPTT(4)", "5 and 6"]),
+        ({"at": [4, 5], "estimators": ["bptt"]}, fg.errors.DeclarationError, ["BPTT", "window"]),
+        ({"at": [0], "ys": np.r_[[[np.nan]], np.ones((39, 1))]}, fg.errors.DataError, ["step 0 has no target"]),
         ({"steps": 0}, fg.errors.DeclarationError, ["steps", "0"]),
         ({"seed": -1}, fg.errors.DeclarationError, ["seed", "-1"]),
         ({"seed": "a"}, fg.errors.DeclarationError, ["seed", "'a'"]),
