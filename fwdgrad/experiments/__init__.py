@@ -19,6 +19,8 @@ from fwdgrad.experiments.frame import Criterion, Experiment, Reproduction, carri
 __all__ = ["Criterion", "Experiment", "Reproduction", "named", "names", "reproduce"]
 
 MODULES = {
+    "uoro-1a": "variance_in_time",
+    "uoro-1b": "variance_in_size",
     "uoro-2a": "balancing",
     "uoro-4": "anbn",
 }

@@ -11,7 +11,7 @@ import numpy as np
 import fwdgrad as fg
 from fwdgrad.experiments.frame import records_of
 
-__all__ = ["LAST", "draw_curves", "learned", "number", "rounded"]
+__all__ = ["LAST", "cycled", "draw_curves", "dressed", "learned", "number", "rounded"]
 
 LAST = 100_000
 """Steps at the end whose mean loss is reported, as in the UORO paper; a tenth of what is less than ten times that."""
@@ -60,6 +60,11 @@ def learned(
         "cumulated": rounded(cumulated),
         "recent": rounded(recent),
     }
+
+
+def cycled(xs: np.ndarray, ys: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """So many samples of a text that begins again where it ends."""
+    return np.resize(xs, steps), np.resize(ys, steps)
 
 
 def rounded(values: Sequence[float] | np.ndarray) -> list[float]:
