@@ -14,6 +14,7 @@ Y. Ollivier, C. Tallec and G. Charpiat, *Training recurrent networks online with
 
 from __future__ import annotations
 
+from fwdgrad.streams.context_trees import context_tree_bits
 from fwdgrad.streams.reference import compressed_bits, entropy, references
 from fwdgrad.streams.synthetic import (
     ANBN,
@@ -33,6 +34,7 @@ __all__ = [
     "anbn_entropy",
     "brackets_alphabet",
     "compressed_bits",
+    "context_tree_bits",
     "copy_task",
     "distant_brackets",
     "distant_brackets_entropy",
