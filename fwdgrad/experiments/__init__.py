@@ -4,7 +4,7 @@ Nothing of the library loads them. They are written with its public names, as a 
 
     >>> from fwdgrad import experiments
     >>> experiments.names()[:3]
-    ('uoro-1a', 'uoro-1b', 'uoro-2a')
+    ('uoro-1a', 'uoro-1b', 'uoro-1c')
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ __all__ = ["Criterion", "Experiment", "Reproduction", "named", "names", "reprodu
 MODULES = {
     "uoro-1a": "variance_in_time",
     "uoro-1b": "variance_in_size",
+    "uoro-1c": "copying",
     "uoro-2a": "balancing",
+    "uoro-2b": "brackets",
     "uoro-4": "anbn",
 }
 """Where each experiment is."""

@@ -17,10 +17,10 @@ __all__ = [
     "Reproduction",
     "Rows",
     "carried_out",
-    "ours",
+    "longest",
     "records_of",
     "shortest",
-    "values_of",
+    "spread",
 ]
 
 
@@ -198,24 +198,29 @@ def carried_out(
     return Reproduction(experiment, found)
 
 
-def ours(found: fg.Sweep, result: str = "loss", digits: int = 3, **settings: Any) -> str:
-    """Mean over the replicas of what was returned with some settings, with their ends if there are several."""
-    values = values_of(found, result, **settings)
-    if not values:
+def spread(values: Sequence[float], digits: int = 3) -> str:
+    """Mean of some numbers, with their ends if there are several.
+
+    Example:
+        >>> spread([0.15]), spread([0.1, 0.2]), spread([])
+        ('0.15', '0.15 (0.1 to 0.2)', '–')
+    """
+    if not len(values):
         return "–"
     mean = sum(values) / len(values)
-    ends = f" ({min(values):.{digits}g} to {max(values):.{digits}g})" if len(values) > 1 else ""
-    return f"{mean:.{digits}g}{ends}"
-
-
-def values_of(found: fg.Sweep, result: str, **settings: Any) -> list[Any]:
-    """What was returned by that name in all runs with some settings that did not fail."""
-    return [r.results[result] for r in records_of(found, **settings) if result in r.results]
+    return f"{mean:.{digits}g}" + f" ({min(values):.{digits}g} to {max(values):.{digits}g})" * (len(values) > 1)
 
 
 def records_of(found: fg.Sweep, **settings: Any) -> Sequence[Any]:
     """The records with some settings."""
     return [record for record in found if settings.items() <= record.settings.items()]
+
+
+def longest(found: fg.Sweep, **settings: Any) -> list[Any]:
+    """The runs with some settings that did not fail, of the greatest number of steps that there is among them."""
+    made = [record for record in records_of(found, **settings) if record.error is None]
+    most = max((record.settings["steps"] for record in made), default=0)
+    return [record for record in made if record.settings["steps"] == most]
 
 
 def shortest(found: fg.Sweep) -> int:

@@ -35,7 +35,7 @@ def learn(units: int, runs: int, rng: np.random.Generator) -> dict[str, Any]:
             costs=False,
         )  # fmt: skip
         found.append(float(made["UORO"].variance))
-    return {"variance": rounded([np.mean(found)])[0], "parameters": int(sum(made.exact.shape[1:]))}
+    return {"variance": rounded(np.mean(found, keepdims=True))[0], "parameters": int(sum(made.exact.shape[1:]))}
 
 
 def cells(quick: bool, steps: int | None) -> list[dict[str, Any]]:
