@@ -10,7 +10,7 @@ import scipy.special
 
 from fwdgrad.program.instructions import Operand, Operation
 from fwdgrad.program.open_loops import repeated
-from fwdgrad.program.operations import Index, Pointwise, factors, jacobi
+from fwdgrad.program.operations import Index, Pointwise, banded, factors, jacobi
 from fwdgrad.program.roots import newton
 
 __all__ = ["SCOPE", "SOURCE", "emit", "evaluation", "has_source"]
@@ -59,6 +59,7 @@ def scatter_add(values: Any, index: Any, shape: tuple[int, ...]) -> Any:
 
 SCOPE: dict[str, Any] = {
     "np": np,
+    "banded": banded,
     "special": scipy.special,
     "factors": factors,
     "jacobi": jacobi,
@@ -147,7 +148,11 @@ SOURCE: dict[str, Source] = {
     "cholesky_update": _called("factors.add_rows"),
     "singular": _called("jacobi.singular_system"),
     "solve_triangular": lambda a, i, p: f"factors.solve_triangle({', '.join(a)}, {p['transposed']})",
-    "root": _called("newton"),
+    "band_factors": lambda a, i, p: f"banded.factorised({a[0]}, {p['lower']}, {p['upper']})",
+    "band_solve": lambda a, i, p: (
+        f"banded.solved_by_bands({a[1]}, {a[2]}, {p['lower']}, {p['upper']}, {p['transposed']})"
+    ),
+    "root": lambda a, i, p: f"newton({', '.join(a)}, band={p['band']})",
     "until": lambda a, i, p: f"repeated({', '.join(a)}, most={p['most']})",
 }
 """Operation → its call."""

@@ -88,6 +88,12 @@ class Rows:
         sources = np.flatnonzero(found)
         return Rows(np.array([0, len(sources)]), sources, self.width)
 
+    def holds(self, other: Rows) -> bool:
+        """Whether the first row has all sources that any row of `other` has."""
+        found = np.zeros(self.width, bool)
+        found[self.sources[: self.pointer[1]]] = True
+        return bool(found[other.sources].all())
+
     def union(self, other: Rows) -> Rows:
         """Row by row."""
         return Rows.of_keys(distinct(np.concatenate([self.keys, other.keys])), self.count, self.width)
@@ -195,6 +201,9 @@ class Dependence:
             return other
         if other.empty:
             return self
+        for one, rest in ((self, other), (other, self)):
+            if one.rows.count == 1 and one.rows.holds(rest.rows):
+                return one
         mine, theirs, entries = self.rows.count, other.rows.count, len(self.index)
         if mine == theirs and mine <= 2 * entries and np.array_equal(self.index, other.index):
             return self if self.rows is other.rows else Dependence(self.index, self.rows.union(other.rows))

@@ -16,7 +16,7 @@ from fwdgrad.program import operations as ops
 from fwdgrad.program.instructions import Instruction, Variable
 from fwdgrad.program.operations import Operand, Pointwise
 from fwdgrad.program.program import Program, read
-from fwdgrad.program.roots import ITERATIONS, settled
+from fwdgrad.program.roots import ITERATIONS, quotient, settled
 
 __all__ = ["at_points"]
 
@@ -184,7 +184,7 @@ def _solved(ins: Instruction, operands: list[Any], count: int) -> Sequence[Any]:
     with np.errstate(all="ignore"):
         for _ in range(ITERATIONS):
             value, slopes = at_points(ins.params["body"], [z, *operands[1:]], count)
-            step = _quotients(slopes, value)
+            step = _quotients(slopes, value, ins.params["band"])
             moving = ~(arrived | lost)
             z[moving] -= step[moving]
             lost |= moving & ~np.isfinite(step).all(axis=1)
@@ -196,18 +196,20 @@ def _solved(ins: Instruction, operands: list[Any], count: int) -> Sequence[Any]:
     return (z,)
 
 
-def _quotients(slopes: np.ndarray, values: np.ndarray) -> np.ndarray:
+def _quotients(slopes: np.ndarray, values: np.ndarray, band: tuple[int, int] | None) -> np.ndarray:
     """The solutions of linear equations, NaN where a matrix has no inverse."""
     try:
-        return np.linalg.solve(slopes, values[..., None])[..., 0]
+        if band is None:
+            return np.linalg.solve(slopes, values[..., None])[..., 0]
     except np.linalg.LinAlgError:  # one of them has none
-        made = np.full(values.shape, np.nan, values.dtype)
-        for k, (matrix, right) in enumerate(zip(slopes, values, strict=True)):
-            try:
-                made[k] = np.linalg.solve(matrix, right)
-            except np.linalg.LinAlgError:
-                continue
-        return made
+        pass
+    made = np.full(values.shape, np.nan, values.dtype)
+    for k, (matrix, right) in enumerate(zip(slopes, values, strict=True)):
+        try:
+            made[k] = quotient(matrix, right, band)
+        except np.linalg.LinAlgError:
+            continue
+    return made
 
 
 _RULES: dict[str, Rule] = {

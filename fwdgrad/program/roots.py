@@ -3,7 +3,8 @@
 Traced, the residual becomes a program of its own, and a second one computes it together with its Jacobian. The
 derivative is that of the implicit function theorem, ∂z = −(∂R/∂z)⁻¹ ∂R/∂θ at the root: it does not pass through the
 iterations, costs one inverse however many directions it is taken in, and is itself made of operations that have a
-derivative.
+derivative. Where each equation has few unknowns that stand near to each other, as cells have neighbours, the Jacobian
+is a band (`fwdgrad.program.bands`), and everything costs O(n).
 """
 
 from __future__ import annotations
@@ -20,19 +21,23 @@ from autograd.tracer import getval, isbox
 
 from fwdgrad.errors import TracingError
 from fwdgrad.program import operations as ops
+from fwdgrad.program.bands import band_of
 from fwdgrad.program.derivatives import PRODUCTS, Linearized
 from fwdgrad.program.instructions import Abstract, Instruction
 from fwdgrad.program.jacobians import jacobian
 from fwdgrad.program.operations import Operand, Operation
+from fwdgrad.program.operations.banded import factorised, solved_by_bands
 from fwdgrad.program.program import Program
 from fwdgrad.program.tracer import Graph, active_graph, as_operand, refuse, trace
 
-__all__ = ["ITERATIONS", "ROOT", "newton", "root", "settled", "watched"]
+__all__ = ["ITERATIONS", "ROOT", "newton", "quotient", "root", "settled", "watched"]
 
 ITERATIONS = 30
 """Newton's method gives up after so many. From a good start it takes four to six."""
 USUALLY = 5
 """What it takes, about, for predictions of costs."""
+PLAIN = 64
+"""More unknowns than this are found through a trace, which takes less than slopes from as many differences."""
 ROUNDING = 4
 """A step of at most so many units in the last place of what it changes is a rounding error."""
 
@@ -64,7 +69,8 @@ def root(residual: Residual, start: Any) -> Any:
         start: where to begin, shape (n,), floating point.
 
     Cost: per iteration one evaluation of residual and Jacobian (n forward products) and the solution of n dense
-    equations, O(n³). Derivatives cost one Jacobian and one inverse together, and a product each.
+    equations, O(n³). Derivatives cost one Jacobian and one inverse together, and a product each. Where the Jacobian is
+    a band of w diagonals, at most a quarter of n: as many forward products as it has colours, and O(n w²) a solution.
 
     Raises:
         TracingError: `start` is no vector of floating-point numbers, or the residual has another shape or dtype.
@@ -90,11 +96,16 @@ def root(residual: Residual, start: Any) -> Any:
     _check(value, start)
     if isbox(value):
         return _by_autograd(residual, start, _levels(value))
+    if len(start) > PLAIN:
+        try:
+            return _by_trace(residual, start)
+        except TracingError:
+            pass
     found = _by_differences(residual, start)
     if np.isfinite(found).all() or not np.isfinite(start).all():  # nothing arrives from nowhere
         return found
     try:
-        return trace(lambda z: [root(residual, z)], [Abstract.of(start)], name="root")(start)[0]
+        return _by_trace(residual, start)
     except TracingError as error:
         try:
             return _by_autograd(residual, start, 0)
@@ -102,16 +113,19 @@ def root(residual: Residual, start: Any) -> Any:
             raise error from None
 
 
-def newton(function: Callable[..., tuple[Any, Any]], start: Any, *captured: Any) -> Any:
+def newton(
+    function: Callable[..., tuple[Any, Any]], start: Any, *captured: Any, band: tuple[int, int] | None = None
+) -> Any:
     """Newton's method.
 
     It stops where every number of a step is a rounding error of what it changes, or is not smaller than in the step
     before, and the step as a whole is small: no tolerance is to be chosen, and unknowns may be of any size.
 
     Args:
-        function: (z, *captured) ↦ residual, shape (n,), and its Jacobian, (n, n).
+        function: (z, *captured) ↦ residual, shape (n,), and its Jacobian, (n, n), or as a band.
         start: shape (n,).
         captured: handed on.
+        band: diagonals below and above the main one, of a Jacobian as a band.
 
     Returns:
         z, or NaN if it does not converge.
@@ -124,7 +138,7 @@ def newton(function: Callable[..., tuple[Any, Any]], start: Any, *captured: Any)
             iterations += 1
             value, slopes = function(z, *captured)
             try:
-                step = np.linalg.solve(slopes, value)
+                step = quotient(slopes, value, band)
             except np.linalg.LinAlgError:
                 break
             z = z - step
@@ -138,6 +152,17 @@ def newton(function: Callable[..., tuple[Any, Any]], start: Any, *captured: Any)
     if failures is not None and begun:
         failures.append((iterations, float(largest)))
     return np.full_like(z, np.nan)
+
+
+def quotient(slopes: Any, value: Any, band: tuple[int, int] | None) -> Any:
+    """One of Newton's steps, J⁻¹ R, with a Jacobian that is a matrix or a band.
+
+    Raises:
+        LinAlgError: it has no inverse.
+    """
+    if band is None:
+        return np.linalg.solve(slopes, value)
+    return solved_by_bands(factorised(np.asarray(slopes), *band), np.asarray(value), *band, transposed=False)
 
 
 def settled(step: Any, before: Any, z: Any, start: Any) -> Any:
@@ -178,30 +203,39 @@ def _traced(residual: Residual, start: Any, parent: Graph) -> Any:
         value = as_operand(residual(z))
         _check(value, start)
         equations, used = graph.finish_inner("residual", [value])
+        band = band_of(equations)
+        if band is not None and band.order is not None:
+            order = band.order
+            found = _traced(lambda z: equations(z[np.argsort(order)], *used)[0][order], start[order], parent)
+            return found[np.argsort(order)]
         linearized = Linearized(equations, [z, *used])
-        body, outer = graph.finish_inner("body", [linearized.value[0], jacobian(linearized)])
+        slopes = jacobian(linearized) if band is None else band.jacobian(linearized)
+        body, outer = graph.finish_inner("body", [linearized.value[0], slopes])
     # what only the Jacobian uses stands behind what both use
     more = [t for t in outer if all(t.variable is not u.variable for u in used)]
     own, places = len(body.inputs) - len(outer), {t.variable: v for t, v in zip(outer, body.inputs[1:], strict=True)}
     body.inputs = (*body.inputs[:own], *(places[t.variable] for t in (*used, *more)))
-    return ROOT(start, *used, *more, residual=equations, body=body)
+    diagonals = None if band is None else (band.lower, band.upper)
+    return ROOT(start, *used, *more, residual=equations, body=body, band=diagonals)
 
 
 class Root(Operation):
     """The solution. Operands: start, what the residual uses, what only its Jacobian uses.
 
-    `residual` takes z and what it uses; `body` takes z and both, and returns residual and Jacobian.
+    `residual` takes z and what it uses; `body` takes z and both, and returns residual and Jacobian: a band with so many
+    diagonals below and above the main one if `band` says so, else a matrix.
     """
 
-    def evaluate(self, start: Any, *captured: Any, residual: Program, body: Program) -> Any:
-        return newton(body, start, *captured)
+    def evaluate(self, start: Any, *captured: Any, residual: Program, body: Program, band: Any) -> Any:
+        return newton(body, start, *captured, band=band)
 
     def infer(self, inputs: Sequence[Operand], params: dict[str, Any]) -> tuple[Abstract, ...]:
         return (Abstract(inputs[0].shape, inputs[0].dtype),)
 
     def multiply_adds(self, instruction: Instruction) -> int:
         """An elimination at each iteration, beside the body."""
-        return self.turns(instruction) * instruction.inputs[0].shape[0] ** 3
+        n, band = instruction.inputs[0].shape[0], instruction.params["band"]
+        return self.turns(instruction) * (n**3 if band is None else n * (band[0] + 1) * (sum(band) + 1))
 
     def turns(self, instruction: Instruction) -> int:
         """What Newton's method usually takes."""
@@ -231,6 +265,7 @@ class RootProducts:
 
     def __init__(self, instruction: Instruction, operands: Sequence[Any], results: Sequence[Any]) -> None:
         self._residual, self._body = instruction.params["residual"], instruction.params["body"]
+        self._band = instruction.params["band"]
         self._captured, (self._z,) = operands[1:], results
 
     @cached_property
@@ -238,10 +273,24 @@ class RootProducts:
         return Linearized(self._residual, [self._z, *self._captured[: len(self._residual.inputs) - 1]])
 
     @cached_property
-    def _inverse(self) -> Any:
+    def _slopes(self) -> Any:
+        """NaN where there is no root, whatever the Jacobian is then: NumPy does not invert a singular matrix."""
         slopes = self._body(self._z, *self._captured)[1]
-        # NaN where there is no root, whatever the Jacobian is then: NumPy does not invert a singular matrix
-        return ops.inv(slopes + 0.0 * self._z)
+        return slopes + 0.0 * (self._z if self._band is None else self._z[0])
+
+    @cached_property
+    def _inverse(self) -> Any:
+        """Of a band its factors."""
+        if self._band is None:
+            return ops.inv(self._slopes)
+        return ops.band_factors(self._slopes, lower=self._band[0], upper=self._band[1])
+
+    def _divided(self, right: Any, transposed: bool) -> Any:
+        """(∂R/∂z)⁻¹ b, or b (∂R/∂z)⁻¹."""
+        if self._band is None:
+            return ops.matmul(right, self._inverse) if transposed else ops.matmul(self._inverse, right)
+        lower, upper = self._band
+        return ops.band_solve(self._slopes, self._inverse, right, lower=lower, upper=upper, transposed=transposed)
 
     def _uses(self, number: int) -> bool:
         """Whether the residual uses an operand: neither where Newton began, nor what only the Jacobian uses."""
@@ -252,12 +301,12 @@ class RootProducts:
         moving = {k: d for k, d in enumerate(directions) if d is not None and self._uses(k)}
         if not moving:
             return [None]
-        return [-ops.matmul(self._inverse, self._at_root.jvp(moving)[0])]
+        return [-self._divided(self._at_root.jvp(moving)[0], transposed=False)]
 
     def vjp(self, cotangents: Sequence[Any], wanted: Sequence[int]) -> dict[int, Any]:
         """Gradients of the wanted operands from the cotangent of z."""
         used = [k for k in wanted if self._uses(k)]
-        adjoint = -ops.matmul(cotangents[0], self._inverse)
+        adjoint = -self._divided(cotangents[0], transposed=True)
         return dict(zip(used, self._at_root.vjp([adjoint], used), strict=True))
 
 
@@ -265,6 +314,11 @@ PRODUCTS["root"] = RootProducts
 
 
 # ---------------------------------------------------------------- without a trace
+
+
+def _by_trace(residual: Residual, start: Any) -> Any:
+    """The root by the operation, which is recorded for this one call."""
+    return trace(lambda z: [root(residual, z)], [Abstract.of(start)], name="root")(start)[0]
 
 
 def _by_differences(residual: Residual, start: Any) -> Any:

@@ -14,6 +14,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
+from scipy.sparse.csgraph import connected_components
 
 from fwdgrad.program.closure import closed_pattern
 from fwdgrad.program.dependence import Dependence, Rows, stacked
@@ -81,17 +83,24 @@ def follow(trails: list[Trail], instruction: Instruction, steady: np.ndarray) ->
 def _root(trails: list[Trail], ins: Instruction, steady: np.ndarray) -> tuple[list[Trail], str | None]:
     """Each unknown from what its equation reaches: (∂R/∂z)⁻¹ is a polynomial in ∂R/∂z.
 
-    The unknowns are further sources while the residual is followed. Where the solution begins has no influence on it.
+    The residual is followed from the unknowns, and once more from what else it uses: together, each equation would have
+    a row of its own wherever one source reaches all of them. Where the solution begins has no influence on it.
     """
     residual, sources = ins.params["residual"], len(steady)
     (n,) = ins.outputs[0].shape
-    unknowns = Trail((n,), Dependence.identity(sources, n, sources + n), Dependence.nothing(n, sources + n))
-    starts = [unknowns, *(_widened(t, sources + n) for t in trails[1 : len(residual.inputs)])]
-    (equations,), without = _followed(residual, starts, np.append(steady, np.zeros(n, bool)))
-    direct, between = equations.depends.split(np.array([0, sources, sources + n]))
-    reached = closed_pattern(between, direct)
+    first = [Dependence.identity(0, n, n), *(None for _ in residual.inputs[1:])]
+    (equations,), without = trails_of(residual, first, np.zeros(n, bool))
+    (between,) = equations.depends.split(np.array([0, n]))
+    still = Trail((n,), Dependence.nothing(n, sources), Dependence.nothing(n, sources))
+    (equations,), _ = _followed(residual, [still, *trails[1 : len(residual.inputs)]], steady)
+    # unknowns that reach each other depend on the same sources: one row for all of them
+    count, label = connected_components(between, directed=True, connection="strong")
+    member = sp.csr_array((np.ones(n, np.int64), (label, np.arange(n))), shape=(count, n))
+    across = sp.csr_array(member @ sp.csr_array(between, dtype=np.int64) @ member.T, dtype=bool)
+    (direct,) = equations.depends.selected(label, np.arange(n), count).split(np.array([0, sources]))
+    reached = closed_pattern(across, direct)
     rows = Rows(reached.indptr.astype(np.int64), reached.indices.astype(np.int64), sources)
-    depends = Dependence(np.arange(n), rows)
+    depends = Dependence(label.astype(np.int64), rows)
     return [Trail((n,), depends, depends)], without[0] if without else None
 
 
@@ -153,15 +162,6 @@ def _stacked_rows(rows: list[Trail], shape: tuple[int, ...]) -> Trail:
     """Arrays one after the other."""
     zero = np.concatenate([~t.nonzero for t in rows]) if any(t.zero is not None for t in rows) else None
     return Trail(shape, stacked([t.depends for t in rows]), stacked([t.varies for t in rows]), zero)
-
-
-def _widened(trail: Trail, sources: int) -> Trail:
-    """The same, with more sources, on which nothing depends."""
-
-    def wide(d: Dependence) -> Dependence:
-        return Dependence(d.index, Rows(d.rows.pointer, d.rows.sources, sources))
-
-    return replace(trail.mapped(trail.shape, wide, trail.zero), value=trail.value)
 
 
 HOLDING = {"root": _root, "scan": _scan, "until": _until}

@@ -41,7 +41,7 @@ from fwdgrad.program.roots import ITERATIONS, ROUNDING
 
 __all__ = ["Block", "Shared"]
 
-REFUSING = ("inv", "solve")
+REFUSING = ("band_factors", "inv", "solve")
 """Helpers that say whether they failed."""
 
 
@@ -256,6 +256,9 @@ class Block:
         block = Block(self.shared, list(zip(nodes, targets, strict=True)), tests)
         self.nests += block.nests
         arguments = [unknowns, sizes, largest, *(t.buffer for t in targets), turn, str(ITERATIONS), str(ROUNDING)]
+        if root.extra:
+            pivots = self._worked(root, "pivots", root.shape).buffer
+            arguments += [*map(str, root.extra), pivots]
         self.lines.append(f"{largest} = runtime.largest({unknowns})")
         self.lines.append(f"for {turn} in range({ITERATIONS}):  # {root.note}")
         self.lines += [f"    {line}" for line in block.lines]

@@ -227,10 +227,19 @@ class _Builder:
     def _solve_triangular(self, out: Variable, x: Sequence[Node], label: Any, transposed: bool) -> Node:
         return _call("solve_triangular", out, x, label, *out.shape[-2:], int(transposed))
 
-    def _root(self, out: Variable, x: Sequence[Node], label: Any, residual: Program, body: Program) -> Node:
+    def _band_factors(self, out: Variable, x: Sequence[Node], label: Any, lower: int, upper: int) -> Node:
+        return _call("band_factors", out, x, label, x[0].shape[0], lower, upper)
+
+    def _band_solve(
+        self, out: Variable, x: Sequence[Node], label: Any, lower: int, upper: int, transposed: bool
+    ) -> Node:
+        return _call("band_solve", out, x[1:], label, *out.shape, lower, upper, int(transposed))
+
+    def _root(self, out: Variable, x: Sequence[Node], label: Any, residual: Program, body: Program, band: Any) -> Node:
         start, *captured = x
         whole = (start, *(o if known(o) else stored(o) for o in captured))
-        return Root(shape=out.shape, dtype=out.dtype, helper="newton", operands=whole, body=body, **label)
+        helper, extra = ("newton", ()) if band is None else ("newton_by_bands", band)
+        return Root(shape=out.shape, dtype=out.dtype, helper=helper, operands=whole, extra=extra, body=body, **label)
 
     def _until(self, out: Variable, x: Sequence[Node], label: Any, body: Program, most: int) -> Node:
         start, clock, *captured = x

@@ -334,6 +334,82 @@ def solve_triangular(out, r, b, n, columns, transposed):
                 _fill(x, np.nan)
 
 
+def _eliminate_band(a, pivots, n, lower, upper):
+    """Elimination of a band with row exchanges, in its place (LAPACK's gbtf2); a column of the matrix is a row of `a`.
+
+    An entry of the diagonal is 0 exactly if the matrix has no inverse.
+    """
+    above = lower + upper
+    width, last = above + lower + 1, 0
+    for j in range(n):
+        at, below = j * width + above, min(lower, n - 1 - j)
+        pivot = 0
+        for i in range(1, below + 1):
+            if abs(a[at + i]) > abs(a[at + pivot]):
+                pivot = i
+        pivots[j] = pivot
+        last = max(last, min(j + upper + pivot, n - 1))
+        if pivot != 0:
+            for k in range(j, last + 1):
+                to = k * width + above + j - k
+                a[to], a[to + pivot] = a[to + pivot], a[to]
+        for i in range(1, below + 1):
+            a[at + i] /= a[at]
+        for k in range(j + 1, last + 1):
+            to = k * width + above + j - k
+            factor = a[to]
+            if factor != 0:
+                for i in range(1, below + 1):
+                    a[to + i] -= factor * a[at + i]
+
+
+def _divide_by_band(x, a, pivots, n, lower, upper, transposed):
+    """x becomes A⁻¹ x, or A⁻ᵀ x, by what `_eliminate_band` left."""
+    above = lower + upper
+    width = above + lower + 1
+    if transposed:
+        for j in range(n):
+            at = j * width + above
+            for i in range(1, min(above, j) + 1):
+                x[j] -= a[at - i] * x[j - i]
+            x[j] /= a[at]
+    for turn in range(n):
+        j = n - 1 - turn if transposed else turn
+        at, below, moved = j * width + above, min(lower, n - 1 - j), j + np.int64(pivots[j])
+        if transposed:
+            for i in range(1, below + 1):
+                x[j] -= a[at + i] * x[j + i]
+        if moved != j:
+            x[j], x[moved] = x[moved], x[j]
+        if not transposed:
+            for i in range(1, below + 1):
+                x[j + i] -= a[at + i] * x[j]
+    if not transposed:
+        for turn in range(n):
+            j = n - 1 - turn
+            at = j * width + above
+            x[j] /= a[at]
+            for i in range(1, min(above, j) + 1):
+                x[j - i] -= a[at - i] * x[j]
+
+
+def band_factors(out, band, n, lower, upper):
+    """The factors of a band, and behind them by how many rows pivots were moved. Whether it has no inverse."""
+    factors, singular = out[: band.size], False
+    _copy(factors, band)
+    _eliminate_band(factors, out[band.size :], n, lower, upper)
+    for j in range(n):
+        singular |= factors[j * (2 * lower + upper + 1) + lower + upper] == 0
+    return singular
+
+
+def band_solve(out, factors, right, n, lower, upper, transposed):
+    """A⁻¹ b, or A⁻ᵀ b, by the factors of A."""
+    _copy(out, right)
+    size = n * (2 * lower + upper + 1)
+    _divide_by_band(out, factors[:size], factors[size:], n, lower, upper, transposed)
+
+
 def singular(out, a, n, rows):
     """Singular values, and below them left singular vectors; see `fwdgrad.program.operations.jacobi`."""
     one, unit = a.dtype.type(1), n * np.finfo(a.dtype).eps
@@ -398,6 +474,18 @@ def largest(x):
 def newton(z, before, start, value, slopes, turn, turns, rounding):
     """One of Newton's steps, as in `fwdgrad.program.roots.newton`. Whether it was the last: z is NaN if it failed."""
     _eliminate(slopes, value, z.size, 1)
+    return _stepped(z, before, start, value, turn, turns, rounding)
+
+
+def newton_by_bands(z, before, start, value, slopes, turn, turns, rounding, lower, upper, pivots):
+    """The same with a Jacobian that is a band."""
+    _eliminate_band(slopes, pivots, z.size, lower, upper)
+    _divide_by_band(value, slopes, pivots, z.size, lower, upper, 0)
+    return _stepped(z, before, start, value, turn, turns, rounding)
+
+
+def _stepped(z, before, start, value, turn, turns, rounding):
+    """z less the step that `value` is, and whether that was the last."""
     unit = z.dtype.type(np.finfo(z.dtype).eps)
     size, length, settled = z.dtype.type(0), z.dtype.type(0), True
     for k in range(z.size):

@@ -5,11 +5,12 @@ out (`infer`), its derivatives (`forward`, `backward`), on what its result depen
 (`multiply_adds`), when it is another one (`simplified`). How an engine writes it is the engine's. Calling an operation
 with arrays executes it; calling it with tracers records it.
 
-Families, one a file, each using those above it only: shapes, reductions, broadcasting, indexing, products, factors, and
-pointwise operations, which broadcast their operands. Two operations hold programs and stand above tracing:
-`fwdgrad.program.loops` and `fwdgrad.program.roots`.
+Families, one a file, each using those above it only: shapes, reductions, broadcasting, indexing, products, factors,
+bands, and pointwise operations, which broadcast their operands. Three operations hold programs and stand above tracing:
+`fwdgrad.program.loops`, `fwdgrad.program.open_loops` and `fwdgrad.program.roots`.
 """
 
+from fwdgrad.program.operations.banded import band_factors, band_solve
 from fwdgrad.program.operations.base import Operand, Operation
 from fwdgrad.program.operations.broadcasting import broadcast_to, unbroadcast
 from fwdgrad.program.operations.factors import cholesky_update, solve_triangular
@@ -43,6 +44,8 @@ __all__ = [
     "argmin",
     "argsort",
     "astype",
+    "band_factors",
+    "band_solve",
     "broadcast_to",
     "cholesky_update",
     "concatenate",
