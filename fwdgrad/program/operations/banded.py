@@ -1,8 +1,7 @@
 """Linear equations with a band matrix: n of them, each with the unknowns near it, cost O(n) and not O(n³).
 
 A band is an array (n, 2l + u + 1) with the column j of a matrix A in row j: band[j, l + u + i − j] = A_ij. That is
-LAPACK's storage. The first l numbers of each row are 0 and lie where elimination with row exchanges fills in; they are
-entries of A like the others, above its u diagonals.
+LAPACK's storage. The first l numbers of each row are 0, no part of A: there elimination with row exchanges fills in.
 """
 
 from __future__ import annotations
@@ -138,5 +137,5 @@ def _places(n: int, lower: int, upper: int) -> tuple[np.ndarray, np.ndarray, np.
     """The row and column of each number of a band, 0 where it is none of the matrix; and 1 where it is one, else 0."""
     column = np.repeat(np.arange(n)[:, None], 2 * lower + upper + 1, axis=1)
     row = column + np.arange(-lower - upper, lower + 1)
-    inside = (row >= 0) & (row < n)
+    inside = (row >= 0) & (row < n) & (row >= column - upper)
     return np.where(inside, row, 0), np.where(inside, column, 0), inside.astype(float)
