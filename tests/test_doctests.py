@@ -9,8 +9,11 @@ from typing import NamedTuple
 import pytest
 from places import ROOT
 
+from fwdgrad.comparison import cost
+
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 NO_TEST = "<!-- no-test -->"
+SHORTER = re.compile(r"<!-- shorter: (.+?) → (.+?) -->")
 
 
 def module_names() -> list[str]:
@@ -57,6 +60,15 @@ def python_blocks(text: str) -> list[Block]:
     return blocks
 
 
+def shortened(text: str) -> str:
+    """The page with what its comments say in place of what takes long: fewer samples, fewer replicas."""
+    for long, short in SHORTER.findall(text):
+        if text.count(long) != 2:  # in the comment, and in the code
+            raise ValueError(f"{long!r} does not stand once in the page.")
+        text = text.replace(long, short)
+    return text
+
+
 def run_blocks(text: str, filename: str) -> dict[str, object]:
     """Run the Python blocks of a page one after the other in one namespace, and return it."""
     namespace: dict[str, object] = {"__name__": "__main__"}
@@ -77,6 +89,8 @@ def _somewhere_else(tmp_path, monkeypatch):
     for name in ("lakes.csv", "lakes.txt"):
         (tmp_path / name).write_bytes((ROOT / "examples" / "data" / name).read_bytes())
     monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.setattr(cost, "SECONDS", 0.0)  # no example depends on what a step takes
+    monkeypatch.setattr(cost, "LEAST", 1)
 
 
 @pytest.mark.parametrize("name", module_names())
@@ -92,7 +106,15 @@ def test_docstrings(name):
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_pages(page):
-    run_blocks(page.read_text(encoding="utf-8"), str(page))
+    run_blocks(shortened(page.read_text(encoding="utf-8")), str(page))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_pages_in_full(page):
+    text = page.read_text(encoding="utf-8")
+    if shortened(text) != text:
+        run_blocks(text, str(page))
 
 
 def learns(code: str) -> bool:
@@ -164,6 +186,14 @@ def test_a_failing_block_fails_on_its_line_of_the_page():
     with pytest.raises(ZeroDivisionError) as raised:
         run_blocks(PAGE + "\n```python\nb = a\nb / 0\n```\n", "page.md")
     assert raised.traceback[-1].lineno + 1 == PAGE.count("\n") + 4
+
+
+def test_what_takes_long_is_shortened_if_it_stands_once():
+    page = "<!-- shorter: range(900) → range(9) -->\n```python\nn = len(range(900))\n```\n"
+    assert (run_blocks(page, "page.md")["n"], run_blocks(shortened(page), "page.md")["n"]) == (900, 9)
+    for wrong in (page.replace("len(range(900))", "1"), page + "range(900)"):
+        with pytest.raises(ValueError, match="does not stand once"):
+            shortened(wrong)
 
 
 def test_an_open_block_is_refused():

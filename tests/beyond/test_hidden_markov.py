@@ -209,6 +209,7 @@ def test_less_memory():
 # ---------------------------------------------------------------- learning
 
 
+@pytest.mark.quick("True")
 @pytest.mark.parametrize("exact", [True, False])
 def test_it_learns_a_chain(exact):
     """A tenth of the stream below, to a few hundredths, from a start that is far off; and what is averaged."""

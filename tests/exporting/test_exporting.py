@@ -106,6 +106,7 @@ def compared(made, folder):
         return subprocess.run([str(program)], stdin=samples, capture_output=True, text=True)
 
 
+@pytest.mark.quick("linear", "learned start", "events", "sines of arrays", "joint filter", "single precision")
 @pytest.mark.parametrize("name", [*LEARNERS, *MORE])
 def test_steps_in_c_are_numpys(name, tmp_path):
     made = fg.export((LEARNERS | MORE)[name](), tmp_path, samples=20)

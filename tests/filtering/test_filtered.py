@@ -71,9 +71,9 @@ def innovations_of(system, h):
 
 @pytest.mark.parametrize("first", ["initial", "next"])
 def test_states_covariances_and_likelihoods_are_those_of_filterpy(first):
-    """To 1e-10 over 1000 steps, with missing and half missing samples; another R is another filter."""
+    """To 1e-10 over 300 steps, with missing and half missing samples; another R is another filter."""
     case = Linear()
-    xs, ys = case.samples(1000)
+    xs, ys = case.samples(300)
     other = KalmanFilter(case.n, case.m, 2)
     other.x, other.P = case.start.copy(), case.P0.copy()
     other.F, other.B, other.H, other.Q, other.R = case.A, case.B, case.C, case.Q, case.R
@@ -95,7 +95,7 @@ def test_states_covariances_and_likelihoods_are_those_of_filterpy(first):
             off = learner.state - other.x, learner.state_std() ** 2 - np.diag(other.P)
             worst = max(worst, np.abs(off).max())
     assert worst < 1e-10
-    assert abs(total) > 1000
+    assert abs(total) > 300
     wrong = fg.Learner(case.system(first, observation=1.01 * case.R), fg.TBPTT(1), NOTHING, engine="numpy")
     assert abs(np.nansum(wrong.run(xs, ys).loss) + total) > 1e-3
 
@@ -298,6 +298,7 @@ def small(dtype=np.float64, **noise):
     return fg.filtered(plain, **(given | noise))
 
 
+@pytest.mark.quick("*UORO*", "*Hybrid*")
 @pytest.mark.parametrize("estimator", [fg.UORO(), fg.SnAp(2), fg.Hybrid(2)], ids=str)
 def test_estimators_keep_their_claims_on_a_filter(estimator):
     claim = "biased" if estimator == fg.SnAp(2) else None
@@ -689,6 +690,7 @@ def oscillator(process, observation):
     return fg.filtered(plain, process, observation, initial_covariance=0.3)
 
 
+@pytest.mark.quick("0.09-False", "0.01-True")
 @pytest.mark.parametrize(("observation", "off"), [(0.09, False), (0.01, True), (1e-3, True)])
 def test_a_filter_that_claims_too_much_is_named(observation, off):
     """Noise of variance 0.09; a ninetieth of it throws no parameter out of the world: steps are bounded."""

@@ -208,11 +208,11 @@ def test_coarse_steps_are_told_of(data):
 
 
 def test_residuals_that_remember_widen_deviations():
-    """Noise of an autoregression: over 16 records, errors stay within what is claimed, or nothing is claimed."""
+    """Noise of an autoregression: over 8 records, errors stay within what is claimed, or nothing is claimed."""
     rng = np.random.default_rng(8)
     system = fg.System(lambda h, x, p: 0.5 * h + p["b"] * x, None, np.zeros(1), {"b": 1.0}, np.zeros(1))
     ratios, plain = [], []
-    for _ in range(16):
+    for _ in range(8):
         u, noise = rng.normal(size=(150, 1)) + 1.0, np.zeros((150, 1))
         for t in range(1, 150):
             noise[t] = 0.9 * noise[t - 1] + 0.3 * rng.normal()

@@ -95,6 +95,7 @@ def epidemic():
     return model, ys + 3 * np.random.default_rng(104).normal(size=ys.shape), truth
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("makes_up", [True, False])
 def test_what_is_exchanged_is_made_up_for_by_other_parameters_first(makes_up, monkeypatch):
     """Negative control: from the bare exchange the search leads back to where it was, more than ten deviations off."""

@@ -332,6 +332,7 @@ def test_a_stiff_system_is_told_where_and_what_to_do(engine):
     assert made.state[0] == 0.0  # as it was
 
 
+@pytest.mark.quick("dopri5")
 @pytest.mark.parametrize("name", ["dopri5", "esdirk4"])
 def test_a_solution_that_ends_is_told_when(name):
     """h' = h² from 1 is infinite at t = 1."""

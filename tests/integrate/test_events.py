@@ -179,6 +179,7 @@ def voltage(theta, t, held=None):
     return drive * (1 - np.exp(-(t - count * period) / tau))
 
 
+@pytest.mark.quick("numpy")
 @pytest.mark.parametrize("engine", ["numpy", "compiled"])
 def test_state_and_influence_across_spikes_are_those_of_the_closed_form(engine):
     learner = fg.Learner(fg.from_text(FIRES, method=TIGHT), fg.RTRL(), fg.SGD(1e-300), engine=engine)

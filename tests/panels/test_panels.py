@@ -326,7 +326,7 @@ def test_the_default_finds_the_parameters_of_a_fleet():
     truth = systems.lotka_volterra()
     factors = np.array([1.0, 1.3, 1.6])
     state = {k: v * factors for k, v in truth.state.items()}
-    runs = [truth.simulate(steps=100, state={k: v[b] for k, v in state.items()}).outputs for b in range(3)]
+    runs = [truth.simulate(steps=60, state={k: v[b] for k, v in state.items()}).outputs for b in range(3)]
     ys = np.stack(runs, axis=1)
     ys += 0.02 * np.random.default_rng(0).normal(size=ys.shape)
     learner = fg.Learner(truth.starting_at({k: 1.4 * v for k, v in truth.params.items()}), engine="numpy", streams=3)
