@@ -1,6 +1,7 @@
 """Who may import whom: the layers of the package, the catalogue's public-names-only rule, and what stays unloaded."""
 
 import ast
+import functools
 import graphlib
 import importlib
 import importlib.util
@@ -83,6 +84,7 @@ def source_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*.py") if "__pycache__" not in path.parts)
 
 
+@functools.cache
 def top_level_names() -> set[str]:
     """The modules and packages directly under fwdgrad, the catalogue among them."""
     files = {path.relative_to(PACKAGE).with_suffix("").parts[0] for path in source_files(PACKAGE)}
@@ -267,6 +269,7 @@ def test_a_right_import_is_not_found(path, source):
 def arrows(files: dict[str, str]) -> dict[str, set[str]]:
     """Module → the modules it imports anywhere in its text, for sources by module name ("fwdgrad.program.tracer")."""
     found: dict[str, set[str]] = {}
+    known = {*files, *(n.removesuffix(".__init__") for n in files)}
     for name, source in files.items():
         package = name if name.endswith(".__init__") else name.rpartition(".")[0]
         package = package.removesuffix(".__init__")
@@ -276,7 +279,6 @@ def arrows(files: dict[str, str]) -> dict[str, set[str]]:
                 targets = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
                 base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
-                known = {*files, *(n.removesuffix(".__init__") for n in files)}
                 targets = [t if t in known else base for t in (f"{base}.{alias.name}" for alias in node.names)]
             else:
                 continue
@@ -336,10 +338,13 @@ LONG_CLASSES = {
 
 
 def lines_without_docstrings(node: Any) -> int:
-    """The lines of a definition, without docstrings."""
+    """The lines of a definition, without docstrings; those of a short one are not counted out."""
+    lines = node.end_lineno - node.lineno + 1
+    if lines <= LINES_OF_A_FUNCTION:
+        return lines
     documented = (ast.FunctionDef, ast.ClassDef)
     texts = [n.body[0] for n in ast.walk(node) if isinstance(n, documented) and ast.get_docstring(n) is not None]
-    return node.end_lineno - node.lineno + 1 - sum(t.end_lineno - t.lineno + 1 for t in texts)
+    return lines - sum(t.end_lineno - t.lineno + 1 for t in texts)
 
 
 def too_long(source: str, path: str) -> set[str]:

@@ -531,14 +531,14 @@ def test_the_page_shows_the_table_as_it_is():
 
 def test_many_leaves_are_told_together():
     """Those that differ in nothing but their name."""
-    params: dict[str, Any] = {f"W{k:02}": np.eye(30) for k in range(40)} | {"b": np.zeros(30), "c": np.zeros(3)}
+    params: dict[str, Any] = {f"W{k:02}": np.eye(16) for k in range(40)} | {"b": np.zeros(16), "c": np.zeros(3)}
 
     def F(h: Any, x: Any, p: Any) -> Any:
         for k in range(40):
             h = np.tanh(p[f"W{k:02}"] @ h)
         return h + p["b"]
 
-    structure = fg.analyze(fg.System(F, None, np.zeros(30), params))
+    structure = fg.analyze(fg.System(F, None, np.zeros(16), params))
     text = str(structure)
     assert widest(structure) <= 100
     assert "W00 + 38 alike" in text  # the last one feeds one state variable each

@@ -286,7 +286,7 @@ def test_resuming_changes_no_bit(folder, estimator, capsys):
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
 def test_a_run_that_is_killed_again_and_again_ends_as_the_unbroken_one(folder):
-    job = ["--steps", "3000", "--checkpoint-every", "100", "--sample", "0"]
+    job = ["--steps", "2000", "--checkpoint-every", "100", "--sample", "0"]
     assert main([*TINY, *job, "--estimator", "uoro:3", "--save", "whole"]) == 0
     chance = random.Random(0)
     first = [sys.executable, "-m", "fwdgrad", *TINY, *job, "--estimator", "uoro:3", "--save", "kept.npz"]
@@ -294,7 +294,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_the_unbroken_one(folder):
     kills, before = 0, None
     for attempt in range(100):
         process = subprocess.Popen(again if os.path.exists("kept.npz") else first, stdout=subprocess.DEVNULL)
-        if attempt < 3:
+        if attempt < 2:
             # Killed at any moment after it has written one checkpoint, often while it writes another.
             while process.poll() is None and stamp("kept.npz") == before:
                 time.sleep(0.001)
@@ -305,7 +305,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_the_unbroken_one(folder):
         assert process.returncode in (0, -signal.SIGKILL)
         if process.returncode == 0:
             break
-    assert kills >= 2
+    assert kills
     assert same(learned("kept.npz"), learned("whole"))
 
 
@@ -464,14 +464,14 @@ def test_an_estimator_that_is_measured_is_told_learns_and_is_kept(folder, capsys
 
 def test_resuming_data_changes_no_bit(folder, capsys):
     job = ["learn", "model.py:system", "--data", "run.csv", "--inputs", "u", "--quiet", "--engine", "numpy"]
-    assert main([*job, "--save", "whole", "--predictions", "whole.csv"]) == 0
+    assert main([*job, "--save", "whole", "--predictions", "whole.csv", "--steps", "200"]) == 0
     whole = capsys.readouterr().out.partition("\n\n")[2]
-    assert main([*job, "--save", "part", "--steps", "217"]) == 0
+    assert main([*job, "--save", "part", "--steps", "77"]) == 0
     capsys.readouterr()
-    assert main(["learn", "model.py:system", "--resume", "part", "--steps", "600", "--predictions", "p.csv"]) == 0
+    assert main(["learn", "model.py:system", "--resume", "part", "--steps", "200", "--predictions", "p.csv"]) == 0
     assert same(learned("whole"), learned("part"))
     assert capsys.readouterr().out.partition("\n\n")[2] == whole
-    assert (folder / "p.csv").read_text().splitlines()[1:] == (folder / "whole.csv").read_text().splitlines()[218:]
+    assert (folder / "p.csv").read_text().splitlines()[1:] == (folder / "whole.csv").read_text().splitlines()[78:]
 
 
 def test_dicts_take_the_columns_named_like_their_keys(folder, capsys):
@@ -632,7 +632,7 @@ def test_a_system_of_the_catalogue_without_data_learns_from_a_simulation(tmp_pat
     """It says so, shows the truth, gets nearer to it, and goes on from a checkpoint with the same samples."""
     monkeypatch.chdir(tmp_path)
     job = ["learn", "mass-spring-damper", "--quiet", "--engine", "numpy"]
-    assert main([*job, "--steps", "1000", "--save", "s", "--predictions", "p.csv"]) == 0
+    assert main([*job, "--steps", "100", "--save", "s", "--predictions", "p.csv"]) == 0
     said = capsys.readouterr().out
     assert "a simulation by mass-spring-damper itself (no --data)" in said
     assert "noise of 5%" in said
@@ -641,7 +641,7 @@ def test_a_system_of_the_catalogue_without_data_learns_from_a_simulation(tmp_pat
     moved = [[float(row[k]) for k in (2, 3, 5)] for row in rows if "(frozen)" not in row]
     assert moved
     assert sum(abs(end - truth) for _, end, truth in moved) < 0.5 * sum(abs(start - truth) for start, _, truth in moved)
-    assert main(["learn", "mass-spring-damper", "--quiet", "--resume", "s", "--steps", "1100"]) == 0
+    assert main(["learn", "mass-spring-damper", "--quiet", "--resume", "s", "--steps", "110"]) == 0
     assert main(["learn", "mass-spring-damper", "--quiet", "--resume", "s", "--steps", "2100"]) == 2
     assert "a filter goes through them once" in capsys.readouterr().err
     assert "p.csv" in {path.name for path in tmp_path.iterdir()}

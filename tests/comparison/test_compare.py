@@ -354,7 +354,7 @@ def test_a_known_variance_is_found():
 
 def test_copies_divide_the_variance():
     """log variance against log rank: slope −1."""
-    ranks, R = [1, 2, 4, 8], 300
+    ranks, R = [1, 2, 4, 8], 150
     case = oracles.tanh_rnn(steps=6)
     made = compared(case, {str(k): fg.UORO(rank=k) for k in ranks}, R, leaves=["W", "U", "b"])
     variances, errors = [], []
@@ -366,7 +366,7 @@ def test_copies_divide_the_variance():
     x = np.log(ranks) - np.mean(np.log(ranks))
     slope = x @ np.log(variances) / (x @ x)
     error = math.sqrt(np.sum((x * errors) ** 2)) / (x @ x)
-    assert error < 0.08
+    assert error < 0.12
     assert slope == pytest.approx(-1, abs=4 * error)
 
 
@@ -603,10 +603,12 @@ def test_costs_are_measured_beside_the_model():
     assert made["RTRL"].cost.memory_ratio > made["TBPTT(4)"].cost.memory_ratio
 
 
-def test_memory_is_that_of_the_steps():
+def test_memory_is_that_of_the_steps(monkeypatch):
     """Of backpropagation it grows with the sequence; tracemalloc goes on if it was already on."""
     import tracemalloc
 
+    monkeypatch.setattr("fwdgrad.comparison.cost.SECONDS", 0.0)  # of which nothing is asked here
+    monkeypatch.setattr("fwdgrad.comparison.cost.LEAST", 1)
     case, made = oracles.tanh_rnn(n=8, steps=320), {}
     for steps in (80, 320):
         if steps == 80:

@@ -319,6 +319,7 @@ def swinging():
     return ys + 0.03 * ys.std() * np.random.default_rng(3).normal(size=ys.shape)
 
 
+@pytest.mark.quick("learner")
 @pytest.mark.parametrize("by", ["learner", "fit"])
 def test_a_start_elsewhere_is_named(by):
     """By the state variable and what it should be."""

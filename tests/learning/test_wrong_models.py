@@ -22,6 +22,7 @@ def silent(wrong_models, kind, **options):
     return not told and not far <= 3
 
 
+@pytest.mark.quick("a lag*")
 @pytest.mark.parametrize("kind", ["an outflow that changes a little", "a lag and a weak sensor"])
 def test_none_of_a_few_is_silent(wrong_models, kind):
     """A parameter that changes, and a structure that is not beyond chance."""

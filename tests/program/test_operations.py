@@ -30,16 +30,33 @@ from fwdgrad.program.lowering import SUPPORTED, display_name
 from fwdgrad.program.operations.pointwise import PARTIALS
 
 SCENARIOS = [*POINTWISE.scenarios, *AXES.scenarios, *MOVES.scenarios]
-every = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: s.name)
 differentiable = [s for s in SCENARIOS if moving(s.arrays)]
-every_differentiable = pytest.mark.parametrize("scenario", differentiable, ids=lambda s: s.name)
+every_operation = pytest.mark.parametrize("operation", sorted({s.operation for s in SCENARIOS}))
+
+
+def all_pass(check, operation, scenarios=SCENARIOS):
+    """The check on every scenario of the operation; all that fail are named."""
+    failures = []
+    for scenario in scenarios:
+        if scenario.operation == operation:
+            try:
+                check(scenario)
+            except Exception as error:
+                error.add_note(f"in the scenario {scenario.name}")
+                failures.append(error)
+    if failures:
+        raise ExceptionGroup(f"{len(failures)} scenarios fail", failures)
 
 
 # ---------------------------------------------------------------- values
 
 
-@every
-def test_value(scenario):
+@every_operation
+def test_value(operation):
+    all_pass(check_value, operation)
+
+
+def check_value(scenario):
     for dtype, tolerance in ((np.float64, 1e-13), (np.float32, 3e-5)):
         arrays = scenario.cast(dtype)
         expected = [np.asarray(o) for o in scenario(PLAIN, *arrays)]
@@ -53,10 +70,7 @@ def test_value(scenario):
         assert wrongly_inferred(program, arrays) == []
 
 
-OPERATIONS = sorted({s.operation for s in SCENARIOS})
-
-
-@pytest.mark.parametrize("operation", OPERATIONS)
+@every_operation
 @pytest.mark.filterwarnings("ignore")
 def test_autograds_numpy_is_traced_too(operation):
     """Functions written with autograd.numpy, in the forms that autograd can compute at all."""
@@ -78,15 +92,31 @@ def test_values_know_a_wrong_lowering(monkeypatch):
     monkeypatch.setitem(SUPPORTED, np.mean, wrong)
     program_of.cache_clear()
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
-        test_value(scenario)
+        check_value(scenario)
     program_of.cache_clear()
+
+
+def test_failures_are_gathered_and_named():
+    """Negative control of the loop over scenarios."""
+
+    def fails(scenario):
+        assert scenario.name != "np.mean-0"
+
+    with pytest.raises(ExceptionGroup, match="1 scenarios fail") as raised:
+        all_pass(fails, "np.mean")
+    assert raised.value.exceptions[0].__notes__[-1] == "in the scenario np.mean-0"
+    all_pass(fails, "np.sum")
 
 
 # ---------------------------------------------------------------- derivatives
 
 
-@every_differentiable
-def test_derivative(scenario):
+@every_operation
+def test_derivative(operation):
+    all_pass(check_derivative, operation, differentiable)
+
+
+def check_derivative(scenario):
     """Forward and backward products are transposes of each other, and what finite differences say."""
     linearized = Linearized(program_of(scenario), scenario.arrays)
     forward = forward_jacobian(linearized, scenario.arrays)
@@ -109,9 +139,13 @@ NO_FORWARD_RULE = {
 }
 
 
-@every_differentiable
+@every_operation
 @pytest.mark.filterwarnings("ignore")
-def test_derivative_equals_autograd(scenario):
+def test_derivative_equals_autograd(operation):
+    all_pass(check_autograd, operation, differentiable)
+
+
+def check_autograd(scenario):
     """Where autograd has the derivative too; the tables say where it has not, and why."""
     linearized = Linearized(program_of(scenario), scenario.arrays)
     try:
@@ -131,8 +165,12 @@ def test_derivative_equals_autograd(scenario):
     np.testing.assert_allclose(flat(linearized.jvp(tangents)), forward, rtol=1e-11, atol=1e-11)
 
 
-@every_differentiable
-def test_traced_derivative(scenario):
+@every_operation
+def test_traced_derivative(operation):
+    all_pass(check_traced_derivative, operation, differentiable)
+
+
+def check_traced_derivative(scenario):
     """Recorded into a program and compiled, the derivative is the same numbers, in the dtype of the arrays."""
     for dtype, tolerance in ((np.float64, 1e-12), (np.float32, 1e-4)):
         arrays, program = scenario.cast(dtype), program_of(scenario, dtype)
@@ -153,8 +191,12 @@ def test_traced_derivative(scenario):
                 np.testing.assert_allclose(other, one, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("scenario", [s for s in differentiable if s.smooth and s.again], ids=lambda s: s.name)
-def test_second_derivative(scenario):
+@every_operation
+def test_second_derivative(operation):
+    all_pass(check_second_derivative, operation, [s for s in differentiable if s.smooth and s.again])
+
+
+def check_second_derivative(scenario):
     """The derivative of the traced gradient of a weighted sum of the outputs."""
     program = program_of(scenario)
     arrays = scenario.arrays
@@ -258,9 +300,9 @@ def test_derivatives_know_a_wrong_partial(name, operation, rule, monkeypatch):
     monkeypatch.setitem(PARTIALS, operation, rule)
     scenario = next(s for s in SCENARIOS if s.name == name)
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
-        test_derivative(scenario)
+        check_derivative(scenario)
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
-        test_derivative_equals_autograd(scenario)
+        check_autograd(scenario)
 
 
 def test_derivatives_know_a_scatter_that_overwrites(monkeypatch):
@@ -275,11 +317,11 @@ def test_derivatives_know_a_scatter_that_overwrites(monkeypatch):
     repeated = next(s for s in SCENARIOS if s.name == "indexing-20")
     monkeypatch.setattr(type(ops.scatter_add), "evaluate", evaluate)
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
-        test_derivative(repeated)
+        check_derivative(repeated)
 
 
 def test_derivatives_know_a_wrong_transpose(monkeypatch):
     """Negative control: a running sum whose backward rule runs forward."""
     monkeypatch.setattr(type(ops.cumsum), "transpose", lambda operation, values, g, params: operation(g, **params))
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
-        test_derivative(next(s for s in SCENARIOS if s.name == "np.cumsum-1"))
+        check_derivative(next(s for s in SCENARIOS if s.name == "np.cumsum-1"))
