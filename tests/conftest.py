@@ -7,10 +7,14 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 # Several threads get in each other's way; on busy machines they wait for each other ten times as long as they compute.
 for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
+
+settings.register_profile("repeatable", derandomize=True, deadline=None)  # neither chance nor other processes decide
+settings.load_profile("repeatable")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -110,7 +110,7 @@ def test_predictions_leave_before_the_next_line_and_sigterm_saves(folder, monkey
         running.stdin.flush()
         seen.append(running.stdout.readline().strip())  # it is there while nothing more has been written
     running.send_signal(signal.SIGTERM)  # while it waits for a line
-    out, err = running.communicate(timeout=60)
+    out, err = running.communicate(timeout=600)
     assert (running.returncode, out) == (0, "")
     assert "ended after line 5" in err
     rest = follow("\n".join(["u,level", *rows[5:]]), monkeypatch, capsys, "--resume", "d.npz")[1]
@@ -130,7 +130,7 @@ def test_what_was_acknowledged_is_neither_lost_nor_repeated(folder, monkeypatch,
     while len(said) < 2:
         said += [line for line in [running.stderr.readline()] if "saved" in line]
     running.kill()
-    running.communicate(timeout=60)
+    running.communicate(timeout=600)
     assert [line.split()[-1] for line in said] == ["4", "8"]
     rest = follow("\n".join(["u,level", *rows]), monkeypatch, capsys, "--resume", "e.npz", "--again")[1]
     assert rest[1:] == whole[9:]  # from line 9 on

@@ -4,11 +4,11 @@ import re
 import statistics
 import string
 import sys
-import time
 import tomllib
 from contextlib import contextmanager, suppress
 
 import pytest
+from effort import lines_run
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -416,14 +416,11 @@ def test_a_model_without_equations_is_refused(text):
         fg.from_text(text)
 
 
-def test_refusals_take_milliseconds():
-    spent = []
-    for text in [MODEL.format(expression=e) for e, _ in EXPRESSIONS] + [m for m, _, _ in MODELS]:
-        start = time.perf_counter()
-        refusal(text)
-        spent.append(time.perf_counter() - start)
-    assert statistics.median(spent) < 0.01
-    assert max(spent) < 0.5
+def test_refusals_take_little_work():
+    texts = [MODEL.format(expression=e) for e, _ in EXPRESSIONS] + [m for m, _, _ in MODELS]
+    spent = [lines_run(lambda text=text: refusal(text)) for text in texts]
+    assert statistics.median(spent) < 10_000
+    assert max(spent) < 2_000_000
 
 
 # ---- nothing runs

@@ -916,13 +916,9 @@ def test_report_and_pictures(signs, tmp_path):
 
 @pytest.mark.slow
 def test_the_whole_study_from_the_command_line(tmp_path, capsys):
-    import time
-
     from fwdgrad.cli import main
 
-    start = time.perf_counter()
     assert main(["refine", "van-der-pol", "--quiet", "--plot", str(tmp_path / "study.png")]) == 0
-    assert time.perf_counter() - start < 180
     said = capsys.readouterr().out
     assert "Multilevel Monte Carlo for mu" in said
     assert (tmp_path / "study.png").stat().st_size > 10_000

@@ -101,7 +101,7 @@ def test_a_killed_sweep_resumes_at_the_cells_that_are_missing(tmp_path):
     def run(calls, kill, path):
         calls.mkdir(exist_ok=True)
         command = [sys.executable, str(script), str(calls), str(kill), str(path)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=300)
+        return subprocess.run(command, capture_output=True, text=True, timeout=600)
 
     killed = run(tmp_path / "calls", 17, tmp_path / "s.jsonl")
     assert killed.returncode == -signal.SIGKILL
