@@ -25,6 +25,9 @@ MODULES = {
     "uoro-2a": "balancing",
     "uoro-2b": "brackets",
     "uoro-4": "anbn",
+    "nobacktrack-1": "characters",
+    "slides-leaky": "leaky",
+    "estimators": "deciding",
 }
 """Where each experiment is."""
 

@@ -28,6 +28,7 @@ def learned(
     ys: Any,
     rng: np.random.Generator,
     params: Mapping[str, Any] | None = None,
+    points: int = 60,
 ) -> dict[str, Any]:
     """One run, as a record keeps it.
 
@@ -39,6 +40,7 @@ def learned(
         ys: targets.
         rng: of the estimator's noise.
         params: to start from, in place of the declared ones.
+        points: of the learning curve.
 
     Returns:
         "loss", the mean over the last 10⁵ steps (or tenth); "microseconds" of the processor for a step; and the curve,
@@ -49,13 +51,16 @@ def learned(
     if params is not None:
         learner.params = {**learner.params, **params}
     learner.prepare(count)
-    start = time.process_time()
-    history = learner.run(xs, ys, record=max(1, count // ENTRIES))
-    seconds = time.process_time() - start
-    steps, cumulated, recent = history.curve()
+    marks = [(0, time.process_time())]
+    history = learner.run(
+        xs, ys, record=max(1, count // ENTRIES), progress=lambda done, _: marks.append((done, time.process_time()))
+    )
+    first, last = marks[min(1, len(marks) - 2)], marks[-1]  # in front of the first mark a step may be compiled
+    seconds = (last[1] - first[1]) / (last[0] - first[0])
+    steps, cumulated, recent = history.curve(points)
     return {
         "loss": rounded([history.recent(min(LAST, max(count // 10, 1)))])[0],
-        "microseconds": rounded([1e6 * seconds / count])[0],
+        "microseconds": rounded([1e6 * seconds])[0],
         "steps": [int(step) for step in steps],
         "cumulated": rounded(cumulated),
         "recent": rounded(recent),

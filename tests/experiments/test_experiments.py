@@ -1,5 +1,6 @@
 """Experiments: what is asked of them is computed from records, runs are not made twice, wrong words are refused."""
 
+import gzip
 import inspect
 from dataclasses import replace
 
@@ -9,7 +10,17 @@ import pytest
 import fwdgrad as fg
 from fwdgrad import experiments
 from fwdgrad.cli import main
-from fwdgrad.experiments import anbn, balancing
+from fwdgrad.experiments import (
+    anbn,
+    balancing,
+    brackets,
+    characters,
+    copying,
+    deciding,
+    leaky,
+    variance_in_size,
+    variance_in_time,
+)
 from fwdgrad.experiments.frame import Criterion, Experiment, Reproduction, carried_out
 from fwdgrad.sweeps.records import Record
 
@@ -162,3 +173,113 @@ def test_the_command_writes_records_picture_and_report(tmp_path, monkeypatch, ca
     assert main(["reproduce", "uoro-2a", "--quick", "--quiet", "--to", str(tmp_path / "new")]) == 0
     assert {p.suffix for p in (tmp_path / "new").iterdir()} == {".jsonl", ".png", ".txt"}
     assert "Verdict: comes out in part" in capsys.readouterr().out
+
+
+# ---- what single experiments are made of
+
+
+def test_a_power_of_time_is_found_and_told():
+    times = np.unique(np.geomspace(10, 10_000, 40).astype(int))
+    flat, rising = ((times, 100 * times**power) for power in (0.0, 0.3))
+    assert variance_in_time.slope(*rising)[0] == pytest.approx(0.3)
+    for (steps, variance), expected in ((flat, {"yes"}), (rising, {"no"})):
+        found = swept(({"steps": 1, "runs": 100}, {"times": steps.tolist(), "variance": variance.tolist()}))
+        assert set(marks(variance_in_time.EXPERIMENT, found)) == expected
+        short = swept(({"steps": 1, "runs": 9}, {"times": steps[:9].tolist(), "variance": variance[:9].tolist()}))
+        assert set(marks(variance_in_time.EXPERIMENT, short)) == {"not told"}
+
+
+def test_the_variance_of_an_untrained_network_is_measured():
+    made = variance_in_size.learn(8, 12, np.random.default_rng(0))
+    assert 0.5 < made["variance"] < 100
+    for power, expected in ((1.0, {"yes"}), (0.0, {"no"})):
+        rows = [({"units": n}, {"variance": float(n) ** power, "parameters": n}) for n in (8, 16, 32, 64)]
+        assert set(marks(variance_in_size.EXPERIMENT, swept(*rows))) == expected
+
+
+def test_brackets_without_memory_cost_one_letter_more_a_line():
+    found = brackets.OPTIMUM, brackets.MEMORYLESS
+    assert found == pytest.approx((6 * np.log2(10) / 12, 7 * np.log2(10) / 12))
+
+
+@pytest.mark.parametrize(("uoro", "tbptt", "no"), [(1.67, 1.9, 0), (2.0, 1.9, 4), (1.67, 1.7, 1)])
+def test_brackets_are_judged_by_their_records(uoro, tbptt, no):
+    rows = []
+    for cell in brackets.cells(False, None):
+        loss, early = (uoro, 3.0) if cell["estimator"] == "uoro" else (tbptt, 2.0)
+        rows.append((cell, {"loss": loss, "steps": [1, 10**7], "cumulated": [early, early], "recent": [loss, loss]}))
+    assert marks(brackets.EXPERIMENT, swept(*rows)).count("no") == no
+
+
+def test_a_jump_is_how_far_a_loss_rises_again():
+    results = {"steps": [10, 2000, 3000, 4000, 5000], "recent": [0.1, 2.0, 1.0, 1.6, 1.2]}
+    assert copying.jump(Record({}, 0, results)) == pytest.approx(0.6)
+
+
+def test_the_sparse_network_feeds_one_unit_by_each_parameter():
+    system = characters.sparse_network(5, np.random.default_rng(0), units=12, heard=3)
+    assert system.params["W"].shape == (12, 3)
+    structure = fg.analyze(system)
+    assert structure.patterns.transition.state.nnz == 36
+    assert structure.choice.name in ("RTRL", "SparseRTRL", "NoBackTrack")
+
+
+def test_compressors_are_scored_like_learners():
+    text = "to be or not to be, " * 40
+    symbols = fg.streams.Alphabet.of(text).encode(text)
+    made = {name: characters.reference(name, text, symbols, 9) for name in ("ctw", "gzip")}
+    assert made["ctw"]["cumulated"][-1] == pytest.approx(fg.streams.context_tree_bits(symbols, size=9).mean(), rel=1e-4)
+    assert made["gzip"]["loss"] == pytest.approx(8 * len(gzip.compress(text.encode(), 6)) / len(text), rel=0.01)
+
+
+def test_noise_is_what_differs_from_exact_gradients():
+    rows = []
+    for rule, gap in (("sgd", 0.5), ("kalman", 0.1)):
+        for name, extra in (("rtrl", 0.0), ("nobacktrack", gap)):
+            settings = {"optimizer": rule, "estimator": name, "horizon": 32.0, "steps": 2000}
+            rows.append(
+                (settings, {"loss": 1.0, "steps": [10, 1000, 2000], "recent": [9 * extra, 1 + extra, 1 - extra]})
+            )
+    found = swept(*rows)
+    assert leaky.noise_of(found, "sgd") == pytest.approx(0.5)
+    assert marks(leaky.EXPERIMENT, found)[-1] == "yes"
+
+
+# ---- the deciding table
+
+
+def decided(**scores):
+    """Two estimators on one task, at two rates: (score in the middle, at the end, microseconds)."""
+    rows = []
+    for name, (middle, end, cost) in scores.items():
+        for rate, worse in ((0.1, 0.0), (0.2, 1.0)):
+            results = {"loss": 1 + end + worse, "naive": 2.0, "best": 1.0, "microseconds": cost}
+            results |= {"steps": [1, 10, 100], "recent": [2.0, 1 + middle + worse, 1 + end + worse]}
+            cell = {"task": "copy", "estimator": name.replace("_", ":"), "rate": rate, "steps": deciding.LONG}
+            rows.append((cell, results))
+    return swept(*rows)
+
+
+def test_a_score_is_taken_at_the_best_rate_and_at_equal_seconds():
+    found = decided(rtrl=(0.8, 0.1, 20.0), tbptt_1=(1.0, 0.9, 2.0))
+    assert deciding.score(found, "copy", "rtrl") == pytest.approx((0.1, 0.1, 0.1, 0.1))
+    assert deciding.score(found, "copy", "rtrl", seconds=True).mean == pytest.approx(0.8)  # a tenth of the samples
+    assert deciding.score(found, "copy", "tbptt:1", seconds=True).mean == pytest.approx(0.9)
+    assert deciding.score(found, "copy", "uoro") is None
+    assert deciding.as_good(found, "copy") == ["rtrl"]
+    assert marks(deciding.EXPERIMENT, found) == ["yes"]
+    assert marks(deciding.EXPERIMENT, decided(rtrl=(0.8, 0.1, 20.0), tbptt_1=(1.0, 0.15, 2.0))) == ["no"]
+
+
+@pytest.mark.parametrize("task", ["slow", "rod"])
+def test_the_declared_losses_of_a_task_are_those_of_no_learning_and_of_the_truth(task):
+    made = deciding.built(task, 2000, 1, 2)
+    history = fg.Learner(made.system, "rtrl", fg.SGD(1e-30), engine="numpy").run(made.xs, made.ys)
+    assert history.recent(200) == pytest.approx(made.naive, rel=1e-6)
+    assert made.naive > 10 * made.best
+
+
+def test_a_run_of_the_table_learns():
+    made = deciding.learn("copy", "rtrl", 0.01, 6000, np.random.default_rng(0))
+    assert made["loss"] < 0.9 < made["naive"]
+    assert len(made["steps"]) <= deciding.POINTS
