@@ -1,12 +1,14 @@
 """Deliberately wrong models and filters: is a deviation shown that is less than a third of the error, without a word?
 
     python -m benchmarks.wrong_models [--seeds 1] [--steps 300] [--filters joint,full,parameter] [--right]
+        [--messages]
 
 Data are made by something that the model has not: another structure (those of `benchmarks.structures`, and weaker
 ones), a drift while the model runs free, or numbers that are no measurements. A filter learns the model: the default
-one (`joint`), an `InformationFilter` (`full`) or a `ParameterFilter` (`parameter`) with the claimed noise. Told are the
-largest error of a parameter in the deviations that are shown, and whether there was a warning: "silent" is an error of
-more than three of them without one. With `--right` data are made by the model itself, and what is counted are warnings.
+one (`joint`), an `InformationFilter` (`full`) or a `ParameterFilter` (`parameter`) with the noise that the data have.
+Told are the largest error of a parameter in the deviations that are shown, and whether there was a warning: "silent" is
+an error of more than three of them without one. With `--right` data are made by the model itself, and what is counted
+are warnings; "rightly", if the filter is more than three of its own deviations off all the same.
 """
 
 import argparse
@@ -151,21 +153,22 @@ ADDED = {
 }  # fmt: skip
 EVERY = {k: Kind(*kind) for k, kind in KINDS.items()} | ADDED
 FILTERS = {
-    "joint": lambda: (None, None),
-    "full": lambda: (fg.RTRL(), fg.InformationFilter("full", fisher="exact")),
-    "parameter": lambda: (fg.RTRL(), fg.ParameterFilter()),
+    "joint": lambda noise: (None, None),
+    "full": lambda noise: (fg.RTRL(), fg.InformationFilter("full", fisher="exact")),
+    "parameter": lambda noise: (fg.RTRL(), fg.ParameterFilter(observation_noise=noise)),
 }
 
 
 def learned(kind, seed, steps=300, by="joint", right=False):
-    """The largest error in deviations that are shown, of the parameters that have one, and what was said."""
+    """The largest error in deviations that are shown, of the parameters that have one, what was said, and whether that
+    is right: by the filter's own deviations, nothing would have shown."""
     what = EVERY[kind]
     rng = np.random.default_rng(seed)
     made = what.model if right else what.made
     xs = None if made.x is None else np.repeat(rng.normal(size=steps // 10 + 1), 10)[:steps, None]
     ys = made.simulate(xs, steps=steps if xs is None else None, params=what.truth).outputs
     ys = (white if right or what.spoil is None else what.spoil)(ys, what.noise, rng)
-    estimator, optimizer = FILTERS[by]()
+    estimator, optimizer = FILTERS[by](what.noise**2)
     model = what.model if by == "joint" else what.model.replace(loss=fg.losses.SquaredError(scale=what.noise))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -175,7 +178,13 @@ def learned(kind, seed, steps=300, by="joint", right=False):
     truth = what.truth | ({"k": what.truth["k"] + what.later} if what.later and not right else {})
     far = [abs(float(learner.params[k]) - v) / float(std[k]) for k, v in truth.items() if np.isfinite(std[k])]
     told = [str(w.message) for w in caught if issubclass(w.category, (*SAYING, OutlierWarning))]
-    return max(far, default=0.0), told
+    informed, carry = learner._execution.steps.informed, learner._unpacked
+    own = {k: float(v) ** 0.5 for k, v in informed.variances(carry.optimizer).items()}
+    apart = {
+        k: abs(float(carry.params[k]) - float(what.model.coordinate[k].learned(np.asarray(v))))
+        for k, v in truth.items()
+    }
+    return max(far, default=0.0), told, max(apart[k] / own[k] for k in truth) > 3.0
 
 
 def main():
@@ -187,21 +196,28 @@ def main():
     parser.add_argument("--kinds", default=";".join(EVERY), help="names, with semicolons between them")
     parser.add_argument("--filters", default="joint")
     parser.add_argument("--right", action="store_true")
+    parser.add_argument("--messages", action="store_true", help="what was said in the last run of each line")
     arguments = parser.parse_args()
-    runs = said = silent = 0
+    runs = said = silent = rightly = 0
     for kind in arguments.kinds.split(";"):
         for by in arguments.filters.split(","):
             cells = []
             for seed in range(arguments.first, arguments.first + arguments.seeds):
                 try:
-                    far, told = learned(kind, seed, arguments.steps, by, arguments.right)
+                    far, told, wrong = learned(kind, seed, arguments.steps, by, arguments.right)
                 except FwdgradError as problem:
                     cells.append(type(problem).__name__)
                     continue
                 runs, said, silent = runs + 1, said + bool(told), silent + (not told and not far <= 3)
-                cells.append(f"{far:.1f}{' told' if told else ''}{' SILENT' if not told and not far <= 3 else ''}")
+                rightly += bool(told) and wrong
+                note = " rightly" if arguments.right and told and wrong else " told" if told else ""
+                cells.append(f"{far:.1f}{note}{' SILENT' if not told and not far <= 3 else ''}")
             print(f"{kind:32} {by:10}", *(f"{cell:12}" for cell in cells), flush=True)
+            if arguments.messages:
+                print(*(f"    {message}" for message in told), sep="\n")
     print(f"{runs} runs: a warning in {said}, sure and wrong without one {silent}")
+    if arguments.right:
+        print(f"of these warnings the filter was more than three of its own deviations off in {rightly}")
 
 
 if __name__ == "__main__":

@@ -182,6 +182,32 @@ class Fitted(NamedTuple):
     """How far they may be off for what the model lacks, or may lack, shape (p,), and"""
     lacks: str = ""
     """what that is, if it is beyond chance."""
+    anew: bool = True
+    """Whether what is learned went on from there."""
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """For a checkpoint."""
+        made = {
+            "fitted": self.point,
+            "fitted_covariance": self.covariance,
+            "fitted_swaps": np.array(self.swaps, int).reshape(-1, 2),
+            "fitted_anew": np.array(self.anew),
+        }
+        if self.bias is not None:
+            made |= {"fitted_bias": self.bias, "fitted_lacks": np.frombuffer(self.lacks.encode(), np.uint8)}
+        return made
+
+    @staticmethod
+    def restored(arrays: Mapping[str, np.ndarray]) -> Fitted | None:
+        """From a checkpoint, if it holds one."""
+        if "fitted" not in arrays:
+            return None
+        swaps = tuple((int(i), int(j)) for i, j in arrays["fitted_swaps"])
+        made = Fitted(arrays["fitted"], arrays["fitted_covariance"], swaps)
+        made = made._replace(anew=bool(arrays.get("fitted_anew", True)))  # not in older files
+        if "fitted_bias" not in arrays:
+            return made
+        return made._replace(bias=arrays["fitted_bias"], lacks=bytes(arrays["fitted_lacks"]).decode())
 
 
 @dataclass(frozen=True, eq=False)
@@ -399,7 +425,9 @@ def confidence_of(
     if verdict.findings:
         at_bound = {k: at_bound[k] | where for k, where in bounds(NEAR).items()}
         # with residuals that contradict the claims, what is only the prior's, or learned against it, is worth nothing
-        against = {k: _away(system, params, k) > AWAY * np.sqrt(prior[k]) for k in factor if fitted is None}
+        against = {
+            k: _away(system, params, k) > AWAY * np.sqrt(prior[k]) for k in factor if fitted is None or not fitted.anew
+        }
         factor = {k: np.where(unlearned[k] | against.get(k, False), np.nan, v) for k, v in factor.items()}
     return Confidence(verdict, unlearned, at_bound, factor, **known)
 

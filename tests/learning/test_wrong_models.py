@@ -18,7 +18,7 @@ def wrong_models(monkeypatch):
 
 
 def silent(wrong_models, kind, **options):
-    far, told = wrong_models.learned(kind, 0, **options)
+    far, told, _ = wrong_models.learned(kind, 0, **options)
     return not told and not far <= 3
 
 
@@ -36,12 +36,13 @@ def test_what_is_wrong_is_silent_if_nothing_is_asked(wrong_models, monkeypatch):
 
 
 @pytest.mark.slow
-def test_none_of_40_is_silent(wrong_models):
-    """With the default filter; an `InformationFilter` keeps no samples, and is not asked what the model lacks."""
+@pytest.mark.parametrize("by", ["joint", "full", "parameter"])
+def test_none_of_40_is_silent(wrong_models, by):
+    """With the default filter, and with those that are asked for by name."""
     found = []
     for kind in wrong_models.EVERY:
         try:
-            found += [kind] * silent(wrong_models, kind)
+            found += [kind] * silent(wrong_models, kind, by=by)
         except FwdgradError:  # named
             continue
     assert len(wrong_models.EVERY) >= 40

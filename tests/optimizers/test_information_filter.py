@@ -552,6 +552,7 @@ def test_rows_are_measured_in_the_metric(matrix, name):
     assert steps.informed is bound
 
 
+@pytest.mark.filterwarnings("ignore::fwdgrad.errors.CalibrationWarning")  # targets have nothing to do with the model
 def test_the_metric_makes_the_reduction_invariant_under_rescaling():
     """NoBackTrack with the diagonal filter does not see the units of the parameters; by Euclidean norms it would."""
     n, scale = 3, np.array([1e-3, 30.0])

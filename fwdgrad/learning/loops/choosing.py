@@ -11,6 +11,7 @@ from fwdgrad.influence import NoiseSpec
 from fwdgrad.learning.execution import Execution
 from fwdgrad.learning.loops.base import Loop
 from fwdgrad.learning.loops.compiled import Compiled
+from fwdgrad.learning.loops.doubting import Doubting, doubts
 from fwdgrad.learning.loops.online import Online
 from fwdgrad.learning.loops.refitting import Refitting
 from fwdgrad.learning.loops.sequence import CompiledSequence
@@ -41,7 +42,9 @@ def noise_for(execution: Execution) -> Sequence[NoiseSpec]:
 def loop_for(execution: Execution, noise: NoiseStream, carry: Flat) -> Loop:
     """The loop that the estimator's window, the engine and the optimizer ask for."""
     loop = _kind(execution)(execution, noise, carry)
-    return Refitting(loop, noiseless) if isinstance(execution.optimizer, JointFilter) else loop
+    if isinstance(execution.optimizer, JointFilter):
+        return Refitting(loop, noiseless)
+    return Doubting(loop, noiseless) if doubts(execution) else loop
 
 
 def noiseless(execution: Execution) -> Loop:

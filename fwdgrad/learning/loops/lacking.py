@@ -23,6 +23,7 @@ from scipy.special import chdtri, ndtri
 from fwdgrad.engines.registry import NUMPY, REGISTERED
 from fwdgrad.errors import FwdgradError
 from fwdgrad.estimators import RTRL
+from fwdgrad.learning.confidence import Fitted, not_white
 from fwdgrad.learning.execution import Execution, execution_for
 from fwdgrad.learning.loops.base import Loop
 from fwdgrad.learning.loops.deviations import longest_memory, normalised, quiet
@@ -119,6 +120,21 @@ class Lacking(NamedTuple):
     """How many claimed deviations each coordinate of θ may be off for what is not beyond chance, shape (p,)."""
     tails: str
     """What is said of a few residuals that weigh much; nothing if there are none."""
+
+    def doubted(self, fitted: Fitted, covariance: np.ndarray) -> Fitted:
+        """A fit with what is lacking, and how far parameters are off for it.
+
+        Args:
+            fitted: the fit.
+            covariance: of the coordinates, (p, p), whose deviations `perhaps` and `told` are in.
+        """
+        far = np.max([self.perhaps, *(np.abs(one.moved) for one in self.told)], axis=0)
+        memory = self.memory
+        if memory <= 1.0 and not far.any():
+            return fitted._replace(bias=None, lacks="")
+        said = str(self.told[0]) if self.told else not_white(" of a simulation", memory) if memory > 1.0 else ""
+        bias = np.hypot(far, (memory - 1.0) ** 0.5) * np.sqrt(np.diag(covariance))
+        return fitted._replace(bias=bias, lacks=said)
 
 
 def lacking(

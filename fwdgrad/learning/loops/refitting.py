@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.learning.confidence import Fitted, not_white
+from fwdgrad.learning.confidence import Fitted
 from fwdgrad.learning.execution import Execution
 from fwdgrad.learning.loops.around import Around
 from fwdgrad.learning.loops.base import Loop, Ran
@@ -338,13 +338,9 @@ class Refitting(Around):
             self.execution.engine, self._loop_for,
         )  # fmt: skip
         self._tails = lack.tails
-        memory = 1.0 if self._simulation is None else lack.memory
-        far = np.max([lack.perhaps, *(np.abs(one.moved) for one in lack.told)], axis=0)
-        if memory <= 1.0 and not far.any():
-            return fitted._replace(bias=None, lacks="")
-        said = str(lack.told[0]) if lack.told else not_white(" of a simulation", memory) if memory > 1.0 else ""
-        bias = np.hypot(far, (memory - 1.0) ** 0.5) * np.sqrt(np.diag(covariance))
-        return fitted._replace(bias=bias, lacks=said)
+        if self._simulation is None:
+            lack = lack._replace(memory=1.0)
+        return lack.doubted(fitted, covariance)
 
     def _held_to(self, fitted: Fitted, best: Pass) -> Fitted:
         """With what is said where a pass of the filter without noise in the state is far likelier than a simulation."""
@@ -436,16 +432,10 @@ class Refitting(Around):
         """What is kept, while it is."""
         made = self._sifting.arrays()
         if self._fitted is not None:
-            made |= {
-                "fitted": self._fitted.point,
-                "fitted_covariance": self._fitted.covariance,
-                "fitted_swaps": np.array(self._fitted.swaps, int).reshape(-1, 2),
+            made |= self._fitted.arrays() | {
                 "others": np.reshape(self._others, (-1, len(self._fitted.point))),
                 "minima": np.reshape(self._minima, (-1, len(self._fitted.point))),
             }
-        if self._fitted is not None and self._fitted.bias is not None:
-            lacks = np.frombuffer(self._fitted.lacks.encode(), np.uint8)
-            made |= {"fitted_bias": self._fitted.bias, "fitted_lacks": lacks}
         if self._record is None:
             return made
         made |= self._record.arrays() | {"level": np.array(self._level)}
@@ -455,14 +445,9 @@ class Refitting(Around):
         """Take it up."""
         if "sieve" in arrays:  # not in older files
             self._sifting.restore(arrays)
-        if "fitted" in arrays:
-            swaps = tuple((int(i), int(j)) for i, j in arrays["fitted_swaps"])
-            self._fitted = Fitted(arrays["fitted"], arrays["fitted_covariance"], swaps)
+        self._fitted = Fitted.restored(arrays)
         if "others" in arrays:
             self._others, self._minima = list(arrays["others"]), list(arrays["minima"])
-        if self._fitted is not None and "fitted_bias" in arrays:
-            lacks = bytes(arrays["fitted_lacks"]).decode()
-            self._fitted = self._fitted._replace(bias=arrays["fitted_bias"], lacks=lacks)
         if "level" not in arrays:
             self._record = None
             return

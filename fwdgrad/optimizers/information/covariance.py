@@ -179,6 +179,7 @@ class BoundParameterFilter:
             for v in (start, walk)
         )
         self._watch = Watch(self._outputs, len(self._start))
+        self.forgets = bool(self._walk.any())
         self.begins_noise = "initial_noise" if declared.observation_noise == "adaptive" else ""
         self._noise = np.broadcast_to(np.asarray(noise, setting.dtype), (self._outputs,))
 

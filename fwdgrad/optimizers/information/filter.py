@@ -177,6 +177,7 @@ class BoundInformationFilter:
             int(np.prod(np.shape(watched), dtype=int)),
             sum(int(np.prod(shape, dtype=int)) for shape in setting.shapes.values()),
         )
+        self.forgets = declared.decay != 0 or declared.inflation > 0
         self.advice = ""
         if hasattr(setting.loss, "innovations"):
             self.moves = "noise of the filter that is far too small (begin with more of process, observation)"
