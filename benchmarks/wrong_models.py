@@ -180,10 +180,8 @@ def learned(kind, seed, steps=300, by="joint", right=False):
     told = [str(w.message) for w in caught if issubclass(w.category, (*SAYING, OutlierWarning))]
     informed, carry = learner._execution.steps.informed, learner._unpacked
     own = {k: float(v) ** 0.5 for k, v in informed.variances(carry.optimizer).items()}
-    apart = {
-        k: abs(float(carry.params[k]) - float(what.model.coordinate[k].learned(np.asarray(v))))
-        for k, v in truth.items()
-    }
+    known = what.model.learned(truth)
+    apart = {k: abs(float(carry.params[k]) - float(known[k])) for k in truth}
     return max(far, default=0.0), told, max(apart[k] / own[k] for k in truth) > 3.0
 
 
