@@ -33,7 +33,7 @@ from .exporting import Export, export
 from .filtering import FilteredSystem, cholesky, filtered
 from .fitting import Fit, Forecast, Trajectory, fit
 from .influence import reduction
-from .integrate import Adaptive, At, When
+from .integrate import Adaptive, At, Delay, When
 from .learning.ensemble import Ensemble
 from .learning.history import History
 from .learning.learner import Learner
@@ -75,6 +75,7 @@ __all__ = [
     "Comparison",
     "Debiased",
     "Decayed",
+    "Delay",
     "Ensemble",
     "EquationSystem",
     "Estimate",

@@ -13,6 +13,7 @@ from fwdgrad.checks.report import CheckRow
 from fwdgrad.engines.numpy_engine import compile_program
 from fwdgrad.errors import StepError
 from fwdgrad.filtering import FilteredSystem
+from fwdgrad.integrate import Adaptive, Past
 from fwdgrad.program import Abstract, Linearized, trace
 from fwdgrad.support.trees import flatten, unflatten
 from fwdgrad.system import System
@@ -30,6 +31,11 @@ TIGHT = 1e-9
 """Relative tolerance of the reference."""
 MOST = 20_000
 """Evaluations of rates after which the stretch ends."""
+FINER, TIGHTER = 4, 1000.0
+"""Times as many steps, and parts of tolerances, of a reference that is the same map."""
+ENOUGH = 1000
+"""Steps that it makes, about."""
+EXPLICIT = ("euler", "heun", "rk4")
 ORDERS: dict[Any, int] = {"euler": 1, "heun": 2, "rk4": 4, "sdirk2": 2}
 
 
@@ -41,30 +47,40 @@ def discretisation(system: System, xs: Any, rng: np.random.Generator) -> Iterato
     those of the map that is executed.
 
     Args:
-        system: with a `dt`; nothing is said of a map, nor where there are events.
+        system: with a `dt`; nothing is said of a map.
         xs: inputs with time along axis 0, of which the first samples are taken; the declared example, unless given.
         rng: where the direction comes from.
 
     Cost: of the reference, some hundred evaluations of F and of its derivative a sample, and for stiff systems
-    differences in all of the 2n variables.
+    differences in all of the 2n variables. Where there are events or delays, of which that knows nothing, the
+    reference is the same map with finer steps: `FINER` times as many, by RK4 unless the method is implicit, or smaller
+    tolerances.
 
     Source: SciPy's LSODA (Petzold 1983), of which both Adams' methods and BDF are parts.
     """
     if system.dt is None:
         return
     plain = system.wrapped if isinstance(system, FilteredSystem) else system
-    if plain.events:  # the reference knows of none
-        return
     plain = plain.replace(injection=None, state=plain.state, first="next").astype(np.float64)
     count = SAMPLES if xs is None else min(SAMPLES, len(flatten(xs)[0]))
+    mapped = bool(plain.events) or plain.past is not None
+    if mapped:
+        count = min(count, max(1, ENOUGH // (FINER * plain.substeps)))
     inputs = [plain.x if xs is None else _row(plain.x, xs, k) for k in range(count)]
     direction = {k: np.where(v, np.abs(v), 1.0) * rng.uniform(0.5, 1.0, v.shape) for k, v in plain.coordinates.items()}
     direction = {k: direction[k] if k in plain.trainable else np.zeros_like(direction[k]) for k in direction}
+    if plain.past is not None:  # of order 1 where a delay crosses the start, which biases nothing
+        direction = {k: np.zeros_like(v) if _delays(plain, plain.past, k) else v for k, v in direction.items()}
     steps = _steps(plain, inputs, direction)
-    exact, ended = _solved(plain, inputs, direction, len(steps))
+    if mapped:
+        exact, ended = _steps(_finer(plain), inputs, direction), False
+    else:
+        exact, ended = _solved(plain, inputs, direction, len(steps))
+    own = len(plain.initial) if plain.past is None else plain.past.free(plain.state)
+    steps, exact = steps[..., :own], exact[..., :own]
     count = len(exact) if ended else count
     steps = steps[:count]
-    sizes = np.abs(np.concatenate([[plain.initial], exact[:, 0]])).max(axis=0)
+    sizes = np.abs(np.concatenate([[plain.initial[:own]], exact[:, 0]])).max(axis=0)
     yield _judged(plain, f"δt: state after {count} samples", steps[:, 0], exact[:, 0], sizes, count)
     sizes = np.maximum(np.abs(exact[:, 1]).max(axis=0, initial=0.0), SLIGHT * sizes)
     yield _judged(plain, f"δt: influence of θ after {count} samples", steps[:, 1], exact[:, 1], sizes, count)
@@ -77,6 +93,22 @@ class _Enough(Exception):
 def _row(like: Any, xs: Any, k: int) -> Any:
     leaves = [np.asarray(v)[k].astype(e.dtype) for v, e in zip(flatten(xs), flatten(like), strict=True)]
     return unflatten(like, leaves)
+
+
+def _delays(system: System, past: Past, name: str) -> bool:
+    """Whether a delay depends on a parameter."""
+    moved = system.coordinates | {name: system.coordinates[name] + 1e-3}
+    thetas = [system.natural(u) for u in (system.coordinates, moved)]
+    lengths = [[float(np.asarray(d.length(t))) for d in past.delays.values()] for t in thetas]
+    return bool(lengths[0] != lengths[1])
+
+
+def _finer(system: System) -> System:
+    """The same by steps that are much shorter."""
+    if isinstance(system.integrator, Adaptive):
+        return system.replace(method=system.integrator.tighter(TIGHTER))
+    implicit = system.method not in EXPLICIT
+    return system.replace(method=system.method if implicit else "rk4", substeps=FINER * system.substeps)
 
 
 def _steps(system: System, inputs: list[Any], direction: dict[str, Any]) -> np.ndarray:
@@ -154,19 +186,20 @@ def _judged(system: System, what: str, steps: np.ndarray, exact: np.ndarray, siz
     """The row on one of the two, given the size of each state variable."""
     common = min(len(steps), len(exact))
     if len(exact) < min(len(steps) + 1, count):
-        note = f"The reference, SciPy's LSODA, cannot go on at sample {len(exact)}: {_name(system)} is not judged."
-        return CheckRow(what, common * system.size, 0.0, TOLERANCE, "unclear", note)
+        note = f"The reference cannot go on at sample {len(exact)}: {_name(system)} is not judged."
+        return CheckRow(what, common * len(sizes), 0.0, TOLERANCE, "unclear", note)
     if len(steps) < count:
         note = (
             f"By {_name(system)} numbers stop being finite at sample {len(steps)}, where the equations' own solution "
             "goes on. Make steps shorter (dt, substeps=…), or, if the system is stiff, say method='sdirk2'."
         )
-        return CheckRow(what, common * system.size, math.inf, TOLERANCE, "coarse", note)
+        return CheckRow(what, common * len(sizes), math.inf, TOLERANCE, "coarse", note)
     scale = np.where(sizes > 0, sizes, sizes.max() or 1.0)
     error = float((np.abs(steps - exact) / scale).max(initial=0.0))
     if error <= TOLERANCE:
-        return CheckRow(what, common * system.size, error, TOLERANCE, "ok")
+        return CheckRow(what, common * len(sizes), error, TOLERANCE, "ok")
     order = ORDERS.get(system.method, 0)
+    order = min(order, 2) if system.past is not None else order
     if not order:
         mend = "Make tolerances smaller (fg.Adaptive(rtol=…, atol=…))."
     elif error < 1.0:
@@ -175,7 +208,7 @@ def _judged(system: System, what: str, steps: np.ndarray, exact: np.ndarray, siz
     else:
         mend = "Make steps much shorter (dt, substeps=…), or, if the system is stiff, say method='sdirk2'."
     note = f"{_name(system)} is off by {error:.2g} of the largest value, and parameters that are learned biased. {mend}"
-    return CheckRow(what, common * system.size, error, TOLERANCE, "coarse", note)
+    return CheckRow(what, common * len(sizes), error, TOLERANCE, "coarse", note)
 
 
 def _name(system: System) -> str:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fwdgrad.declare.expressions import Expression, evaluate, names_in
+from fwdgrad.declare.expressions import Delayed, Expression, Name, evaluate, names_in
 from fwdgrad.declare.functions import CONSTANTS
 from fwdgrad.declare.model import TIME, Equation, Jump, Model
 from fwdgrad.declare.parse import constant
+from fwdgrad.declare.places import Place
 from fwdgrad.errors import DeclarationError
-from fwdgrad.integrate import PAIRS, Adaptive, At, When
+from fwdgrad.integrate import PAIRS, Adaptive, At, Delay, When
 from fwdgrad.losses import Loss, SquaredError, StudentT, likelihood_named
 from fwdgrad.system import System
 from fwdgrad.system.parameters import Parameter, Tied
@@ -200,6 +201,23 @@ class Equations:
             for jump in self.model.jumps
         ]
 
+    @property
+    def delays(self) -> dict[str, Delay]:
+        """What is delayed, under the names that expressions have for it; the delays of the system."""
+        return {name: self._delay(one, place) for name, (one, place) in self.model.delays.items()}
+
+    def _delay(self, one: Delayed, place: Place) -> Delay:
+        used = set(names_in(one.by)) & self.model.params.keys()
+        longest = None if one.longest is None else float(constant(one.longest, place, "the longest delay"))
+        try:
+            if not used:
+                return Delay(one.of, _computed(Equation(one.by, place), CONSTANTS, one.name, finite=True), longest)
+            if type(one.by) is Name:
+                return Delay(one.of, one.by.name, longest)
+            return Delay(one.of, lambda theta: evaluate(one.by, CONSTANTS | dict(theta)), longest)
+        except DeclarationError as error:
+            raise place.error(str(error).replace(f"Delay({one.of!r}, …)", one.name)) from None
+
     def _condition(self, jump: Jump) -> Any:
         definitions = self._definitions([jump.times])
 
@@ -294,6 +312,7 @@ class Equations:
         if np.shape(start.setdefault(TIME, np.zeros(()))) != ():
             raise model.start[TIME].place.error("time is one number")
         values: dict[str, Any] = CONSTANTS | theta | self.inputs | start
+        values |= {k: start[one.of] for k, (one, _) in model.delays.items()}
         for name in model.order:
             values[name] = _computed(model.definitions[name], values, name)
         for name, equation in model.changes.items():
@@ -407,5 +426,6 @@ def system_of(equations: Equations, settings: Mapping[str, Any] | None = None, *
         params=equations.parameters,
         x=inputs or None,
         events=equations.events,
+        delays=equations.delays,
         **arguments,
     )

@@ -15,7 +15,7 @@ import numpy as np
 
 from fwdgrad.declare.functions import COMPUTE
 
-__all__ = ["Array", "Call", "Expression", "Index", "Name", "Number", "evaluate", "names_in"]
+__all__ = ["Array", "Call", "Delayed", "Expression", "Index", "Name", "Number", "delayed_in", "evaluate", "names_in"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,21 @@ class Call:
 
     function: str
     arguments: tuple[Expression, ...]
+
+
+@dataclass(frozen=True)
+class Delayed(Name):
+    """A state variable a while ago, x(t − τ); its name is how it is written, which none of a declaration is.
+
+    Attributes:
+        of: the state variable.
+        by: τ, an expression of parameters.
+        longest: the largest that τ can be, if that is said.
+    """
+
+    of: str
+    by: Expression
+    longest: Expression | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +107,18 @@ def evaluate(
             return evaluate(of, values, functions, number)[items]
         case Call(function, arguments):
             return functions[function](*[evaluate(a, values, functions, number) for a in arguments])
+
+
+def delayed_in(expression: Expression) -> Iterator[Delayed]:
+    """Every delayed state variable in an expression, from left to right."""
+    match expression:
+        case Delayed():
+            yield expression
+        case Index(of, _):
+            yield from delayed_in(of)
+        case Call(_, arguments):
+            for argument in arguments:
+                yield from delayed_in(argument)
 
 
 def names_in(expression: Expression) -> Iterator[str]:

@@ -2,7 +2,7 @@ r"""Equations as LaTeX, in the order and form in which they were written."""
 
 from __future__ import annotations
 
-from fwdgrad.declare.expressions import Array, Call, Expression, Index, Name, Number
+from fwdgrad.declare.expressions import Array, Call, Delayed, Expression, Index, Name, Number
 from fwdgrad.declare.model import Model
 
 __all__ = ["latex"]
@@ -51,6 +51,8 @@ def _piece(expression: Expression) -> tuple[str, int]:
             return _number(value), _ATOM if value >= 0 else _SUM
         case Array(values):
             return rf"\left[{_number(values.flat[0])}, \dots\right]", _ATOM
+        case Delayed(_, of, by):
+            return rf"{_name(of)}\left(t - {_written(by, _PRODUCT)}\right)", _ATOM
         case Name(name):
             return ("\\pi" if name == "pi" else _name(name)), _ATOM
         case Index(of, items):

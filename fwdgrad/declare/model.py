@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.declare.expressions import Expression, Name, evaluate, names_in
+from fwdgrad.declare.expressions import Delayed, Expression, Name, delayed_in, evaluate, names_in
 from fwdgrad.declare.functions import CONSTANTS
 from fwdgrad.declare.places import Place, suggestion
 from fwdgrad.errors import DeclarationError
@@ -134,6 +134,7 @@ class Model:
         start: initial values.
         params, inputs, outputs, definitions: what their names say.
         jumps: changes at given times.
+        delays: delayed state variables by how they are written, and where.
         order: names of the definitions, each after those that it uses.
         timed: whether time is a state variable, because an equation uses it.
     """
@@ -147,6 +148,7 @@ class Model:
     outputs: dict[str, OutputEntry] = field(default_factory=dict)
     definitions: dict[str, Equation] = field(default_factory=dict)
     jumps: list[Jump] = field(default_factory=list)
+    delays: dict[str, tuple[Delayed, Place]] = field(default_factory=dict)
     order: tuple[str, ...] = ()
     timed: bool = False
     _declared: dict[str, Place] = field(default_factory=dict, repr=False)
@@ -221,12 +223,15 @@ class Model:
         without = [k for k, e in self.outputs.items() if e.noise is None]
         if without and len(without) < len(self.outputs):
             raise self.outputs[without[0]].place.error("some outputs have noise, this one has none; give it to all")
-        known = {*self._declared, *CONSTANTS, TIME}
+        self.delays = {one.name: (one, place) for one, place in self._delayed()}
+        known = {*self._declared, *CONSTANTS, TIME, *self.delays}
         jumps = [equation for jump in self.jumps for equation in jump.values.values()]
         jumps += [jump.times for jump in self.jumps if jump.conditional]
         for equation in (*self.changes.values(), *self.outputs.values(), *self.definitions.values(), *jumps):
             self._check_names(equation, known)
         known = {*self.params, *CONSTANTS}
+        for one, place in self.delays.values():
+            self._check_delay(one, place, known)
         for name, equation in self.start.items():
             self._check_names(equation, known, f"{name}(0) may depend on parameters alone")
         for jump in self.jumps:
@@ -272,6 +277,26 @@ class Model:
             if name in self._declared or name == TIME:
                 raise equation.place.error(f"{rule}; {name!r} is something else")
             raise equation.place.error(f"{name!r} is not declared. {suggestion(name, self._declared)}")
+
+    def _delayed(self) -> Iterator[tuple[Delayed, Place]]:
+        """What is delayed anywhere, with where it stands; in the order in which it is written."""
+        jumps = [e for jump in self.jumps for e in (jump.times, *jump.values.values())]
+        everywhere = (self.definitions, self.changes, self.outputs)
+        for equation in (*(e for part in everywhere for e in part.values()), *jumps):
+            for one in delayed_in(equation.expression):
+                yield one, equation.place
+
+    def _check_delay(self, one: Delayed, place: Place, known: Collection[str]) -> None:
+        if not self.continuous:
+            raise place.error("next values have no time; keep what is past in the state: next x1 = x")
+        if one.of not in self.changes:
+            raise place.error(
+                f"{one.of!r} is no state variable, and nothing else is remembered. {suggestion(one.of, self.changes)}"
+            )
+        rule = f"how long {one.name} is may depend on parameters alone"
+        self._check_names(Equation(one.by, place), known, rule)
+        if one.longest is not None:
+            self._check_names(Equation(one.longest, place), CONSTANTS, "the longest a delay can be is a number")
 
     def _check_jump(self, jump: Jump, known: Collection[str]) -> None:
         if not self.continuous:

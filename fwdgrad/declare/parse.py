@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.declare.expressions import Call, Expression, Index, Name, Number, evaluate, names_in
+from fwdgrad.declare.expressions import Call, Delayed, Expression, Index, Name, Number, evaluate, names_in
 from fwdgrad.declare.functions import CONDITIONS, CONSTANTS, ELSEWHERE, FUNCTIONS, LARGEST, OPERATORS
 from fwdgrad.declare.places import Place
-from fwdgrad.errors import did_you_mean
+from fwdgrad.errors import did_you_mean, nearly
 
 __all__ = ["GREEK", "constant", "name_problem", "parse", "readable"]
 
@@ -294,10 +294,13 @@ class _Converter:
         if not isinstance(node.func, ast.Name):
             raise _Refused(f"{_shown(node)} is refused: only functions known by name are called; products need a *")
         name = node.func.id
+        if name == "delay":
+            return self._delay(node)
         function = None if name in OPERATORS else FUNCTIONS.get(name)
         if function is None:
             known = [k for k in FUNCTIONS if k not in OPERATORS]
             near = f"Write {ELSEWHERE[name]}." if name in ELSEWHERE else did_you_mean(name, known)
+            near = nearly(name, ("delay",)).strip() or near
             raise _Refused(f"there is no function {name!r} (a product needs a *). {near}")
         if node.keywords:
             raise _Refused(f"{name}: arguments are written without names")
@@ -309,6 +312,15 @@ class _Converter:
         if function.counts is not None:
             _check_count(name, arguments[function.counts])
         return Call(name, arguments)
+
+    def _delay(self, node: ast.Call) -> Expression:
+        """delay(x, τ), and what τ is at most, which may be left out."""
+        if node.keywords or len(node.args) not in (2, 3):
+            raise _Refused("delay is written delay(x, tau), or delay(x, tau, longest)")
+        of, *rest = (self.convert(argument) for argument in node.args)
+        if type(of) is not Name:
+            raise _Refused(f"{_shown(node)}: only a state variable is delayed; write f(delay(x, tau)) for f(x)")
+        return Delayed(ast.unparse(node), of.name, *rest)
 
 
 def _folded(word: str, parts: list[Expression]) -> Expression:

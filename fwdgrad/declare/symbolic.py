@@ -72,6 +72,11 @@ def expressions(model: Model, shapes: Mapping[str, tuple[int, ...]]) -> dict[str
                 raise DeclarationError(f"{model.source}: SymPy cannot see into the function that {name!r} is tied by.")
             other = values[tie.name]
             values[name] = other if tie.function is None else value(tie.function.expression, values)
+    for label, (one, _) in model.delays.items():
+        past = np.frompyfunc(
+            lambda symbol, by=one.by: sympy.Function(str(symbol))(values[TIME] - value(by, values)), 1, 1
+        )
+        values[label] = past(values[one.of])
     for name in model.order:
         values[name] = value(model.definitions[name].expression, values)
     made = {}

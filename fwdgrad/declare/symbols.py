@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fwdgrad.declare.equations import Equations, EquationSystem, system_of
-from fwdgrad.declare.expressions import Array, Call, Expression, Index, Name, Number
+from fwdgrad.declare.expressions import Array, Call, Delayed, Expression, Index, Name, Number
 from fwdgrad.declare.model import (
     Equation,
     InputEntry,
@@ -109,7 +109,8 @@ def from_sympy(
     Wherever something is declared for symbols, a dict from symbols to that is given. A key may be a symbol, the name of
     one, a function of time such as ``x(t)``, a `sympy.MatrixSymbol` (an array of that name; one column is a vector), or
     an immutable `sympy.Matrix` of symbols (each of them, with the values in an array). Symbols are one and the same if
-    their names are. What is used has to be declared somewhere, but for the time ``t``, counted from 0.
+    their names are. What is used has to be declared somewhere, but for the time ``t``, counted from 0. A function of
+    time such as ``x(t - tau)`` is what x was a while ago; see `Delay`.
 
     Args:
         rates: the rate of every state variable, an expression, or a matrix of them for a matrix; or, in the order of
@@ -206,6 +207,7 @@ class _Reader:
         self._definitions: dict[str, tuple[Any, Argument]] = {}
         self._outputs: dict[str, tuple[Any, Argument]] = {}
         self._events: list[_Event] = []
+        self._delayed: dict[str, tuple[str, Any]] = {}
 
     # ---- what is declared
 
@@ -369,13 +371,28 @@ class _Reader:
         if made.has(sympy.Derivative, sympy.Sum, sympy.Product, sympy.Integral, sympy.Subs):
             made = made.doit()
         applied = made.atoms(sympy.core.function.AppliedUndef)
-        for function in applied:
-            if [str(argument) for argument in function.args] != ["t"]:
-                raise place.error(f"{function} is an unknown function; only functions of the time t stand for symbols")
-        made = made.xreplace({function: sympy.Symbol(function.func.__name__) for function in applied})
+        made = made.xreplace({function: self._of_time(function, place) for function in applied})
         for symbol in sorted(made.free_symbols, key=str):
             self._check_one(symbol, place)
         return made
+
+    def _of_time(self, function: Any, place: Argument) -> Any:
+        """The symbol that x(t) stands for; or one for x(t - tau), which is kept."""
+        import sympy
+
+        name, arguments = function.func.__name__, function.args
+        if [str(argument) for argument in arguments] == ["t"]:
+            return sympy.Symbol(name)
+        times = [s for s in function.free_symbols if s.name == "t"]
+        by = sympy.expand(times[0] - arguments[0]) if len(arguments) == 1 and times else None
+        if by is None or by.has(times[0]):
+            raise place.error(
+                f"{function} is an unknown function; only functions of the time t stand for symbols, and of t - tau "
+                "for what is delayed"
+            )
+        label = f"{name}(t - {by})" if by.is_Atom else f"{name}(t - ({by}))"
+        self._delayed[label] = (name, by)
+        return sympy.Symbol(label)
 
     def _check_one(self, symbol: Any, place: Argument) -> None:
         """Symbols are told apart by their names alone."""
@@ -447,7 +464,7 @@ class _Reader:
     # ---- expressions
 
     def _tree(self, expression: sympy.Basic, place: Argument, hidden: Mapping[Any, str] | None = None) -> Expression:
-        return _Converter(place, hidden or {}, self._arrays, self._names).convert(expression)
+        return _Converter(place, hidden or {}, self._arrays, self._names, self._delayed).convert(expression)
 
 
 class _Converter:
@@ -459,13 +476,18 @@ class _Converter:
         hidden: Mapping[Any, str],
         arrays: Mapping[str, tuple[int, ...]],
         declared: Iterable[str],
+        delayed: Mapping[str, tuple[str, Any]],
     ) -> None:
         self._place, self._hidden, self._arrays, self._declared = place, hidden, arrays, declared
+        self._delayed = delayed
 
     def convert(self, node: Any) -> Expression:
         """One expression with all below."""
         import sympy
 
+        if node.is_Symbol and node.name in self._delayed:
+            of, by = self._delayed[node.name]
+            return Delayed(node.name, of, self.convert(by))
         if node.is_Symbol:
             return Name(self._hidden.get(node, node.name))
         if node is sympy.pi and "pi" not in self._declared:

@@ -130,6 +130,7 @@ def from_text(
                                                    bernoulli, whose output is the logarithm of the odds
     ``at t = 24: gut += dose``                     a change at a time, or at several: `[0, 12, 24]`; see `At`
     ``when v > limit: v = 0``                      a change where something begins to hold; see `When`
+    ``delay(x, tau)``                              in an expression, a state variable a while ago; see `Delay`
     =============================================  ==================================================================
 
     The text is read, never run: expressions may use numbers, declared names, ``t`` (time), ``pi``, ``+ - * / % **``,

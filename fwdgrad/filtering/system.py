@@ -100,6 +100,11 @@ def filtered(
             + ("a filter" if isinstance(system, FilteredSystem) else "injection")
             + ".\nDeclare it without, system.replace(injection=None): the gain of the filter takes its place."
         )
+    if system.past is not None:
+        raise DeclarationError(
+            f"filtered: {system.name} has delays: noise in the state would be noise in its past too.\n"
+            "Learn it without: fg.Learner(system), fg.fit(system, …)."
+        )
     if type(system.loss) is not SquaredError:
         raise DeclarationError(
             f"filtered: expected a system with a squared error, got {system.loss!r}.\n"

@@ -15,6 +15,7 @@ import numpy as np
 
 from fwdgrad.errors import DeclarationError, did_you_mean
 from fwdgrad.integrate.adaptive import Clock, Pair, adaptive
+from fwdgrad.integrate.delays import BEFORE, Delay, Past
 from fwdgrad.integrate.dopri import DOPRI5
 from fwdgrad.integrate.esdirk import ESDIRK4
 from fwdgrad.integrate.events import MOMENTS, At, When, located, scheduled
@@ -22,6 +23,7 @@ from fwdgrad.integrate.explicit import euler, heun, rk4
 from fwdgrad.integrate.implicit import sdirk2
 
 __all__ = [
+    "BEFORE",
     "DEFAULT",
     "METHODS",
     "MOMENTS",
@@ -29,6 +31,8 @@ __all__ = [
     "Adaptive",
     "At",
     "Clock",
+    "Delay",
+    "Past",
     "When",
     "euler",
     "heun",

@@ -46,8 +46,8 @@ def method_for(system: System, estimator: Any, optimizer: Any) -> Method:
 
     Where neither is given: `JointFilter` for a model with few parameters and a likelihood with a Fisher matrix, without
     noise in the state for one that corrects its state by itself (injection); for a filtered
-    system exact influence with an `InformationFilter`, or `Adam` if it is large; else `SGD(1e-2)` with the estimator
-    that `analyze` chooses.
+    system exact influence with an `InformationFilter`, or `Adam` if it is large; for one with delays the former; else
+    `SGD(1e-2)` with the estimator that `analyze` chooses.
 
     Args:
         system: the system.
@@ -63,6 +63,13 @@ def method_for(system: System, estimator: Any, optimizer: Any) -> Method:
         why_not = why_not_joint(system)
         if why_not is None:
             return _joint(system)
+        count = sum(system.coordinates[k].size for k in system.trainable)
+        if system.past is not None and count <= MOST_LIKELY and hasattr(system.loss, "weight"):
+            return Method(
+                RTRL(),
+                InformationFilter("full", "exact", longest=1.0),
+                f"few parameters ({count}) and delays: exact influence, and Newton's steps, since {why_not}",
+            )
         return Method(_checked_estimator(estimator, system), SGD(1e-2), f"gradient descent, since {why_not}")
     given = _checked_optimizer(optimizer)
     if isinstance(given, JointFilter) and isinstance(estimator, str) and estimator == "auto":
@@ -146,6 +153,8 @@ def _for_filtered(system: FilteredSystem) -> Method:
 
 def why_not_joint(system: System) -> str | None:
     """Why state and parameters are not filtered together; None if they can well be."""
+    if system.past is not None:
+        return "delays make most of the state the past, which has no noise of its own"
     count = sum(system.coordinates[k].size for k in system.trainable)
     if count > MOST_PARAMETERS or system.size + count > MOST_TOGETHER:
         return f"a filter on {system.size} state variables and {count} parameters would be slow"

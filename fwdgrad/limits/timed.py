@@ -84,6 +84,10 @@ class Timed:
                 f"{who}: the limit of small steps is that of rates, and this system has events.\nLeave them out: "
                 "system.replace(events=())."
             )
+        if system.past is not None:
+            raise DeclarationError(
+                f"{who}: the limit of small steps is that of rates at one time, and this system has delays."
+            )
         method = str(system.method)
         if x_of_t is not None and method not in NODES:
             raise DeclarationError(

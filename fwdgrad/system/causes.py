@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,14 +32,23 @@ class Cause(NamedTuple):
     mend: str
 
 
-def cause(system: Any, given: Sequence[Any], step: Callable[[], Any]) -> Cause | None:
+def cause(
+    system: Any, given: Sequence[Any], step: Callable[[], Any], params: Mapping[str, Any] | None = None
+) -> Cause | None:
     """The cause, if it is one of those that can be told.
 
     Args:
         system: the `System`.
         given: all that the transition is given, flat.
         step: makes the transition and the prediction once more.
+        params: θ as F and Y see it.
     """
+    if system.past is not None and params is not None:
+        for label, delay in system.past.delays.items():
+            wrong = system.past.wrong(label, float(np.asarray(delay.length(params))))
+            if wrong:
+                found, mend = wrong.split("\n")
+                return Cause(f"{found[0].upper()}{found[1:]}", "the state (a delay that cannot be had)", mend)
     if isinstance(system.dt, str):
         place = [name for name in system.x for _ in flatten(system.x[name])].index(system.dt)
         if np.asarray(given[place]) == 0:

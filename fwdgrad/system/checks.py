@@ -11,7 +11,7 @@ import numpy as np
 from autograd.tracer import isbox
 
 from fwdgrad.errors import DeclarationError, ShapeError, UnknownNameError, did_you_mean
-from fwdgrad.integrate import At, When
+from fwdgrad.integrate import Adaptive, At, Delay, When
 from fwdgrad.program.tracer import as_operand
 from fwdgrad.support.trees import flatten
 from fwdgrad.system.parameters import Parameter, Tied
@@ -21,6 +21,7 @@ __all__ = [
     "GIVEN",
     "OWN",
     "arrays",
+    "check_delays",
     "checked_first",
     "events_of",
     "inputs",
@@ -185,6 +186,34 @@ def events_of(events: Any, dt: Any) -> tuple[At | When, ...]:
     if made and dt is None:
         raise DeclarationError("events: a map (dt=None) has no moments between samples. Give dt, or change h in F.")
     return made
+
+
+def check_delays(delays: Any, state: Any, dt: Any, integrator: Any) -> None:
+    """Refuse delays where there is no past on a grid.
+
+    Raises:
+        DeclarationError: they are none; or there are no steps of one size, or no names.
+    """
+    if not isinstance(delays, Mapping) or not all(isinstance(d, Delay) for d in delays.values()):
+        raise DeclarationError(f"delays: expected a dict of fwdgrad.Delay(of, by), by label; got {delays!r}.")
+    if not isinstance(state, Mapping):
+        raise DeclarationError(
+            "delays: the state has no names.\nDeclare a dict of arrays, such as state={'x': 1.0}, for Delay('x', …)."
+        )
+    if dt is None:
+        raise DeclarationError(
+            "delays: a map (dt=None) has no time. Give dt, or keep past values in the state: {'x': …, 'x1': h['x']}."
+        )
+    if isinstance(dt, str):
+        raise DeclarationError(
+            f"delays: the past is kept on a grid of steps of one size, and dt={dt!r} is an input.\n"
+            "Give a number dt, and targets that are NaN between the samples that there are."
+        )
+    if isinstance(integrator, Adaptive):
+        raise DeclarationError(
+            f"delays: the past is kept on a grid of steps of one size, and method={str(integrator)!r} chooses them.\n"
+            "Say method='rk4' (or 'sdirk2', for stiff systems) and substeps=…; fg.check tells whether they are enough."
+        )
 
 
 def timed(state: Any) -> None:

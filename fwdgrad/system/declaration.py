@@ -10,21 +10,29 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.errors import DeclarationError, UnknownNameError, did_you_mean
-from fwdgrad.integrate import DEFAULT, Adaptive, At, When, located, scheduled, step_map
+from fwdgrad.integrate import DEFAULT, Adaptive, At, Delay, When, step_map
 from fwdgrad.losses import Loss, as_loss
 from fwdgrad.outside import Outside
-from fwdgrad.program import repeat
 from fwdgrad.support import display
 from fwdgrad.support.trees import cut, flatten, leaf_names, unflatten
-from fwdgrad.system.checks import OWN, arrays, events_of, inputs, parameters_of, result, step_of, substeps_of
+from fwdgrad.system.checks import (
+    OWN,
+    arrays,
+    events_of,
+    inputs,
+    parameters_of,
+    result,
+    step_of,
+    substeps_of,
+)
+from fwdgrad.system.moving import Moving
 from fwdgrad.system.parameters import Free, Parameter, Tied
-from fwdgrad.system.simulation import Simulated
 from fwdgrad.system.trying import through
 
 __all__ = ["System"]
 
 
-class System(Simulated):
+class System(Moving):
     """A parametrised dynamical system with a loss: h' = F(h, x, θ), ŷ = Y(h', x, θ), ℓ(ŷ, y).
 
     With `dt`, F is the rate dh/dt and `method` turns it into a map.
@@ -57,6 +65,8 @@ class System(Simulated):
         name: what to call it in reports.
         events: changes of the state at given times, such as doses (`fwdgrad.At`), between samples or at them. The state
             is then a dict with the time, a number "t" of rate 1.
+        delays: state variables as they were a while ago, by the labels under which F and Y find them among the state:
+            `{"late": fwdgrad.Delay("x", "tau")}` is x(t − τ) as h["late"]. The state is then a dict.
         first: what the first sample of a trajectory is observed in. "initial": in the initial state itself; it makes no
             transition, h' = h(0), as the row at the start time of a table is. "next" (the default): a transition
             later, h' = F(h(0), x, θ), as the first input of a network is. One rule for known, learned and given
@@ -93,8 +103,6 @@ class System(Simulated):
     """
 
     corrects = False
-    steady = 0
-    """State variables at the end of h that no gain corrects."""
 
     def __init__(
         self,
@@ -114,6 +122,7 @@ class System(Simulated):
         name: str | None = None,
         first: str | None = None,
         events: Iterable[At | When] = (),
+        delays: Mapping[str, Delay] | None = None,
     ) -> None:
         for label, function in (("F", F), ("Y", Y)):
             if not callable(function) and not (label == "Y" and function is None):
@@ -138,12 +147,12 @@ class System(Simulated):
         self._order = tuple(declared)
         self.coordinate = {k: p.coordinate for k, p in held.items()}
         self._plain = not self._tied and all(isinstance(c, Free) for c in self.coordinate.values())
-        self.coordinates: dict[str, np.ndarray] = values
-        self.coordinates = self.learned(values)
+        self.coordinates: dict[str, np.ndarray] = self.learned(values, values)
         if init is not None:
             state = self._called_init(init)
 
         self.state = arrays("state", state)
+        self._remember(delays, declared, dt)
         if not sum(leaf.size for leaf in flatten(self.state)):
             raise DeclarationError("System: state is empty. Give an array or a dict of arrays, such as np.zeros(3).")
         self.dtype = np.result_type(*flatten(self.state))
@@ -162,11 +171,10 @@ class System(Simulated):
         asked = init is not None and self.first == "next" and not isinstance(self.dt, str)
         self.first_unsaid = first is None
         self._first = "next" if asked else first  # `replace` does not ask again
-        self.marked = False
+        self.marked = self.fed = False
         self.init: Callable[[Any], Any] | None = None
         self.injection: Any = None
         self.given: Any = self.x
-        self.fed = False
         prediction = self._try_out()
         self.prediction = np.zeros(prediction.shape, prediction.dtype)
         target = self.loss.target(self.prediction)
@@ -275,44 +283,12 @@ class System(Simulated):
         """ŷ = Y(h', x, θ) for a flat h'; without Y the state as declared, or the flat vector if it is a dict."""
         return self.observed(h, self._input(given), self.natural(coordinates))
 
-    def moved(self, h: Any, x: Any, theta: Mapping[str, Any]) -> Any:
-        """The flat h a sample later: F, integrated if `dt` is given, and nothing else of `transition`."""
-        if self.dt is None:
-            return self._pack(self.F(self.unpack(h), x, theta), "F")
-        dt = (x[self.dt] if isinstance(self.dt, str) else self.dt) / self.substeps
-        if self.substeps == 1:
-            return self.integrated(h, x, theta, dt)
-        return repeat(lambda now: self.integrated(now, x, theta, dt), h, self.substeps)
-
-    def integrated(self, h: Any, x: Any, theta: Mapping[str, Any], dt: Any) -> Any:
-        """The flat h after one step of the integrator, of length `dt`, and through its events; where F is a rate."""
-
-        def rate(now: Any) -> Any:
-            return self._pack(self.F(self.unpack(now), x, theta), "F")
-
-        def changed(event: At | When) -> Any:
-            return lambda now: self._pack(event.change(self.unpack(now), x, theta), f"{type(event).__name__}(change=…)")
-
-        def through(now: Any, length: Any) -> Any:
-            return self.integrator(rate, now, length)
-
-        def resetting(now: Any, length: Any) -> Any:
-            conditions = [lambda now, e=e: e.condition(self.unpack(now), x, theta) for e in resets]
-            return located(through, now, length, conditions, [changed(e) for e in resets])
-
-        resets = [event for event in self.events if isinstance(event, When)]
-        known = [event for event in self.events if isinstance(event, At)]
-        step = resetting if resets else through
-        if not known:
-            return step(h, dt)
-        moments = [event.moments(theta, self.dtype) for event in known]
-        return scheduled(step, h, self.unpack(h)["t"], dt, moments, [changed(e) for e in known])
-
     def observed(self, h: Any, x: Any, theta: Mapping[str, Any]) -> Any:
         """ŷ for a flat h, from θ as Y sees it."""
         if self.Y is None:
-            return h if isinstance(self.state, dict) else self.unpack(h)
-        return result(self.Y(self.unpack(h), x, theta))
+            own = h if self.past is None else h[: self.past.free(self.state)]
+            return own if isinstance(self.state, dict) else self.unpack(h)
+        return result(self.Y(self._read(h, theta), x, theta))
 
     def point(self, predictions: Any) -> Any:
         """What of predictions, one or several along the first axis, stands for y: all of them."""
@@ -391,12 +367,13 @@ class System(Simulated):
         def cast(tree: Any) -> Any:
             return unflatten(tree, [v if v.dtype == np.int64 else v.astype(dtype) for v in flatten(tree)])
 
+        state = self.state if self.past is None else self.past.declared(self.state)
         params = self.declared
         params = {k: replace(p, value=cast(p.value)) if isinstance(p, Parameter) else p for k, p in params.items()}
         return {
             "F": self.F,
             "Y": self.Y,
-            "state": cast(self.state) if self.init is None else self.init,
+            "state": cast(state) if self.init is None else self.init,
             "params": params,
             "x": cast(self.x),
             "loss": self.loss,
@@ -407,6 +384,7 @@ class System(Simulated):
             "name": self.name,
             "first": self._first,
             "events": self.events,
+            "delays": None if self.past is None else self.past.delays,
         }
 
     @cached_property

@@ -169,7 +169,7 @@ class Simulated(Tried):
             wrong = int(np.argmax(bad))
             given = [row[wrong] for row in (*inputs, *added)]
             before = states[wrong - 1] if wrong else start_state
-            told = cause(self, given, lambda: step(before, *given, *leaves))
+            told = cause(self, given, lambda: step(before, *given, *leaves), self.natural(coordinates))
             raise NonFiniteError(
                 f"simulate: the state or the prediction is not finite at step {wrong}.\n"
                 + (f"{told.found}\n{told.mend}" if told is not None else _CAUSES),

@@ -17,7 +17,7 @@ from fwdgrad.errors import (
     UnknownNameError,
     did_you_mean,
 )
-from fwdgrad.integrate import Adaptive, At, When
+from fwdgrad.integrate import Adaptive, At, Past, When
 from fwdgrad.losses import Custom, Loss
 from fwdgrad.outside import Outside
 from fwdgrad.support.trees import flatten, unflatten
@@ -46,6 +46,7 @@ class Tried(Parametrised):
     injection: Any
     integrator: Any
     events: tuple[At | When, ...]
+    past: Past | None
     prediction: np.ndarray
     outside: Outside
     initial: Any
@@ -59,7 +60,9 @@ class Tried(Parametrised):
         """ŷ."""
 
     def _pack(self, value: Any, who: str) -> Any:
-        """A state that `who` returned, flat."""
+        """A state that `who` returned, flat; one that was declared with the past that it begins with."""
+        if self.past is not None and who == "state":
+            value = self.past.extended(value)
         return packed(value, self.state, self.dtype, who)
 
     def confirm(self) -> None:
@@ -86,6 +89,8 @@ class Tried(Parametrised):
             for k, e in enumerate(self.events)
             if isinstance(e, At) and callable(e.times)
         }
+        if self.past is not None:
+            named |= {f"delays[{k!r}]": d.by for k, d in self.past.delays.items() if callable(d.by)}
         named |= {f"condition of events[{k}]": e.condition for k, e in enumerate(self.events) if isinstance(e, When)}
         return {k: function for k, function in named.items() if function is not None}
 

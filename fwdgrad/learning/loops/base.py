@@ -279,7 +279,9 @@ class Loop(ABC):
     def _explain(self, x: Sequence[Any]) -> None:
         """Refuse the step by its cause, if that can be told."""
         predict = self.execution.reference(PREDICT)
-        self._told(cause(self.execution.system, x, lambda: predict(*self.view, *x)), "the state")
+        system = self.execution.system
+        params = system.natural(self.execution.unpack(tuple(self.view)).params)
+        self._told(cause(system, x, lambda: predict(*self.view, *x), params), "the state")
         self._told(self.unstable(x), "the state")
 
     def unstable(self, x: Sequence[Any] | None = None) -> Cause | None:

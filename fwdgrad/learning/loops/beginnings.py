@@ -85,7 +85,7 @@ def elsewhere(
     """
     system = newton.system
     known = system.init is None and not any(start.given for start in record.starts)
-    own = known and not system.corrects and not isinstance(system, PanelSystem)
+    own = known and not system.corrects and not isinstance(system, PanelSystem) and system.past is None
     places = np.flatnonzero(record.observed)[:MOST]
     if not own or not hasattr(system.loss, "weight") or len(places) <= len(prior) + system.size + EARLY:
         return None

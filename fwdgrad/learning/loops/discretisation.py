@@ -109,6 +109,8 @@ def _both(
     given["state"] = None if state is None else system.unpack(state)
 
     def run(one: System) -> np.ndarray:
+        if given["state"] is not None and one is not system and one.past is not None and system.past is not None:
+            given["state"] = system.past.refined(given["state"], one.past)
         return np.reshape(one.simulate(xs, **given).outputs, (count, -1))
 
     try:
