@@ -12,6 +12,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
+
 from fwdgrad.errors import DeclarationError
 from fwdgrad.program import Program
 
@@ -85,6 +87,10 @@ class Engine(ABC):
             UnsupportedOperationError: this engine cannot run one of its operations, or makes steps one by one.
         """
         raise NotImplementedError(f"engine {self.name!r} makes steps one by one")
+
+    def held(self, leaf: Any) -> Any:
+        """A copy of an array, as the carry of a stream: what changes in place, and is an array to NumPy."""
+        return np.array(leaf)
 
     def check(self, program: Program, carried: int | None = None) -> None:
         """See whether it can run a program, without preparing it.

@@ -206,6 +206,10 @@ class Execution:
                 self._streams[kind] = self._runs_on.stream(self.program(kind), self.carried(kind))
         return self._streams[kind]
 
+    def held(self, leaf: Any) -> Any:
+        """A copy of an array of the carry, as streams take it: see `Engine.held`."""
+        return self._runs_on.held(leaf)
+
     def carried(self, kind: str) -> int:
         """How many arrays a step of this kind hands on to the next one."""
         return len(flatten((self.template, self.older))) if KINDS[kind].strides else len(flatten(self.template))

@@ -236,7 +236,7 @@ class Learner(Deciding, Saved):
         """
         if isinstance(self.system, FilteredSystem):
             return map_leaves(_frozen, self.system.wrapped.unpack(self._estimated(self.system)[0]))
-        return map_leaves(_frozen, self.system.unpack(np.array(self._loop.carry[0])))
+        return map_leaves(_frozen, self.system.unpack(np.array(self._loop.state)))
 
     def _estimated(self, system: FilteredSystem) -> tuple[np.ndarray, np.ndarray]:
         """Mean and covariance of the state of a filtered system."""
@@ -533,7 +533,7 @@ class Learner(Deciding, Saved):
         """
         if self._loop.steps >= self._due:
             self._look()
-        stretched = self._stretches.wants(self._loop.steps, self._loop.carry[0])
+        stretched = self._stretches.wants(self._loop.steps, self._loop.state)
         begins = self._loop.steps == 0 and isinstance(self.system, FilteredSystem)
         first = self._execution.make(PREDICT, self._loop.view, self._loop.input(x))[-1] if begins else None
         loss = self._loop.step(x, y)
@@ -626,7 +626,7 @@ class Learner(Deciding, Saved):
                     for piece in self._pieces(chunk, checkpoint_every):
                         if self.steps >= self._due:
                             self._look()
-                        stretched = self._stretches.wants(self.steps, self._loop.carry[0])
+                        stretched = self._stretches.wants(self.steps, self._loop.state)
                         losses, predictions, error = self._loop.run(piece)
                         recorder.extend(losses, self.system.point(predictions))
                         shown.update(losses)

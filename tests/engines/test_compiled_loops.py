@@ -5,8 +5,8 @@ import pytest
 
 import fwdgrad as fg
 from fwdgrad import systems
+from fwdgrad.engines.accumulating import accumulated
 from fwdgrad.engines.compiled_engine import sharing
-from fwdgrad.engines.compiled_engine.accumulating import accumulated
 from fwdgrad.engines.compiled_engine.sharing import shared_between_loops
 from fwdgrad.estimators.windows import Sliding
 from fwdgrad.learning.execution import Execution

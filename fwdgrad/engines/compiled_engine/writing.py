@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fwdgrad._version import __version__
-from fwdgrad.engines.compiled_engine.accumulating import accumulated
+from fwdgrad.engines.accumulating import accumulated
 from fwdgrad.engines.compiled_engine.blocks import Block, Shared
 from fwdgrad.engines.compiled_engine.building import build
 from fwdgrad.engines.compiled_engine.indices import Affine, Axis

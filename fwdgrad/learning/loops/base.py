@@ -121,6 +121,11 @@ class Loop(ABC):
         """The carry, to be read at once and not to be kept."""
         return self.carry
 
+    @property
+    def state(self) -> Any:
+        """h, to be read at once and not to be kept."""
+        return self.view[0]
+
     def foreseen(self, steps: int) -> int:
         """How many steps are going to be made for so many samples."""
         return steps

@@ -106,8 +106,7 @@ class Compiled(InPlace):
         count = len(chunk.observed)
         if count < 4:
             return super()._run(chunk)
-        kept, noise = self.view, self.noise.state()
-        kept = tuple(b.copy() for b in kept)
+        kept, noise = [b.copy() for b in self._buffers], self.noise.state()
         rows = [*map(np.ascontiguousarray, (*chunk.x, *chunk.y)), *self.noise.take(count)]
         outs = outputs(self.execution, count)
         self._first, before = None, self.steps

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -24,19 +25,22 @@ class InPlace(Loop):
     @property
     def carry(self) -> Flat:
         """All that is learned and remembered: copies."""
-        return tuple(b.copy() for b in self._buffers)
+        return tuple(np.array(b) for b in self._buffers)
 
     @carry.setter
     def carry(self, carry: Flat) -> None:
-        from fwdgrad.engines.compiled_engine import aligned
-
-        self._buffers = [aligned(leaf) for leaf in carry]
+        self._buffers = [self.execution.held(leaf) for leaf in carry]
         self._unbind()
 
     @property
     def view(self) -> Flat:
         """The same arrays as are changed in place, to be read at once."""
-        return tuple(self._buffers)
+        return tuple(np.asarray(b) for b in self._buffers)
+
+    @property
+    def state(self) -> Any:
+        """h alone, since bringing all of the carry from a device takes its time."""
+        return np.asarray(self._buffers[0])
 
     def _unbind(self) -> None:
         """The arrays are other ones."""
