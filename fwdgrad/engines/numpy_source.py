@@ -13,7 +13,7 @@ from fwdgrad.program.open_loops import repeated
 from fwdgrad.program.operations import Index, Pointwise, banded, factors, jacobi
 from fwdgrad.program.roots import newton
 
-__all__ = ["SCOPE", "SOURCE", "emit", "evaluation", "has_source"]
+__all__ = ["SCOPE", "SOURCE", "emit", "evaluation", "has_source", "index_source"]
 
 
 def emit(operation: Operation, arguments: Sequence[str], inputs: Sequence[Operand], params: dict[str, Any]) -> str:
@@ -71,7 +71,8 @@ SCOPE: dict[str, Any] = {
 """What source refers to."""
 
 
-def _index(index: Index, arguments: Sequence[str]) -> str:
+def index_source(index: Index, arguments: Sequence[str]) -> str:
+    """What stands in brackets for an index; `arguments` are the source of its parts that are data."""
     rest = iter(arguments)
     made: list[str] = []
     for entry in index:
@@ -89,7 +90,7 @@ def _index(index: Index, arguments: Sequence[str]) -> str:
 
 
 def _scattered(arguments: Sequence[str], inputs: Sequence[Operand], params: dict[str, Any]) -> str:
-    where = _index(params["index"], arguments[1:])
+    where = index_source(params["index"], arguments[1:])
     helper = "scatter" if all(i.shape == () for i in inputs[1:]) else "scatter_add"
     key = f"np.s_[{where}]" if params["index"] else "()"
     return f"{helper}({arguments[0]}, {key}, {params['shape']})"
@@ -128,7 +129,7 @@ SOURCE: dict[str, Source] = {
     "broadcast_to": lambda a, i, p: f"np.broadcast_to({a[0]}, {p['shape']})",
     "concatenate": lambda a, i, p: f"np.concatenate(({', '.join(a)},), {p['axis']})",
     "stop_gradient": lambda a, i, p: a[0],
-    "getitem": lambda a, i, p: f"{a[0]}[{_index(p['index'], a[1:])}]",
+    "getitem": lambda a, i, p: f"{a[0]}[{index_source(p['index'], a[1:])}]",
     "scatter_add": _scattered,
     "sum": _reduced("np.add.reduce"),
     "max": _reduced("np.maximum.reduce"),

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from fwdgrad.engines.base import Engine
 from fwdgrad.engines.compiled import CompiledEngine
+from fwdgrad.engines.jax import JaxEngine
 from fwdgrad.engines.numpy_engine import NumPyEngine
 from fwdgrad.errors import UnsupportedOperationError
 
@@ -21,7 +22,7 @@ NUMPY: Engine = NumPyEngine()
 FAST: Engine = CompiledEngine()
 """What "auto" goes on with as soon as that pays."""
 
-REGISTERED: dict[str, Engine] = {engine.name: engine for engine in (NUMPY, FAST)}
+REGISTERED: dict[str, Engine] = {engine.name: engine for engine in (NUMPY, FAST, JaxEngine())}
 """Every engine, by name."""
 
 

@@ -206,17 +206,9 @@ def read(values: dict[Variable, Any], x: Variable | Constant) -> Any:
     return x.value if isinstance(x, Constant) else values[x]
 
 
-_RESERVED = frozenset(dir(builtins)) | {
-    "np",
-    "special",
-    "banded",
-    "factors",
-    "newton",
-    "repeated",
-    "scatter",
-    "scatter_add",
-    "k",
-}
+_NUMPY = {"np", "special", "banded", "factors", "newton", "repeated", "scatter", "scatter_add", "k"}
+_JAX = {"jnp", "lax", "runtime", "sound", "safe"}
+_RESERVED = frozenset(dir(builtins)) | _NUMPY | _JAX
 """What emitted source refers to, beside variables and numbered constants and loop bodies."""
 
 _NUMBERED = re.compile(r"(.*_)?(body|constant)_\d+|evaluate_.*")

@@ -1,6 +1,6 @@
 """Comparing the compiled engine with the NumPy engine, many programs to a compilation."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,11 +37,17 @@ def difference(result: Any, expected: Any, tolerance: float) -> str | None:
     return None
 
 
-def differences(names: Sequence[str], programs: Sequence[Program], arguments: Sequence[Any], tolerance: float) -> list:
-    """The programs whose compiled form gives something else than the NumPy engine, and what."""
+def differences(
+    names: Sequence[str],
+    programs: Sequence[Program],
+    arguments: Sequence[Any],
+    tolerance: float,
+    prepare: Callable[..., Any] = compile_program,
+) -> list:
+    """The programs whose compiled form, of an engine, gives something else than the NumPy engine, and what."""
     given = [np.asarray(a) for arrays in arguments for a in arrays]
     before = [a.copy() for a in given]
-    results = iter(compile_program(merged(programs))(*given))
+    results = iter(prepare(merged(programs))(*given))
     for array, copy in zip(given, before, strict=True):
         np.testing.assert_array_equal(array, copy)
     found = []
