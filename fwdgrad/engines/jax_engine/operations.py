@@ -29,7 +29,10 @@ INFIX = {
 RENAMED = {"psi": "digamma"}
 """Functions that SciPy and JAX call by different names."""
 
-UNSUPPORTED = dict.fromkeys(("j0", "j1", "jn", "iv"), "JAX has no such Bessel function")
+UNSUPPORTED = {
+    **dict.fromkeys(("j0", "j1", "jn", "iv"), "JAX has no such Bessel function"),
+    **dict.fromkeys(("band_factors", "band_solve"), "JAX has no elimination in the band of a matrix"),
+}
 """Operations that this engine cannot write, and why."""
 
 

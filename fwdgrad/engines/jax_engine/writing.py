@@ -11,7 +11,7 @@ import numpy as np
 
 from fwdgrad._version import __version__
 from fwdgrad.engines.accumulating import accumulated
-from fwdgrad.engines.jax_engine.operations import call, tests
+from fwdgrad.engines.jax_engine.operations import Unsupported, call, tests
 from fwdgrad.program.instructions import Instruction, Operand, Variable
 from fwdgrad.program.loops import SCAN
 from fwdgrad.program.open_loops import UNTIL
@@ -193,6 +193,8 @@ def _function(program: Program, name: str, constants: _Constants, prefix: str, i
 def _loop(ins: Instruction, body: str, arguments: Sequence[str]) -> str:
     """The call that runs the body of a loop."""
     if ins.operation is ROOT:
+        if ins.params.get("band") is not None:
+            raise Unsupported("band_solve")
         return f"runtime.newton({body}, {arguments[0]}, {_tuple(arguments[1:])})"
     if ins.operation is UNTIL:
         start, clock, *captured = arguments
