@@ -22,7 +22,7 @@ from fwdgrad.cli.models import ELAPSED, chosen
 from fwdgrad.errors import CheckpointError, DataError, DeclarationError, did_you_mean
 from fwdgrad.learning.learner import Learner
 from fwdgrad.learning.report import output_names
-from fwdgrad.learning.step.kinds import SPREAD
+from fwdgrad.learning.step.kinds import PREDICTIVE_VARIANCE
 from fwdgrad.support.trees import flatten, leaf_names, unflatten
 from fwdgrad.system import System
 
@@ -120,7 +120,8 @@ class _Follower:
     def _show(self, out: TextIO, x: Any) -> None:
         """The prediction for a line, with its deviation where a filter knows it."""
         if self._banded:
-            mean, variance = self.learner._execution.make(SPREAD, self.learner._loop.view, self.learner._loop.input(x))
+            loop = self.learner._loop
+            mean, variance = self.learner._execution.make(PREDICTIVE_VARIANCE, loop.view, loop.input(x))
             if self._look <= 0:
                 self._factor, self._look = self.learner.confidence().overall, LOOK
             self._look -= 1

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.fitting.going_on import resumed, spreads
+from fwdgrad.fitting.going_on import predicted_with_std, resumed
 from fwdgrad.fitting.result import Fit, Going
 from fwdgrad.learning.confidence import judged
 from fwdgrad.learning.loops import Fitting, Normal, Pass, Record
@@ -50,13 +50,13 @@ def followed(record: Record, fitting: Fitting, found: Pass, prior: np.ndarray, p
     """
     found = likeliest(record, fitting, found)
     bound, held = fitting.filter, fitting.execution.unpack(found.carry)
-    outputs, _ = spreads(fitting, record, fitting.certain(found.carry), learns=True)
+    outputs, _ = predicted_with_std(fitting, record, fitting.certain(found.carry), learns=True)
     watched = fitting.execution.unpack(fitting.loop.carry).optimizer.watch
     root = np.asarray(held.optimizer.root, float)[:, bound.size :]
     process = np.broadcast_to(found.level[1], (bound.size,))
     going = Going(
         resumed(fitting, found.carry, len(record), fitting.loop.feed.row, process_noise=tuple(process.tolist())),
-        lambda: spreads(fitting, record, fitting.certain(found.carry), learns=True)[1],
+        lambda: predicted_with_std(fitting, record, fitting.certain(found.carry), learns=True)[1],
     )
     return Fit(
         fitting.execution.system, "filter", fitting.flat(found.carry).astype(float), root.T @ root, prior, False,

@@ -10,13 +10,13 @@ import numpy as np
 
 from fwdgrad.learning.learner import Learner
 from fwdgrad.learning.loops import Fitting, Record
-from fwdgrad.learning.step.kinds import SPREAD
+from fwdgrad.learning.step.kinds import PREDICTIVE_VARIANCE
 from fwdgrad.support.types import Flat
 
-__all__ = ["resumed", "spreads"]
+__all__ = ["predicted_with_std", "resumed"]
 
 
-def spreads(fitting: Fitting, record: Record, carry: Flat, learns: bool) -> tuple[np.ndarray, np.ndarray]:
+def predicted_with_std(fitting: Fitting, record: Record, carry: Flat, learns: bool) -> tuple[np.ndarray, np.ndarray]:
     """ŷ and its standard deviation for each sample of a record before it is seen, shape (T, m).
 
     Args:
@@ -35,7 +35,8 @@ def spreads(fitting: Fitting, record: Record, carry: Flat, learns: bool) -> tupl
         loop.restart(np.array(start.state), start.given)
         for k in range(len(chunk.observed)):
             with np.errstate(all="ignore"):
-                mean, variance = execution.make(SPREAD, loop.view, [*(a[k] for a in chunk.x), *loop.feed.row])
+                x = [*(a[k] for a in chunk.x), *loop.feed.row]
+                mean, variance = execution.make(PREDICTIVE_VARIANCE, loop.view, x)
             predictions.append(np.ravel(mean))
             variances.append(np.ravel(variance))
             sample = chunk.part(k, k + 1)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.fitting.draws import Draws
-from fwdgrad.fitting.going_on import resumed, spreads
+from fwdgrad.fitting.going_on import predicted_with_std, resumed
 from fwdgrad.fitting.result import UNKNOWN, Fit, Going
 from fwdgrad.learning.confidence import FEW, Verdict, judged, not_white
 from fwdgrad.learning.learner import Learner
@@ -133,7 +133,7 @@ def _going(
 
     def bands() -> np.ndarray:
         made, carry = carried(STILL)
-        return spreads(made, record, carry, learns=False)[1] + np.where(held.counts > 0, 0.0, np.nan)
+        return predicted_with_std(made, record, carry, learns=False)[1] + np.where(held.counts > 0, 0.0, np.nan)
 
     return Going(onward, bands)
 

@@ -48,7 +48,7 @@ from fwdgrad.learning.panel_samples import PanelReader
 from fwdgrad.learning.report import Report, intervals_of, output_names, parameter_frame, parameter_rows
 from fwdgrad.learning.samples import Chunk
 from fwdgrad.learning.saving import Saved
-from fwdgrad.learning.step.kinds import PREDICT, SPREAD
+from fwdgrad.learning.step.kinds import PREDICT, PREDICTIVE_VARIANCE
 from fwdgrad.learning.targets import Targets
 from fwdgrad.optimizers import JointFilter, Optimizer
 from fwdgrad.support import display
@@ -507,7 +507,7 @@ class Learner(Deciding, Saved):
             mean = np.array(self.system.point(made))
             return (mean, self.system.deviation(made)) if return_std else mean
         if return_std:
-            prediction, variance = self._execution.make(SPREAD, self._loop.view, self._loop.input(x))
+            prediction, variance = self._execution.make(PREDICTIVE_VARIANCE, self._loop.view, self._loop.input(x))
             known = self.confidence()
             if not known.holds:
                 warnings.warn(f"predict: {known.contradiction()}", CalibrationWarning, stacklevel=2)

@@ -12,7 +12,7 @@ from fwdgrad import systems
 from fwdgrad.errors import BoundWarning, CalibrationWarning
 from fwdgrad.learning.confidence import judged
 from fwdgrad.learning.step import Steps
-from fwdgrad.learning.step.kinds import SPREAD
+from fwdgrad.learning.step.kinds import PREDICTIVE_VARIANCE
 from fwdgrad.optimizers.information.watch import Watch, Watched
 from fwdgrad.support.trees import flatten
 
@@ -217,7 +217,7 @@ def test_deviations_are_inflated_or_withheld_and_predictions_too():
     np.testing.assert_allclose(std["tau"], known.factor["tau"] * bare)
     with pytest.warns(CalibrationWarning, match=r"predict: .*squared residuals"):
         _, shown = learner.predict(np.ones(1), return_std=True)
-    _, variance = learner._execution.make(SPREAD, learner._loop.view, learner._loop.input(np.ones(1)))
+    _, variance = learner._execution.make(PREDICTIVE_VARIANCE, learner._loop.view, learner._loop.input(np.ones(1)))
     np.testing.assert_allclose(shown, known.overall * np.sqrt(variance))
     learner, std, _ = run("a drift", 0)
     assert "not white" in str(learner.confidence())

@@ -215,7 +215,7 @@ class Steps:
 
         return dict(zip(trained, scan(turn, (), (cotangents,))[1], strict=True))
 
-    def spread(self, carry: Carry, x: Any) -> tuple[Any, Any]:
+    def predictive_variance(self, carry: Carry, x: Any) -> tuple[Any, Any]:
         """The prediction for the next sample, and its variance over what is not known of θ, both of the same shape.
 
         Var ŷ_i = ∇ŷ_iᵀ P ∇ŷ_i, with P the covariance of the parameters as the optimizer has it.

@@ -82,7 +82,7 @@ class JointSteps(Steps):
         made = carry._replace(h=lin.value, optimizer=self.filter.grown(state, lin.value))
         return made, Outcome(no_loss, prediction, health)
 
-    def spread(self, carry: Carry, x: Any) -> tuple[Any, Any]:
+    def predictive_variance(self, carry: Carry, x: Any) -> tuple[Any, Any]:
         """The prediction for the next sample and the variance of its error: of state, parameters and noise."""
         lin, state = self._predicted(carry, x)
         seen = self.model.observe(lin.value, x, self.model.system.y, carry.params)

@@ -27,8 +27,8 @@ __all__ = [
     "KINDS",
     "LEARN",
     "PREDICT",
+    "PREDICTIVE_VARIANCE",
     "REPLAY",
-    "SPREAD",
     "TRANSIT",
     "WALK",
     "WINDOW",
@@ -39,7 +39,7 @@ __all__ = [
 
 LEARN, TRANSIT = "learn", "transit"
 """One sample, with a target and without: (*carry, loss, prediction, health)."""
-PREDICT, SPREAD = "predict", "spread"
+PREDICT, PREDICTIVE_VARIANCE = "predict", "predictive_variance"
 """(h', prediction); (prediction, its variance over what is not known of θ)."""
 FORWARD = "forward"
 """Inside a window: (h', loss, prediction, health)."""
@@ -74,7 +74,7 @@ KINDS: dict[str, StepKind] = {
     LEARN: StepKind("x y noise", lambda s, *given: s.learn(*given)),
     TRANSIT: StepKind("x noise", lambda s, *given: s.transit(*given)),
     PREDICT: StepKind("x", lambda s, c, x: s.predict(c.h, c.params, x), often=False),
-    SPREAD: StepKind("x", lambda s, *given: s.spread(*given), often=False),
+    PREDICTIVE_VARIANCE: StepKind("x", lambda s, *given: s.predictive_variance(*given), often=False),
     FORWARD: StepKind("x y", lambda s, c, x, y: s.forward(c.h, c.params, x, y)),
     REPLAY: StepKind("inputs alive", lambda s, c, inputs, alive: s.replay(c.h, c.params, inputs, alive)),
     BACKWARD: StepKind("segment derivatives", lambda s, c, segment, d: s.backward(c.params, segment, *d)),
