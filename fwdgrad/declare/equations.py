@@ -11,7 +11,7 @@ import numpy as np
 
 from fwdgrad.declare.expressions import Delayed, Expression, Name, evaluate, names_in
 from fwdgrad.declare.functions import CONSTANTS
-from fwdgrad.declare.model import TIME, Equation, Jump, Model
+from fwdgrad.declare.model import TIME, Equation, EquationModel, Jump
 from fwdgrad.declare.parse import constant
 from fwdgrad.declare.places import Place
 from fwdgrad.errors import DeclarationError
@@ -153,7 +153,7 @@ class Equations:
         DeclarationError: a value cannot be computed, or shapes do not go together.
     """
 
-    def __init__(self, model: Model, shown: Model | None = None) -> None:
+    def __init__(self, model: EquationModel, shown: EquationModel | None = None) -> None:
         self.model = model
         self.shown = shown or model
         self._for_changes = self._definitions(model.changes.values())

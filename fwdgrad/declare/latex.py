@@ -3,7 +3,7 @@ r"""Equations as LaTeX, in the order and form in which they were written."""
 from __future__ import annotations
 
 from fwdgrad.declare.expressions import Array, Call, Delayed, Expression, Index, Name, Number
-from fwdgrad.declare.model import Model
+from fwdgrad.declare.model import EquationModel
 
 __all__ = ["latex"]
 
@@ -14,7 +14,7 @@ _NAMED = ("arccos", "arcsin", "arctan", "cos", "cosh", "exp", "log", "max", "min
 _RELATIONS = {"<": "<", "<=": r"\le", ">": ">", ">=": r"\ge", "==": "=", "!=": r"\ne"}
 
 
-def latex(model: Model) -> str:
+def latex(model: EquationModel) -> str:
     """State equations, definitions and outputs, aligned at their equals signs."""
     rows = []
     for name, equation in model.changes.items():

@@ -1,6 +1,6 @@
 """A model as its equations, however they were written: what is declared, in which order, and where it stands.
 
-Text, TOML and SymPy fill a `Model`; `fwdgrad.declare.equations` computes with it. It refuses what contradicts itself.
+Text, TOML and SymPy fill a `EquationModel`; `fwdgrad.declare.equations` computes with it. It refuses what contradicts itself.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from fwdgrad.system.parameters import Parameter, Tied, bounded, fixed, tied
 __all__ = [
     "TIME",
     "Equation",
+    "EquationModel",
     "Follows",
     "InputEntry",
     "Jump",
-    "Model",
     "OutputEntry",
     "ParameterEntry",
     "free_parameter",
@@ -124,7 +124,7 @@ def tied_parameter(name: str, expression: Expression, place: Place) -> Tied:
 
 
 @dataclass
-class Model:
+class EquationModel:
     """Equations by name, in the order of their declaration; `finish` checks them when all are there.
 
     Attributes:

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 
 from fwdgrad.declare.expressions import Expression, evaluate
 from fwdgrad.declare.functions import COMPUTE
-from fwdgrad.declare.model import TIME, Follows, Model
+from fwdgrad.declare.model import TIME, EquationModel, Follows
 from fwdgrad.errors import DeclarationError
 from fwdgrad.support import display
 from fwdgrad.system.parameters import Parameter, Tied
@@ -39,7 +39,7 @@ class Sparsity(NamedTuple):
         return display.page(repr(self), display.table(rows))
 
 
-def expressions(model: Model, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+def expressions(model: EquationModel, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     """The right side of every state variable: an expression of SymPy, or an array of them.
 
     Args:
@@ -98,7 +98,7 @@ def symbols(name: str, shape: tuple[int, ...]) -> Any:
     return made
 
 
-def sparsity(model: Model, shapes: Mapping[str, tuple[int, ...]]) -> Sparsity:
+def sparsity(model: EquationModel, shapes: Mapping[str, tuple[int, ...]]) -> Sparsity:
     """The pattern of the derivatives, by SymPy's derivatives of the expressions themselves. No method, no dt.
 
     Cost: one derivative for every symbol in every entry.

@@ -17,9 +17,9 @@ from fwdgrad.declare.equations import Equations, EquationSystem, system_of
 from fwdgrad.declare.expressions import Array, Call, Delayed, Expression, Index, Name, Number
 from fwdgrad.declare.model import (
     Equation,
+    EquationModel,
     InputEntry,
     Jump,
-    Model,
     OutputEntry,
     ParameterEntry,
     free_parameter,
@@ -201,7 +201,7 @@ class _Reader:
         self._symbols: dict[str, Any] = {}
         self._names: set[str] = set()
         self._arrays: dict[str, tuple[int, ...]] = {}
-        self._base = Model(name)
+        self._base = EquationModel(name)
         self._state: list[Any] = []
         self._changes: dict[str, tuple[Any, Argument]] = {}
         self._definitions: dict[str, tuple[Any, Argument]] = {}
@@ -300,7 +300,7 @@ class _Reader:
 
     # ---- models
 
-    def models(self) -> tuple[Model, Model]:
+    def models(self) -> tuple[EquationModel, EquationModel]:
         """The equations as they are shown, and as they are computed."""
         import sympy
 
@@ -316,9 +316,9 @@ class _Reader:
         reduced = [[next(replaced) for _ in entries] for entries in prepared]
         return self._model(prepared, shapes, []), self._model(reduced, shapes, shared)
 
-    def _model(self, right: list[list[Any]], shapes: list[Any], shared: list[tuple[Any, Any]]) -> Model:
+    def _model(self, right: list[list[Any]], shapes: list[Any], shared: list[tuple[Any, Any]]) -> EquationModel:
         base = self._base
-        made = Model(self._name)
+        made = EquationModel(self._name)
         for name, equation in base.start.items():
             made.begin(name, equation)
         for name, entry in base.params.items():

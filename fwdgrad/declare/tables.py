@@ -14,9 +14,9 @@ from fwdgrad.declare.equations import Equations, EquationSystem, system_of
 from fwdgrad.declare.expressions import Array, Call, Expression, Number
 from fwdgrad.declare.model import (
     Equation,
+    EquationModel,
     InputEntry,
     Jump,
-    Model,
     OutputEntry,
     ParameterEntry,
     free_parameter,
@@ -110,7 +110,7 @@ def from_toml(
     return system_of(Equations(model), settings, **given, loss=loss, name=name, first=first)
 
 
-def read_toml(source: str | os.PathLike[str]) -> tuple[Model, dict[str, Any]]:
+def read_toml(source: str | os.PathLike[str]) -> tuple[EquationModel, dict[str, Any]]:
     """The model in TOML tables, checked, and its settings.
 
     Raises:
@@ -203,7 +203,7 @@ class _Reader:
 
     def __init__(self, tables: _Tables, title: str) -> None:
         self._tables = tables
-        self.model = Model(title)
+        self.model = EquationModel(title)
         self.settings: dict[str, Any] = {}
 
     def read(self, table: str, entries: Any) -> None:

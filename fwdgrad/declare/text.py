@@ -32,9 +32,9 @@ from fwdgrad.declare.equations import Equations, EquationSystem, system_of
 from fwdgrad.declare.expressions import Call, Name
 from fwdgrad.declare.model import (
     Equation,
+    EquationModel,
     InputEntry,
     Jump,
-    Model,
     OutputEntry,
     ParameterEntry,
     free_parameter,
@@ -175,7 +175,7 @@ def from_text(
     return system_of(Equations(model), settings, **given, loss=loss, name=name, first=first)
 
 
-def read_text(source: str | os.PathLike[str]) -> tuple[Model, dict[str, Any]]:
+def read_text(source: str | os.PathLike[str]) -> tuple[EquationModel, dict[str, Any]]:
     """The model in a text, checked, and its settings, as far as it has them.
 
     Raises:
@@ -304,7 +304,7 @@ class _Reader:
     """Lines to a model and settings."""
 
     def __init__(self, source: str) -> None:
-        self.model = Model(source)
+        self.model = EquationModel(source)
         self.settings: dict[str, Any] = {}
         self.definitions: dict[str, Line] = {}
         self.texts: list[str] = []
