@@ -18,7 +18,7 @@ from fwdgrad.engines.names import AUTO, EAGER
 from fwdgrad.estimators import RTRL, Estimator, NoBackTrack
 from fwdgrad.learning.execution import Execution
 from fwdgrad.learning.step.kinds import LEARN, TRANSIT
-from fwdgrad.linear import Coordinates
+from fwdgrad.linear import ExplicitRow
 from fwdgrad.support.trees import flatten
 from fwdgrad.support.types import Leaves
 
@@ -157,12 +157,12 @@ class Trajectories(Points):
         before = execution.unpack(carry)
         c = self.rng.normal(size=n).astype(self.system.dtype)
         row, fresh = self.model.linearize(before.h, q.x, before.params).vjp(c)
-        carried = influence.pull(before.influence, Coordinates(row), layout)
+        carried = influence.pull(before.influence, ExplicitRow(row), layout)
         total: Leaves = {k: 0.0 for k in layout.leaves}
         size = 0.0
         for noise in signs:
             after = execution.unpack(tuple(execution.make(TRANSIT, carry, flatten(q.x), (noise,))[:-3]))
-            pulled = influence.pull(after.influence, Coordinates(c), layout)
+            pulled = influence.pull(after.influence, ExplicitRow(c), layout)
             total = {k: total[k] + np.asarray(pulled[k], float) for k in total}
             size = max(size, *map(largest, pulled.values()))
         for k in layout.leaves:

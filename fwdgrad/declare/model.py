@@ -1,6 +1,7 @@
 """A model as its equations, however they were written: what is declared, in which order, and where it stands.
 
-Text, TOML and SymPy fill a `EquationModel`; `fwdgrad.declare.equations` computes with it. It refuses what contradicts itself.
+Text, TOML and SymPy fill an `EquationModel`; `fwdgrad.declare.equations` computes with it. It refuses what contradicts
+itself.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 from fwdgrad.influence.averaged import Averaged
 from fwdgrad.influence.base import (
-    Coordinates,
     Dropped,
+    ExplicitRow,
     Influence,
     Layout,
     NoiseSpec,
@@ -27,12 +27,12 @@ from fwdgrad.influence.tensor import TensorProduct
 
 __all__ = [
     "Averaged",
-    "Coordinates",
     "Debiased",
     "Decayed",
     "Directional",
     "Dropped",
     "Exact",
+    "ExplicitRow",
     "Influence",
     "Kronecker",
     "KroneckerSum",
@@ -50,3 +50,5 @@ __all__ = [
     "parts_of",
     "refuses_window",
 ]
+
+Coordinates = ExplicitRow  # its former name

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.influence.base import Coordinates, Layout, Leaves, Row
+from fwdgrad.influence.base import ExplicitRow, Layout, Leaves, Row
 from fwdgrad.influence.copies import Copies
 from fwdgrad.program import scan
 from fwdgrad.support.trees import flatten, unflatten
@@ -26,7 +26,7 @@ class Averaged(Copies):
     def pull(self, state: Any, row: Row, layout: Layout) -> Leaves:
         """Mean of the copies' c·G̃."""
         names: list[str] = []
-        c = Coordinates(row.array)  # one product backward serves all copies
+        c = ExplicitRow(row.array)  # one product backward serves all copies
 
         def turn(_: tuple[Any, ...], copy: tuple[Any, ...]) -> tuple[Any, Any]:
             leaves = self.influence.pull(unflatten(state, copy), c, layout)

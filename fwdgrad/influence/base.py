@@ -27,15 +27,15 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from fwdgrad.linear import EUCLIDEAN, Coordinates, Linearization, Metric, Row
+from fwdgrad.linear import EUCLIDEAN, ExplicitRow, Linearization, Metric, Row
 from fwdgrad.linear.base import known, restricted
 from fwdgrad.structure import Patterns
 from fwdgrad.support.types import Leaves
 
 __all__ = [
     "EUCLIDEAN",
-    "Coordinates",
     "Dropped",
+    "ExplicitRow",
     "Influence",
     "Layout",
     "Leaves",

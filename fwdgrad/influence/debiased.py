@@ -9,7 +9,7 @@ import numpy as np
 
 from fwdgrad.errors import DeclarationError
 from fwdgrad.influence.base import (
-    Coordinates,
+    ExplicitRow,
     Influence,
     Layout,
     Leaves,
@@ -164,8 +164,8 @@ class Debiased:
             return terms.left(rho * signs), terms.right(inverse * signs)
         layout = Layout.of(lin)
         back, fresh = lin.vjp(signs)
-        before = self.approximation.pull(state.kept, Coordinates(back), layout)
-        made = self.approximation.pull(after, Coordinates(-signs), layout)
+        before = self.approximation.pull(state.kept, ExplicitRow(back), layout)
+        made = self.approximation.pull(after, ExplicitRow(-signs), layout)
         seen = added(added(before, fresh), made)
         rho, inverse = drop_zero(squared_norm(seen), np.vdot(signs, signs))
         return rho * signs, {k: inverse * f for k, f in seen.items()}

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fwdgrad.errors import DeclarationError
-from fwdgrad.influence.base import Coordinates, Dropped, Layout, Leaves, NoiseSpec, Row, squared_norm
+from fwdgrad.influence.base import Dropped, ExplicitRow, Layout, Leaves, NoiseSpec, Row, squared_norm
 from fwdgrad.program import operations as ops
 from fwdgrad.program.closure import closed_pattern, kept_entries, reached_pattern
 from fwdgrad.structure import MOST, Patterns
@@ -127,7 +127,7 @@ class Masked:
 
     def combined(self, state: MaskedState, weights: Any, layout: Layout) -> Leaves:
         """Σ_i weights_i G_i, over the rows of G."""
-        return self.pull(state, Coordinates(weights), layout)
+        return self.pull(state, ExplicitRow(weights), layout)
 
     def row_squares(self, state: MaskedState, lin: Any) -> Any:
         """‖G_i‖² of the rows, shape (n,)."""

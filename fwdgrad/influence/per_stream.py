@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.influence.base import Coordinates, Layout, Leaves, Row
+from fwdgrad.influence.base import ExplicitRow, Layout, Leaves, Row
 from fwdgrad.influence.copies import Copies
 
 __all__ = ["PerStream"]
@@ -25,7 +25,7 @@ class PerStream(Copies):
         rows = np.reshape(row.array, (self.copies, layout.size))
         made: Leaves = {}
         for own, c in zip(self.each(state), rows, strict=True):
-            for name, leaf in self.influence.pull(own, Coordinates(c), layout).items():
+            for name, leaf in self.influence.pull(own, ExplicitRow(c), layout).items():
                 made[name] = made[name] + leaf if name in made else leaf
         return made
 

@@ -3,8 +3,8 @@
 from fwdgrad.linear.backward import Segment, backpropagate, replay
 from fwdgrad.linear.base import (
     EUCLIDEAN,
-    Coordinates,
     DenseRows,
+    ExplicitRow,
     Leaves,
     Linearization,
     Metric,
@@ -21,9 +21,9 @@ from fwdgrad.linear.window import Window
 __all__ = [
     "EUCLIDEAN",
     "NOT_TRACED",
-    "Coordinates",
     "DenseRows",
     "EagerModel",
+    "ExplicitRow",
     "Leaves",
     "Linearization",
     "Metric",

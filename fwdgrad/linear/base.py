@@ -23,8 +23,8 @@ from fwdgrad.system import System
 
 __all__ = [
     "EUCLIDEAN",
-    "Coordinates",
     "DenseRows",
+    "ExplicitRow",
     "Leaves",
     "Linearization",
     "MaterialisedJacobians",
@@ -204,7 +204,7 @@ class Row(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Coordinates:
+class ExplicitRow:
     """A row given by its coordinates."""
 
     array: Any
@@ -309,7 +309,7 @@ class MaterialisedJacobians:
     def pull(self, cotangent: Any) -> tuple[Row, Leaves]:
         """The row c·A by its coordinates, and c·B: one product backward."""
         row, leaves = self.vjp(cotangent)
-        return Coordinates(row), leaves
+        return ExplicitRow(row), leaves
 
     def jacobians(self) -> tuple[Any, Leaves]:
         """A and B, row by row: n vector-Jacobian products."""

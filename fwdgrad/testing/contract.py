@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.influence import Coordinates, Influence, Layout, NoiseSpec
+from fwdgrad.influence import ExplicitRow, Influence, Layout, NoiseSpec
 from fwdgrad.linear import Model
 from fwdgrad.support.trees import flatten, leaf_names, unflatten
 from fwdgrad.testing.failures import Subject, copied, structure
@@ -117,9 +117,9 @@ class Contract:
         G = {k: np.asarray(v, float) for k, v in self._dense(where, state).items()}
         tolerance = 1e-12 if dtype == np.float64 else 1e-4
         cotangent = self.rng.normal(size=n).astype(dtype)
-        rows: list[tuple[str, Any]] = [("a row that is zero", Coordinates(np.zeros(n, dtype)))]
-        rows += [(f"row {i} of the identity", Coordinates(e)) for i, e in enumerate(np.eye(n, dtype=dtype))]
-        rows += [("a row given by its coordinates", Coordinates(cotangent)), ("a row as a form", _Form(cotangent))]
+        rows: list[tuple[str, Any]] = [("a row that is zero", ExplicitRow(np.zeros(n, dtype)))]
+        rows += [(f"row {i} of the identity", ExplicitRow(e)) for i, e in enumerate(np.eye(n, dtype=dtype))]
+        rows += [("a row given by its coordinates", ExplicitRow(cotangent)), ("a row as a form", _Form(cotangent))]
         rows += [("the row c·A of a linearization", lin.pull(cotangent)[0])]
         for name, row in rows:
             before = copied(state)

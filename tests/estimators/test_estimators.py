@@ -18,7 +18,7 @@ from fwdgrad import systems
 from fwdgrad.errors import DeclarationError
 from fwdgrad.estimators import NAMED, estimator_named
 from fwdgrad.estimators.windows import WholeSequence
-from fwdgrad.influence import Coordinates, Exact, Layout, NoInfluence, NoiseSpec, RankOne
+from fwdgrad.influence import Exact, ExplicitRow, Layout, NoInfluence, NoiseSpec, RankOne
 from fwdgrad.influence.base import drop_zero, squared_norm
 from fwdgrad.learning.noise import BLOCK, NoiseStream
 
@@ -457,11 +457,11 @@ def test_the_influence_is_used_before_it_is_reduced(estimator):
     lin = runner.execution.model.linearize(inner.h, x[0], inner.params)
     c, _ = runner.execution.model.observe(lin.value, x[0], y[0], inner.params).gradient()
     row, fresh = lin.vjp(c)
-    past = influence.pull(inner.influence, Coordinates(row), layout)
+    past = influence.pull(inner.influence, ExplicitRow(row), layout)
     before = {k: past[k] + fresh[k] for k in past}
     after = []
     for noise in oracles.all_signs(runner.noise_shape)[1]:
-        after.append(influence.pull(influence.advance(inner.influence, lin, (noise,)), Coordinates(c), layout))
+        after.append(influence.pull(influence.advance(inner.influence, lin, (noise,)), ExplicitRow(c), layout))
         used = runner.gradient(runner.run(carry, 2, noise))
         assert_close({k: used[k] for k in before}, before, 1e-14)
         assert gap(after[-1], before) > 1e-3

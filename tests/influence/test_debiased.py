@@ -13,7 +13,7 @@ import fwdgrad as fg
 from fwdgrad import systems
 from fwdgrad.errors import DeclarationError
 from fwdgrad.estimators import estimator_named
-from fwdgrad.influence import Coordinates, Debiased, Decayed, Exact, Layout, Masked, NoInfluence, RankOne
+from fwdgrad.influence import Debiased, Decayed, Exact, ExplicitRow, Layout, Masked, NoInfluence, RankOne
 
 CASES = {
     "tanh-rnn": lambda: oracles.tanh_rnn(3),
@@ -118,8 +118,8 @@ def test_what_is_told_is_what_is_dropped(name, order):
                 assert terms is not None
                 back, fresh = lin.vjp(x)
                 layout = Layout.of(lin)
-                before = self.pull(state, Coordinates(back), layout)
-                made = self.pull(after, Coordinates(x), layout)
+                before = self.pull(state, ExplicitRow(back), layout)
+                made = self.pull(after, ExplicitRow(x), layout)
                 left = np.array([terms.left(unit) for unit in np.eye(n)])  # row i is l_i
                 told = terms.right(left @ x)  # Σ_i (l_i·x) r_i
                 for k in before:

@@ -14,7 +14,7 @@ import pytest
 import fwdgrad as fg
 from fwdgrad.engines import numpy_engine
 from fwdgrad.errors import DeclarationError, NonFiniteError
-from fwdgrad.influence import Averaged, Coordinates, Exact, NoInfluence, NoiseSpec, RankOne
+from fwdgrad.influence import Averaged, Exact, ExplicitRow, NoInfluence, NoiseSpec, RankOne
 from fwdgrad.influence.base import squared_norm
 from fwdgrad.influence.exact import ExactState
 from fwdgrad.learning import checkpoint, execution, learner
@@ -237,7 +237,7 @@ class HalvingForms(Broken):
     """Right for a row by its coordinates only."""
 
     def pull(self, state: Any, row: Any, layout: Any) -> Any:
-        size = 1.0 if isinstance(row, Coordinates) else 0.5
+        size = 1.0 if isinstance(row, ExplicitRow) else 0.5
         return {k: size * v for k, v in super().pull(state, row, layout).items()}
 
 
@@ -533,7 +533,7 @@ def test_a_gradient_that_is_not_pulled_whole_is_refused(monkeypatch):
     update = Steps._update
 
     def less(self: Any, carry: Any, row: Any, *rest: Any) -> Any:
-        return update(self, carry, Coordinates(0.5 * row.array), *rest)
+        return update(self, carry, ExplicitRow(0.5 * row.array), *rest)
 
     monkeypatch.setattr(Steps, "_update", less)
     for influence, what in ((Exact(), "the gradient"), (RankOne(), "the mean of the gradient")):

@@ -12,7 +12,7 @@ import numpy as np
 from fwdgrad.errors import DeclarationError
 from fwdgrad.estimators import Estimator
 from fwdgrad.estimators.windows import Sliding
-from fwdgrad.influence import Coordinates, Influence, Layout, NoInfluence, NoiseSpec, Row
+from fwdgrad.influence import ExplicitRow, Influence, Layout, NoInfluence, NoiseSpec, Row
 from fwdgrad.linear import Model, Segment, Window, backpropagate, replay
 from fwdgrad.optimizers import Binding, Evidence, Optimizer, Setting, filled, split
 from fwdgrad.optimizers.informed import scale_of
@@ -182,7 +182,7 @@ class Steps:
         count = getattr(self.optimizer, "count", None)
         if count is not None:
             carry = carry._replace(optimizer=count(carry.optimizer, samples - 1.0))
-        params, optimizer, health = self._update(carry, Coordinates(cotangent), sums)
+        params, optimizer, health = self._update(carry, ExplicitRow(cotangent), sums)
         return carry._replace(params=params, optimizer=optimizer), health
 
     def advance(
