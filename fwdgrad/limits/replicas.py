@@ -10,8 +10,8 @@ import numpy as np
 from fwdgrad.estimators import Estimator
 from fwdgrad.learning.noise import NoiseStream
 from fwdgrad.learning.step import Steps
-from fwdgrad.limits.injected import InjectedModel
 from fwdgrad.limits.lockstep import Lockstep
+from fwdgrad.limits.rate_noise import RateNoiseModel
 from fwdgrad.limits.timed import Timed
 from fwdgrad.linear import TracedModel
 from fwdgrad.program import scan
@@ -43,7 +43,7 @@ class Replicas:
         timed: the system.
         estimator: with a window of one step.
         count: R.
-        rows: "map" takes B of the method's map; "rate" puts δt ∂F/∂θ in its place, see `fwdgrad.limits.injected`.
+        rows: "map" takes B of the method's map; "rate" puts δt ∂F/∂θ in its place, see `fwdgrad.limits.rate_noise`.
         engine: see `Lockstep`.
 
     Attributes:
@@ -53,7 +53,7 @@ class Replicas:
 
     def __init__(self, timed: Timed, estimator: Estimator, count: int, rows: str = "map", engine: str = "auto") -> None:
         self.timed, self.estimator, self.count, self._engine = timed, estimator, count, engine
-        model: Any = InjectedModel(timed) if rows == "rate" else TracedModel(timed.map)
+        model: Any = RateNoiseModel(timed) if rows == "rate" else TracedModel(timed.map)
         self._steps = Steps(model, estimator, _Fixed())
         self.influence, self.layout = self._steps.influence, self._steps.layout
         specs = self.influence.noise(self.layout)

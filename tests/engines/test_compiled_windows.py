@@ -14,9 +14,9 @@ import fwdgrad as fg
 from fwdgrad import systems
 from fwdgrad.errors import IndexRangeError, NonFiniteError
 from fwdgrad.estimators.windows import Sliding
+from fwdgrad.learning.loops.compiled_windows import CompiledWindows
 from fwdgrad.learning.loops.sequence import CompiledSequence
 from fwdgrad.learning.loops.walking import Walking
-from fwdgrad.learning.loops.windows import CompiledWindows
 
 ESTIMATORS = {
     "TBPTT": fg.TBPTT(4),

@@ -11,13 +11,13 @@ from fwdgrad.influence import NoiseSpec
 from fwdgrad.learning.execution import Execution
 from fwdgrad.learning.loops.base import Loop
 from fwdgrad.learning.loops.compiled import Compiled
+from fwdgrad.learning.loops.compiled_windows import CompiledWindows
 from fwdgrad.learning.loops.doubting import Doubting, doubts
 from fwdgrad.learning.loops.online import Online
 from fwdgrad.learning.loops.refitting import Refitting
 from fwdgrad.learning.loops.sequence import CompiledSequence
-from fwdgrad.learning.loops.sliding import Windowed
 from fwdgrad.learning.loops.unbounded import Unbounded
-from fwdgrad.learning.loops.windows import CompiledWindows
+from fwdgrad.learning.loops.windowed import Windowed
 from fwdgrad.learning.noise import NoiseStream
 from fwdgrad.optimizers import JointFilter
 from fwdgrad.support.types import Flat

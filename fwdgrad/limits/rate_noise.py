@@ -19,10 +19,10 @@ from fwdgrad.limits.timed import Timed
 from fwdgrad.linear import Row, Rows, TracedModel
 from fwdgrad.linear.base import Leaves, MaterialisedJacobians
 
-__all__ = ["InjectedLinearization", "InjectedModel"]
+__all__ = ["RateNoiseLinearization", "RateNoiseModel"]
 
 
-class InjectedModel:
+class RateNoiseModel:
     """The map of a method, linearised with the B of Euler's method. Everything else is that of the map.
 
     Args:
@@ -39,9 +39,9 @@ class InjectedModel:
         """Those of the map."""
         return self._map.fingerprints()
 
-    def linearize(self, h: Any, x: Any, params: Leaves) -> InjectedLinearization:
+    def linearize(self, h: Any, x: Any, params: Leaves) -> RateNoiseLinearization:
         """The transition at (h, x, θ)."""
-        return InjectedLinearization(self._map.linearize(h, x, params), self._euler.linearize(h, x, params))
+        return RateNoiseLinearization(self._map.linearize(h, x, params), self._euler.linearize(h, x, params))
 
     def observe(self, h: Any, x: Any, y: Any, params: Leaves) -> Any:
         """Prediction and loss at h'."""
@@ -52,7 +52,7 @@ class InjectedModel:
         return self._map.advance(h, x, params)
 
 
-class InjectedLinearization(MaterialisedJacobians):
+class RateNoiseLinearization(MaterialisedJacobians):
     """A of one map, B of another."""
 
     def __init__(self, lin: Any, euler: Any) -> None:

@@ -11,9 +11,9 @@ import numpy as np
 from fwdgrad.learning.execution import Execution
 from fwdgrad.learning.loops.base import GRAIN, Ran, Sample
 from fwdgrad.learning.loops.in_place import grain, outputs, spans
-from fwdgrad.learning.loops.sliding import Windowed
 from fwdgrad.learning.loops.tape import filled
 from fwdgrad.learning.loops.walking import Walking
+from fwdgrad.learning.loops.windowed import Windowed
 from fwdgrad.learning.noise import BLOCK, NoiseStream
 from fwdgrad.learning.samples import Chunk
 from fwdgrad.learning.step.kinds import IDLE, WINDOW
