@@ -74,8 +74,8 @@ static void {name}({kind} *out, const {kind} *x, int size) {{
 
 
 @dataclass
-class Block:
-    """A block that is being written.
+class Braces:
+    """A block in braces that is being written.
 
     Attributes:
         home: the variables that belong to it.
@@ -219,7 +219,7 @@ class _Function:
         self.result: np.dtype | None = None
         self.counts = Counts()
         self._types: dict[str, np.dtype] = {}
-        self._blocks: list[Block] = []
+        self._blocks: list[Braces] = []
         self._times = 1
         self._homes: dict[int, set[str]] = {}
         for name in assigned(body) - known.keys():
@@ -230,7 +230,7 @@ class _Function:
 
     def block(self, body: list[ast.stmt]) -> list[str]:
         """The lines of a block."""
-        block = Block(self._homes.get(id(body), set()))
+        block = Braces(self._homes.get(id(body), set()))
         self._blocks.append(block)
         for line in body:
             self._statement(line, block.lines)
