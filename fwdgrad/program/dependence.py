@@ -17,7 +17,7 @@ from functools import cached_property
 import numpy as np
 import scipy.sparse as sp
 
-__all__ = ["Dependence", "Rows", "distinct", "ranges", "stacked"]
+__all__ = ["Dependence", "SourceRows", "distinct", "ranges", "stacked"]
 
 SMALL = 200_000
 """Unions of at most this many numbers are made by sorting them; larger ones by a sparse product, row by row."""
@@ -42,7 +42,7 @@ def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class SourceRows:
     """A boolean matrix (K, S): row k holds sources[pointer[k] : pointer[k + 1]], in increasing order."""
 
     pointer: np.ndarray
@@ -61,42 +61,42 @@ class Rows:
         return np.diff(self.pointer)
 
     @staticmethod
-    def of_keys(keys: np.ndarray, count: int, width: int) -> Rows:
+    def of_keys(keys: np.ndarray, count: int, width: int) -> SourceRows:
         """From row · S + source, for every entry, in increasing order."""
         row, source = np.divmod(keys, width) if width else (keys, keys)
         pointer = np.zeros(count + 1, np.int64)
         np.cumsum(np.bincount(row, minlength=count), out=pointer[1:])
-        return Rows(pointer, source, width)
+        return SourceRows(pointer, source, width)
 
     @cached_property
     def keys(self) -> np.ndarray:
         """Row · S + source, for every entry."""
         return np.repeat(np.arange(self.count) * self.width, self.lengths) + self.sources
 
-    def gather(self, numbers: np.ndarray) -> Rows:
+    def gather(self, numbers: np.ndarray) -> SourceRows:
         """These rows, in this order."""
         starts = self.pointer[numbers]
         lengths = self.pointer[1:][numbers] - starts
         pointer = np.zeros(len(numbers) + 1, np.int64)
         np.cumsum(lengths, out=pointer[1:])
-        return Rows(pointer, self.sources[ranges(starts, lengths)], self.width)
+        return SourceRows(pointer, self.sources[ranges(starts, lengths)], self.width)
 
-    def merged(self, numbers: np.ndarray) -> Rows:
+    def merged(self, numbers: np.ndarray) -> SourceRows:
         """One row: the union of these."""
         found = np.zeros(self.width, bool)
         found[self.gather(numbers).sources] = True
         sources = np.flatnonzero(found)
-        return Rows(np.array([0, len(sources)]), sources, self.width)
+        return SourceRows(np.array([0, len(sources)]), sources, self.width)
 
-    def holds(self, other: Rows) -> bool:
+    def holds(self, other: SourceRows) -> bool:
         """Whether the first row has all sources that any row of `other` has."""
         found = np.zeros(self.width, bool)
         found[self.sources[: self.pointer[1]]] = True
         return bool(found[other.sources].all())
 
-    def union(self, other: Rows) -> Rows:
+    def union(self, other: SourceRows) -> SourceRows:
         """Row by row."""
-        return Rows.of_keys(distinct(np.concatenate([self.keys, other.keys])), self.count, self.width)
+        return SourceRows.of_keys(distinct(np.concatenate([self.keys, other.keys])), self.count, self.width)
 
     def csr(self) -> sp.csr_array:
         """As a `scipy.sparse` matrix."""
@@ -115,18 +115,20 @@ class Dependence:
     """
 
     index: np.ndarray
-    rows: Rows
+    rows: SourceRows
 
     @staticmethod
     def nothing(entries: int, sources: int) -> Dependence:
         """No entry depends on anything."""
-        return Dependence(np.zeros(entries, np.int64), Rows(np.zeros(2, np.int64), np.zeros(0, np.int64), sources))
+        return Dependence(
+            np.zeros(entries, np.int64), SourceRows(np.zeros(2, np.int64), np.zeros(0, np.int64), sources)
+        )
 
     @staticmethod
     def identity(first: int, entries: int, sources: int) -> Dependence:
         """Entry k depends on source first + k."""
         numbers = np.arange(entries + 1)
-        return Dependence(numbers[:-1], Rows(numbers, first + numbers[:-1], sources))
+        return Dependence(numbers[:-1], SourceRows(numbers, first + numbers[:-1], sources))
 
     @property
     def empty(self) -> bool:
@@ -174,7 +176,7 @@ class Dependence:
             return self
         place = np.minimum(np.searchsorted(theirs, full.keys), len(theirs) - 1)
         kept = full.keys[theirs[place] != full.keys]
-        return Dependence(np.arange(full.count), Rows.of_keys(kept, full.count, full.width))
+        return Dependence(np.arange(full.count), SourceRows.of_keys(kept, full.count, full.width))
 
     def take(self, entries: np.ndarray) -> Dependence:
         """The dependence of an array made of these entries."""
@@ -186,14 +188,14 @@ class Dependence:
             return self
         pointer = np.append(self.rows.pointer, self.rows.pointer[-1])  # one more row, without sources
         return Dependence(
-            np.where(keep, self.index, self.rows.count), Rows(pointer, self.rows.sources, self.rows.width)
+            np.where(keep, self.index, self.rows.count), SourceRows(pointer, self.rows.sources, self.rows.width)
         )
 
     def columns(self, keep: np.ndarray) -> Dependence:
         """Only the sources where `keep` is true."""
         kept = keep[self.rows.sources]
         before = np.concatenate([[0], np.cumsum(kept)])
-        return Dependence(self.index, Rows(before[self.rows.pointer], self.rows.sources[kept], self.rows.width))
+        return Dependence(self.index, SourceRows(before[self.rows.pointer], self.rows.sources[kept], self.rows.width))
 
     def union(self, other: Dependence) -> Dependence:
         """Entry k depends on what entry k of either depends on."""
@@ -247,12 +249,14 @@ class Dependence:
         total = int(lengths.sum())
         if total <= max(SMALL, 2 * len(row)):
             keys = np.repeat(group * rows.width, lengths) + rows.gather(row).sources
-            return Dependence(numbers, Rows.of_keys(distinct(keys), count, rows.width))
+            return Dependence(numbers, SourceRows.of_keys(distinct(keys), count, rows.width))
         pointer = np.concatenate([[0], np.cumsum(each)])
         chooser = sp.csr_array((np.ones(len(row), bool), row, pointer), shape=(count, rows.count))
         product = sp.csr_array(chooser @ rows.csr())
         product.sort_indices()
-        return Dependence(numbers, Rows(product.indptr.astype(np.int64), product.indices.astype(np.int64), rows.width))
+        return Dependence(
+            numbers, SourceRows(product.indptr.astype(np.int64), product.indices.astype(np.int64), rows.width)
+        )
 
     def everything(self, count: int) -> Dependence:
         """Each of `count` entries depends on what any entry here depends on."""
@@ -270,5 +274,5 @@ def stacked(parts: Sequence[Dependence]) -> Dependence:
     pointers = [np.zeros(1, np.int64)]
     for p in parts:
         pointers.append(p.rows.pointer[1:] + pointers[-1][-1])
-    rows = Rows(np.concatenate(pointers), np.concatenate([p.rows.sources for p in parts]), parts[0].sources)
+    rows = SourceRows(np.concatenate(pointers), np.concatenate([p.rows.sources for p in parts]), parts[0].sources)
     return Dependence(index, rows)

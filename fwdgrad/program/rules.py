@@ -18,7 +18,7 @@ import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
 from fwdgrad.program.closure import closed_pattern
-from fwdgrad.program.dependence import Dependence, Rows, stacked
+from fwdgrad.program.dependence import Dependence, SourceRows, stacked
 from fwdgrad.program.instructions import Constant, Instruction, Variable
 from fwdgrad.program.trail import Trail, constant, dense
 
@@ -99,7 +99,7 @@ def _root(trails: list[Trail], ins: Instruction, steady: np.ndarray) -> tuple[li
     across = sp.csr_array(member @ sp.csr_array(between, dtype=np.int64) @ member.T, dtype=bool)
     (direct,) = equations.depends.selected(label, np.arange(n), count).split(np.array([0, sources]))
     reached = closed_pattern(across, direct)
-    rows = Rows(reached.indptr.astype(np.int64), reached.indices.astype(np.int64), sources)
+    rows = SourceRows(reached.indptr.astype(np.int64), reached.indices.astype(np.int64), sources)
     depends = Dependence(label.astype(np.int64), rows)
     return [Trail((n,), depends, depends)], without[0] if without else None
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fwdgrad.program import Program
-from fwdgrad.program.dependence import Dependence, Rows, distinct
+from fwdgrad.program.dependence import Dependence, SourceRows, distinct
 from fwdgrad.program.rules import trails_of
 
 __all__ = ["Paths", "paths_to_the_loss"]
@@ -82,7 +82,7 @@ def _dependence(program: Program, size: int, leaves: Sequence[tuple[int, int]]) 
     for k, count in leaves:
         entries = math.prod(program.inputs[k].shape)
         index = np.arange(entries) if count == entries else np.zeros(entries, np.int64)
-        first[k] = Dependence(index, Rows(np.arange(count + 1), np.arange(place, place + count), total))
+        first[k] = Dependence(index, SourceRows(np.arange(count + 1), np.arange(place, place + count), total))
         place += count
     (trail,), _ = trails_of(program, first, np.zeros(total, bool))
     return trail.depends

@@ -13,10 +13,10 @@ from fwdgrad.linear import Model
 from fwdgrad.support.types import Leaves
 from fwdgrad.testing.problems import Problem, model_of
 
-__all__ = ["Exact", "Observer", "exact", "exact_gradients", "forgotten"]
+__all__ = ["AfterStep", "Observer", "exact", "exact_gradients", "forgotten"]
 
 
-class Exact(NamedTuple):
+class AfterStep(NamedTuple):
     """After a step: G = ∂h/∂θ, arrays (n, *leaf shape), and g = ∂ℓ/∂θ of the step's loss; zeros without a target."""
 
     influence: Leaves
@@ -36,7 +36,7 @@ class Observer:
         return {}, ({k: state[0][k] + g for k, g in grads.items()}, dict(grads))
 
 
-def exact(problem: Problem) -> list[Exact]:
+def exact(problem: Problem) -> list[AfterStep]:
     """G and g after every step of a problem.
 
     By autograd through the unrolled sequence; where autograd lacks an operation, by G' = A G + B with the Jacobians of
@@ -106,7 +106,7 @@ def _gradient(problem: Problem, model: Model, t: int) -> Leaves:
         return autograd.grad(along)(trained)
 
 
-def _unrolled(problem: Problem, model: Model, t: int) -> Exact:
+def _unrolled(problem: Problem, model: Model, t: int) -> AfterStep:
     system = problem.system
     influence: Leaves = {}
     for k in model.leaves:
@@ -115,10 +115,10 @@ def _unrolled(problem: Problem, model: Model, t: int) -> Exact:
             influence[k] = autograd.jacobian(lambda v, k=k: _state(problem, t, {**system.coordinates, k: v}))(
                 system.coordinates[k]
             )
-    return Exact(influence, _gradient(problem, model, t))
+    return AfterStep(influence, _gradient(problem, model, t))
 
 
-def _recursion(problem: Problem, model: Model) -> list[Exact]:
+def _recursion(problem: Problem, model: Model) -> list[AfterStep]:
     system, params = problem.system, problem.system.coordinates
     h, made = system.initial, []
     G: Leaves = {k: np.zeros((system.size, *params[k].shape)) for k in model.leaves}
@@ -132,5 +132,5 @@ def _recursion(problem: Problem, model: Model) -> list[Exact]:
             c, direct = model.observe(h, x, y, params).gradient()
             g = g | dict(direct)
             g = g | {k: g[k] + np.tensordot(c, G[k], axes=1) for k in G}
-        made.append(Exact(G, g))
+        made.append(AfterStep(G, g))
     return made
