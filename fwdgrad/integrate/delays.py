@@ -58,7 +58,7 @@ class Delay:
         ...     delays={"late": fg.Delay("x", "tau")},
         ... )  # fmt: skip
         >>> print(system.simulate(steps=100).outputs[-1].round(3))
-        0.679
+        1.014
     """
 
     of: str

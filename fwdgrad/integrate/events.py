@@ -190,8 +190,9 @@ def located(step: Callable[[Any, Any], Any], h: Any, dt: Any, conditions: Sequen
         outside = ~(np.abs(part - 0.5) <= 0.5 + SLACK)  # the change has not left the condition; or no moment was found
         failed = happens & (outside | (clock[2] >= MOMENTS))
         tried = np.where(failed, MOMENTS + 1.0, clock[2] + 1.0)
-        state = np.where(failed, np.nan, state)
-        ended = np.where(happens & ~failed, 0.0, 1.0)
+        unknown = np.any(np.isnan(first) | np.isnan(last))  # a condition that is no number holds nowhere, silently
+        state = np.where(failed | unknown, np.nan, state)
+        ended = np.where(happens & ~failed & ~unknown, 0.0, 1.0)
         ticks = [np.stack([ended, 1.0 + 0.0 * ended, tried]), np.where(happens & mine, 1.0, 0.0)]
         return (
             np.concatenate([state, np.reshape(gone + part * left, (1,))]).astype(dtype),

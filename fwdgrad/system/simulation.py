@@ -211,6 +211,12 @@ class Simulated(Tried):
             if not (np.issubdtype(r.dtype, np.number) or r.dtype == bool) or not np.all(np.isfinite(r)):
                 raise DataError(f"simulate: expected finite inputs, got {r.dtype} with NaN or infinity, or no numbers.")
         made = [r.astype(v.dtype) for r, v in zip(rows, flatten(self.x), strict=True)]
+        if isinstance(self.dt, str) and np.any(since := np.asarray(xs[self.dt]) < 0):
+            step = int(np.argmax(since))
+            raise DataError(
+                f"simulate: {self.dt}: the time since the sample before is negative, {xs[self.dt][step]:g} at step "
+                f"{step}.\nSort the samples by time."
+            )
         return made, lengths[0] if steps is None else int(steps)
 
     @cached_property

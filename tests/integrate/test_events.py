@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from every_noise import Everything
+from oracles import Case, enumerated
 
 import fwdgrad as fg
+from fwdgrad.checks.discretisation import discretisation
 from fwdgrad.errors import DeclarationError, ModelTextError
 
 DOSES = """
@@ -373,3 +376,119 @@ def test_tolerances_that_make_no_sense_are_refused(lines):
     text = "d a/dt = 0\na(0) = 1\ndt = 1\nmethod = dopri5\nrtol = 1e-4"
     assert fg.from_text(text, method="esdirk4").method == fg.Adaptive("esdirk4", 1e-4)
     assert fg.from_text(text, method="rk4").method == "rk4"
+
+
+COUPLED = """
+d v/dt = (drive - v)/tau
+d u/dt = v - u
+v(0) = 0
+u(0) = 0
+when v > limit: v = 0; u += kick
+param drive = 1.5
+param tau = 0.8
+param limit = 1
+param kick = 0.3
+dt = 0.5
+first = next
+"""
+
+
+@pytest.mark.parametrize("estimator", [fg.UORO(), fg.NoBackTrack(), fg.SnAp(1)], ids=lambda e: e.name)
+def test_the_mean_over_all_signs_is_exact_across_spikes(estimator):
+    """And SnAp, as the moment of a spike depends on all that there is."""
+    case = Case("spikes", fg.from_text(COUPLED), [None] * 3, [np.array([0.2, 0.1])] * 3)
+    exact, found = (enumerated(Everything(case, e), 3) for e in (fg.RTRL(), estimator))
+    for level, other in zip(exact, found, strict=True):
+        for made, wanted in ((other.influence, level.influence), (other.gradient, level.gradient)):
+            for name, value in wanted.items():
+                np.testing.assert_allclose(made[name], value, atol=1e-12)
+    assert (found[-1].spread > 0.1) == ("SnAp" not in repr(estimator))
+    forgetful = enumerated(Everything(case, fg.Decayed(0.0)), 3)[-1]
+    assert max(np.abs(forgetful.influence[k] - v).max() for k, v in exact[-1].influence.items()) > 1e-3
+
+
+def test_streams_go_through_events_as_each_does_alone():
+    system = fg.from_text(COUPLED)
+    ys = np.stack([system.simulate(steps=6, params={"kick": k}).outputs for k in (0.2, 0.5)], axis=1)
+    together = fg.Learner(system, fg.RTRL(), fg.SGD(0.1), streams=2, engine="numpy")
+    together.run(ys=ys)
+    alone = fg.Learner(system, fg.RTRL(), fg.SGD(0.1), engine="numpy")
+    alone.run(ys=ys[:, 0])
+    assert together.influence_matrix().shape == (4, 4)
+    assert abs(together.params["kick"] - alone.params["kick"]) > 1e-3
+    one = fg.Learner(system, fg.RTRL(), fg.SGD(0.1), streams=2, engine="numpy")
+    one.run(ys=np.stack([ys[:, 0]] * 2, axis=1))
+    np.testing.assert_allclose(one.params["kick"], alone.params["kick"], rtol=1e-12)
+    np.testing.assert_allclose(one.influence_matrix()[2:], alone.influence_matrix(), rtol=1e-9, atol=1e-12)
+
+
+def test_a_filter_carries_covariance_through_an_impact():
+    """Without noise within a step: P⁺ = M P Mᵀ, M of differences across the impact."""
+    ball = fg.from_text(BALL, method="heun", first="next")
+    initial = np.diag([0.01, 0.04])
+    learner = fg.Learner(fg.filtered(ball, 0.0, 0.01, initial_covariance=initial), fg.RTRL(), fg.SGD(1e-300))
+    for _ in range(7):  # the first impact is at 0.45
+        learner.step()
+    got = np.array([learner.state_std()[k] for k in ("x", "v")])
+
+    def ended(x, v):
+        return ball.simulate(steps=7, state={"x": x, "v": v}).states
+
+    def column(dx, dv):
+        there, back = (np.array([s["x"][-1], s["v"][-1]]) for s in (ended(1 + dx, dv), ended(1 - dx, -dv)))
+        return (there - back) / 2e-6
+
+    moved = np.stack([column(1e-6, 0.0), column(0.0, 1e-6)], axis=1)
+    np.testing.assert_allclose(got, np.sqrt(np.diag(moved @ initial @ moved.T)), rtol=1e-5)
+
+
+def test_the_default_learner_and_a_fit_find_how_a_ball_bounces():
+    ball = fg.from_text(BALL.replace("param g = 9.81", "param g = 9.81 fixed"))
+    ys = ball.simulate(steps=24, params={"bounce": 0.72}).outputs
+    ys = ys + 0.02 * np.random.default_rng(0).normal(size=ys.shape)
+    learner = fg.Learner(ball, engine="numpy")
+    learner.run(ys=ys)
+    fit = fg.fit(ball, ys=ys, engine="numpy")
+    assert abs(learner.params["bounce"] - 0.72) < 0.01
+    assert abs(fit.params["bounce"] - 0.72) < 4 * fit.std["bounce"] < 0.02
+
+
+HUMP = """
+d x/dt = v
+d v/dt = -9.81
+d count/dt = 0
+x(0) = 0
+v(0) = 4.5
+count(0) = 0
+when x > 1: count += 1; x = 0; v = 4.5
+param g = 9.81
+output count
+dt = 0.9
+"""
+
+
+def test_what_begins_and_ends_within_a_step_is_told_as_a_step_too_long():
+    fine = fg.from_text(HUMP, substeps=8)
+    assert fg.from_text(HUMP).simulate(steps=4).outputs[-1] == 0
+    assert fine.simulate(steps=4).outputs[-1] == 7
+    told = [next(discretisation(one, None, np.random.default_rng(0))) for one in (fg.from_text(HUMP), fine)]
+    assert [row.verdict for row in told] == ["coarse", "ok"]
+
+
+def test_coarse_steps_beside_events_are_told_and_fine_ones_are_not():
+    dosed = fg.from_text(DOSES.replace("lag = 4.7", "lag = 0.7"))
+    told = [next(discretisation(dosed.replace(**by), None, np.random.default_rng(0))) for by in ({}, {"substeps": 8})]
+    assert [row.verdict for row in told] == ["coarse", "ok"]
+
+
+def test_steps_backward_and_conditions_that_are_no_number_are_refused():
+    timed_by = fg.from_text("d a/dt = 0\na(0) = 1\ndt = gap\nat t = 1: a += 1")
+    assert timed_by.simulate({"gap": np.array([0.0, 1.5, 1.0])}).outputs[-1] == 2
+    with pytest.raises(fg.errors.DataError, match="negative, -1 at step 2"):
+        timed_by.simulate({"gap": np.array([0.0, 1.5, -1.0])})
+    with pytest.raises(ModelTextError, match="positive step"):
+        fg.from_text("d a/dt = 0\na(0) = 1\ndt = 0")
+    unknown = fg.from_text("d a/dt = -1\na(0) = 1\nwhen log(a) > 1: a = 1\ndt = 0.4")
+    assert np.isfinite(unknown.simulate(steps=3).outputs).all()
+    with pytest.raises(fg.errors.NonFiniteError, match="outside its domain"):
+        unknown.simulate(steps=4)
