@@ -92,6 +92,7 @@ def check(
     if rtol is not None and not rtol > 0:
         raise DeclarationError(f"check(rtol=…): expected a positive number, got {rtol!r}.")
     sections = _sections(steps)
+    surrogates, system = system.surrogates, system.without_surrogates()
     if system.dt is not None:
         sections |= {f"δt: after {SAMPLES} samples": _Check._discretisation}
     with Progress("check", progress, 1 + len(sections), "comparison") as shown, np.errstate(all="ignore"):
@@ -112,6 +113,8 @@ def check(
             except Exception as error:  # whatever a function or a rule does wrong belongs in the table
                 rows.append(CheckRow(what, 0, np.inf, found.rtol, "FAILED", _first_line(error)))
             shown.add(1)
+        if surrogates:
+            rows.append(CheckRow("surrogates", 0, 0.0, 0.0, "skipped", f"{surrogates}; checked is the system without."))
         return CheckReport(repr(system), found.execution.engine, found.reason, tuple(rows))
 
 

@@ -195,7 +195,7 @@ class Equations:
     def events(self) -> list[At | When]:
         """The changes between samples; the events of the system."""
         return [
-            When(self._condition(jump), self._change(jump))
+            When(self._condition(jump), self._change(jump), jump.surrogate)
             if jump.conditional
             else At(self._times(jump), self._change(jump))
             for jump in self.model.jumps

@@ -78,12 +78,14 @@ class Jump:
         values: what state variables are afterwards, in terms of what everything is before.
         place: where it stands.
         conditional: whether it is a condition.
+        surrogate: the width of its surrogate derivative, see `When`.
     """
 
     times: Equation
     values: dict[str, Equation]
     place: Place
     conditional: bool = False
+    surrogate: float | None = None
 
 
 class Follows:

@@ -32,6 +32,7 @@ from fwdgrad.declare.text import (
     read_changes,
     read_condition,
     read_source,
+    surrogate_width,
     tolerance_setting,
     tolerances_of,
 )
@@ -289,7 +290,7 @@ class _Reader:
             raise self._tables.place("events").error(f"events are several: write [[events]], and {pattern} below it")
         for number, entry in enumerate(entries):
             place = self._tables.place("events", str(number))
-            self._fields(entry, ("at", "when", "change"), place, f"{{ {pattern} }}")
+            self._fields(entry, ("at", "when", "change", "surrogate"), place, f"{{ {pattern} }}")
             kinds = [k for k in ("at", "when") if k in entry]
             if len(kinds) != 1:
                 raise place.error(f"an event has a time, at = 24, or a condition, when = 'v > 1'; got {len(kinds)}")
@@ -305,7 +306,13 @@ class _Reader:
                 times = read_condition(moment, where)
             else:
                 raise where.error(f"when: expected a comparison such as 'v > 1', got {moment!r}")
-            self.model.jumps.append(Jump(times, read_changes(changes, there), place, conditional=kinds[0] == "when"))
+            soft = None
+            if "surrogate" in entry:
+                if kinds[0] == "at":
+                    raise place.error("surrogate is of a condition, when = …; the derivative at known times is exact")
+                soft = surrogate_width(_value(entry["surrogate"], place, "surrogate"), place)
+            jump = Jump(times, read_changes(changes, there), place, kinds[0] == "when", soft)
+            self.model.jumps.append(jump)
 
     def _settings(self, name: str, entry: Any, place: Line) -> None:
         known = ("dt", "method", "rtol", "atol", "substeps", "first", "injection", "likelihood")

@@ -57,6 +57,7 @@ __all__ = [
     "read_condition",
     "read_source",
     "read_text",
+    "surrogate_width",
     "tolerance_setting",
     "tolerances_of",
 ]
@@ -319,7 +320,10 @@ class _Reader:
             return
         if found := _WHEN.fullmatch(line.text):
             condition = read_condition(found["condition"], line)
-            self.model.jumps.append(Jump(condition, read_changes(found["changes"], line), line, conditional=True))
+            changes, _, width = found["changes"].partition(" surrogate ")
+            soft = surrogate_width(constant(parse(width, line), line, "surrogate"), line) if width else None
+            jump = Jump(condition, read_changes(changes, line), line, conditional=True, surrogate=soft)
+            self.model.jumps.append(jump)
             return
         rest, unit = _split(line.text, ":")
         if unit is not None and (not unit or len(unit) > 60 or not unit.isprintable()):
@@ -488,6 +492,13 @@ def read_changes(changes: str, line: Line) -> dict[str, Equation]:
             raise line.error(f"{name!r} is changed twice here")
         values[name] = Equation(Call(sign, (Name(name), expression)) if sign else expression, line)
     return values
+
+
+def surrogate_width(value: Any, line: Line) -> float:
+    """The width of a surrogate derivative."""
+    if np.shape(value) != () or not value > 0:
+        raise line.error(f"surrogate is a width, one positive number in the unit of the condition; got {value}")
+    return float(value)
 
 
 def bound(text: str, line: Line) -> float:

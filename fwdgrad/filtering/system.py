@@ -253,6 +253,15 @@ class FilteredSystem(System):
         begun = self._begin(self.natural(coordinates))
         return np.concatenate([np.asarray(self.wrapped.pack(state), self.dtype), np.asarray(begun["root"])])
 
+    @property
+    def surrogates(self) -> str:
+        """Those of the system that is filtered."""
+        return self.wrapped.surrogates
+
+    def without_surrogates(self) -> Any:
+        """The same filter on a system with exact derivatives."""
+        return type(self)(self.wrapped.without_surrogates(), *self._declaration)
+
     def estimate(self, h: Any, row: Sequence[Any], coordinates: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         """Mean (n,) and covariance (n, n) of the state, given all samples so far.
 

@@ -18,7 +18,7 @@ from fwdgrad.integrate.adaptive import Clock, Pair, adaptive
 from fwdgrad.integrate.delays import BEFORE, Delay, Past
 from fwdgrad.integrate.dopri import DOPRI5
 from fwdgrad.integrate.esdirk import ESDIRK4
-from fwdgrad.integrate.events import MOMENTS, At, When, located, scheduled
+from fwdgrad.integrate.events import MOMENTS, At, When, located, scheduled, softened
 from fwdgrad.integrate.explicit import euler, heun, rk4
 from fwdgrad.integrate.implicit import sdirk2
 
@@ -40,6 +40,7 @@ __all__ = [
     "rk4",
     "scheduled",
     "sdirk2",
+    "softened",
     "step_map",
 ]
 

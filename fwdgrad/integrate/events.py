@@ -15,11 +15,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from autograd.tracer import getval, isbox
 
 from fwdgrad.errors import DeclarationError
 from fwdgrad.program import root, until
+from fwdgrad.program.array import is_tracer
+from fwdgrad.program.operations import stop_gradient
 
-__all__ = ["At", "When", "located", "scheduled"]
+__all__ = ["At", "When", "located", "scheduled", "softened"]
 
 SLACK = 1e-9
 """Of the time and of the step: an event so little before the end of a step belongs to the next one."""
@@ -98,7 +101,7 @@ class At:
         return np.reshape(times, (-1,))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class When:
     """A change of the state at the moment when something begins to hold, such as a reset, for `System(events=…)`.
 
@@ -110,9 +113,14 @@ class When:
         condition: a function of (state, input, parameters) that returns a number: positive where it holds.
         change: a function of (state, input, parameters) that returns the state after the change. It has to leave the
             condition.
+        surrogate: a width w > 0, in the unit of the condition c, for derivatives that are biased on purpose: at the
+            end of each step the derivative of the state gets (R(h) − h) ∂f, f = ½ (1 + u/(1 + |u|)), u = c/w, as if a
+            part f of the change had happened (Zenke & Ganguli 2018). So a neuron that does not fire at all is told in
+            which direction its threshold is, where the exact derivative is 0. The state is the same. None: the exact
+            derivative.
 
     Raises:
-        DeclarationError: one of them is no function.
+        DeclarationError: one of them is no function, or the width is not positive.
 
     Example:
         >>> import numpy as np, fwdgrad as fg
@@ -127,6 +135,7 @@ class When:
 
     condition: Callable[[Any, Any, Any], Any]
     change: Callable[[Any, Any, Any], Any]
+    surrogate: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("condition", "change"):
@@ -134,6 +143,15 @@ class When:
                 raise DeclarationError(
                     f"When({name}=…): expected a function of (state, input, parameters), got {getattr(self, name)!r}."
                 )
+        width = self.surrogate
+        if width is not None and (isinstance(width, (bool, str)) or not 0 < width < np.inf):
+            raise DeclarationError(
+                f"When(surrogate=…): expected a positive width, in the unit of the condition, or None; got {width!r}."
+            )
+
+    def __repr__(self) -> str:
+        biased = "" if self.surrogate is None else f", surrogate={self.surrogate:g} (biased derivatives)"
+        return f"When({_called(self.condition)}, {_called(self.change)}{biased})"
 
 
 def located(step: Callable[[Any, Any], Any], h: Any, dt: Any, conditions: Sequence[Any], changes: Sequence[Any]) -> Any:
@@ -202,6 +220,36 @@ def located(step: Callable[[Any, Any], Any], h: Any, dt: Any, conditions: Sequen
     begun = np.concatenate([h, np.zeros(1, dtype)])
     clock = np.concatenate([np.array([0.0, 1.0, 0.0]), np.zeros(count)]).astype(dtype)
     return until(turn, begun, clock, MOMENTS + 2)[:-1]
+
+
+def softened(h: Any, conditions: Sequence[Any], changes: Sequence[Any], widths: Sequence[float | None]) -> Any:
+    """The same state, with the surrogate derivatives of events that have a width; see `When`.
+
+    Args:
+        h: the state at the end of a step, a vector.
+        conditions: of each event, h ↦ a number.
+        changes: of each event, h ↦ h'.
+        widths: of each, or None.
+    """
+    for condition, change, width in zip(conditions, changes, widths, strict=True):
+        if width is not None:
+            u = np.reshape(condition(h), ()) / width
+            part = 0.5 * u / (1.0 + np.abs(u))
+            h = h + (part - _held(part)) * _held(change(h) - h)
+    return h
+
+
+def _held(value: Any) -> Any:
+    """A value without its derivative."""
+    if is_tracer(value):
+        return stop_gradient(value)
+    while isbox(value):
+        value = getval(value)
+    return value
+
+
+def _called(function: Any) -> str:
+    return getattr(function, "__name__", repr(function))
 
 
 def scheduled(

@@ -198,6 +198,7 @@ class Learner(Deciding, Saved):
             f"{self.system.name}: {self.estimator.name}, {self.optimizer!r}",
             f"Why: {self._reason}.",
             f"Engine {self.engine}: {self.engine_reason}.",
+            *([f"{surrogates[0].upper()}{surrogates[1:]}."] if (surrogates := self.system.surrogates) else []),
         ]
         if isinstance(self.optimizer, JointFilter):
             lines.append(

@@ -110,6 +110,11 @@ class PanelSystem(System):
         return made, {k: own.get(k, v) for k, v in coordinates.items()}, ended
 
     @property
+    def surrogates(self) -> str:
+        """Those of one stream."""
+        return self.one.surrogates
+
+    @property
     def plain_targets(self) -> bool:
         """Whether targets are those of the streams alone, NaN where they are missing."""
         return not isinstance(self.y, dict) or set(self.y) != {"y", "there"}

@@ -210,7 +210,7 @@ class System(Moving):
         count = sum(p.size for p in self.params.values())
         return (
             f"System {self.name}: state {self.size}, parameters {count} ({', '.join(self.params)}), "
-            f"input {inputs}{step}, loss {self.loss!r}"
+            f"input {inputs}{step}, loss {self.loss!r}" + (", biased derivatives" if self.surrogates else "")
         )
 
     def _repr_html_(self) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from fwdgrad.integrate import At, Past, When, located, scheduled
+from fwdgrad.integrate import At, Past, When, located, scheduled, softened
 from fwdgrad.program import repeat
 from fwdgrad.support.trees import cut, flatten, unflatten
 from fwdgrad.system.checks import check_delays, packed
@@ -28,6 +29,20 @@ class Moving(Simulated):
     @abstractmethod
     def unpack(self, h: Any) -> Any:
         """The vector h in the containers and shapes that the user declared."""
+
+    @property
+    def surrogates(self) -> str:
+        """What is said of derivatives that are not those of the map; nothing if they are."""
+        widths = [f"{e.surrogate:g}" for e in self.events if isinstance(e, When) and e.surrogate is not None]
+        if not widths:
+            return ""
+        return f"derivatives are biased, by surrogates at events (fg.When(surrogate=…)) of width {', '.join(widths)}"
+
+    def without_surrogates(self) -> Any:
+        """The same system with exact derivatives."""
+        if not self.surrogates:
+            return self
+        return self.replace(events=[replace(e, surrogate=None) if isinstance(e, When) else e for e in self.events])
 
     def _remember(self, delays: Any, declared: Mapping[str, Any], dt: Any) -> None:
         """Make the past that delays ask for a part of the state.
@@ -96,7 +111,9 @@ class Moving(Simulated):
 
         def resetting(now: Any, length: Any) -> Any:
             conditions = [lambda now, e=e: e.condition(read(now), x, theta) for e in resets]
-            return located(through, now, length, conditions, [changed(e) for e in resets])
+            changes = [changed(e) for e in resets]
+            after = located(through, now, length, conditions, changes)
+            return softened(after, conditions, changes, [e.surrogate for e in resets])
 
         resets = [event for event in self.events if isinstance(event, When)]
         known = [event for event in self.events if isinstance(event, At)]

@@ -1,5 +1,7 @@
 """Changes between samples: doses against closed forms and complex steps of these, across the moment itself."""
 
+import warnings
+
 import numpy as np
 import pytest
 from every_noise import Everything
@@ -492,3 +494,70 @@ def test_steps_backward_and_conditions_that_are_no_number_are_refused():
     assert np.isfinite(unknown.simulate(steps=3).outputs).all()
     with pytest.raises(fg.errors.NonFiniteError, match="outside its domain"):
         unknown.simulate(steps=4)
+
+
+BELOW = FIRES.replace("dt = 0.25", "dt = 0.25\noutput v").replace("param limit = 1", "param limit = 1.6")
+"""A neuron whose threshold is never reached."""
+
+
+def slopes_of_limit(system, engine="numpy", steps=5):
+    learner = fg.Learner(system, fg.RTRL(), fg.SGD(1e-300), engine=engine)
+    for _ in range(steps):
+        learner.step()
+    return learner, learner.influence_matrix()[0, list(system.params).index("limit")]
+
+
+@pytest.mark.parametrize("engine", ["eager", "numpy", "compiled"])
+def test_a_surrogate_is_biased_and_says_so_and_changes_no_state(engine):
+    plain, soft = (fg.from_text(BELOW.replace("v = rest", f"v = rest{by}")) for by in ("", " surrogate 0.2"))
+    (exact, none), (biased, some) = (slopes_of_limit(one, engine) for one in (plain, soft))
+    assert none == 0  # what differences say: nothing moves
+    moved = [plain.simulate(steps=5, params={"limit": x}).outputs[-1] for x in (1.6, 1.6001)]
+    assert moved[0] == moved[1]
+    assert some > 1e-2  # a lower threshold would lower v
+    np.testing.assert_array_equal(exact.state["v"], biased.state["v"])
+    assert "Derivatives are biased, by surrogates" in biased.explain()
+    assert "biased" not in exact.explain()
+    assert "biased derivatives" in repr(soft.events[0])
+    assert "biased derivatives" in repr(soft)
+
+
+def test_of_a_surrogate_the_last_step_is_in_closed_form():
+    """∂v gets (rest − v) ∂f, f = ½ (1 + u/(1 + |u|)), u = (v − limit)/w: for a step, by hand."""
+    soft = fg.from_text(BELOW.replace("v = rest", "v = rest surrogate 0.2"), first="next")
+    learner, slope = slopes_of_limit(soft, steps=1)
+    v = float(learner.state["v"])
+    u = (v - 1.6) / 0.2
+    assert abs(slope - (0 - v) * 0.5 / (1 + abs(u)) ** 2 / 0.2 * -1) < 1e-12
+
+
+def test_a_surrogate_finds_a_threshold_from_above_where_the_exact_derivative_is_zero():
+    made = {}
+    ys = fg.from_text(BELOW).simulate(steps=100, params={"limit": 1.0}).outputs
+    for by in ("", " surrogate 0.2"):
+        system = fg.from_text(BELOW.replace("v = rest", f"v = rest{by}")).replace(frozen=("drive", "tau", "rest"))
+        learner = fg.Learner(system, fg.Decayed(0.0), fg.SGD(0.2), engine="numpy")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a gradient that is zero
+            learner.run(ys=ys)
+        made[by] = float(learner.params["limit"])
+    assert made[""] == 1.6
+    assert made[" surrogate 0.2"] < 1.55
+
+
+@pytest.mark.parametrize("width", ["0", "-1", "v", "[1, 2]"])
+def test_surrogates_that_make_no_sense_are_refused(width):
+    with pytest.raises(ModelTextError, match="surrogate"):
+        fg.from_text(BELOW.replace("v = rest", f"v = rest surrogate {width}"))
+    with pytest.raises(DeclarationError, match="positive width"):
+        fg.When(lambda h, x, p: h, lambda h, x, p: h, surrogate=0)
+    assert fg.from_toml(TABLES.replace('gut += 1"', 'gut += 1"\nsurrogate = 0.5')).events[2].surrogate == 0.5
+    with pytest.raises(ModelTextError, match="known times"):
+        fg.from_toml(TABLES.replace('change = "gut = 1"', 'change = "gut = 1"\nsurrogate = 1'))
+
+
+def test_a_check_of_surrogates_is_that_of_the_system_without():
+    soft = fg.from_text(BELOW.replace("v = rest", "v = rest surrogate 0.2"))
+    report = fg.check(soft, steps=1)
+    assert report.ok
+    assert "biased" in report.rows[-1].note
