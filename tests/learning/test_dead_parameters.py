@@ -495,6 +495,7 @@ def test_a_checkpoint_keeps_the_count(tmp_path, cut, estimator):
     assert told_of(loaded, 250) == []
 
 
+@pytest.mark.filterwarnings("ignore::fwdgrad.errors.CalibrationWarning")  # targets are of another system
 def test_a_checkpoint_keeps_what_is_not_known(tmp_path):
     path = tmp_path / "run.npz"
     with pytest.warns(DeadParameterWarning):
