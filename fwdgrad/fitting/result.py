@@ -31,6 +31,8 @@ ALIKE = 0.98
 """Correlation from which two parameters can hardly be told apart."""
 UNKNOWN = 0.5
 """Part of the deviation of the prior from which nothing was learned of a parameter."""
+LITTLE = 0.75
+"""R² below which a simulation whose residuals remember is not where the data are."""
 MOST_TOLD = 5
 """Pairs of parameters, and groups, that a report names."""
 
@@ -81,8 +83,8 @@ class Fit:
         point: the p coordinates that were found: θ, or log θ and the like of one with bounds; leaf after leaf, (p,).
         covariance: of these, shape (p, p); enlarged where residuals remember.
         prior: deviations that they had before, (p,).
-        withheld: whether no deviation is shown, since residuals remember nearly as long as the record is, or there are
-            no more observations than parameters.
+        withheld: whether no deviation is shown, since residuals remember nearly as long as the record is, there are no
+            more observations than parameters, or the simulation is `lost`.
         noise: standard deviation of the observation noise of each output, (m,); None for a loss without a scale.
         process_noise: that of each state variable in a sample, as a part of its largest value, (n,); 0 in a simulation,
             NaN of a filtered system, among whose parameters it is.
@@ -227,6 +229,17 @@ class Fit:
         return np.array(
             [1.0 - (error / size) ** 2 if size > 0 else np.nan for error, size in zip(self.rmse, spread, strict=True)]
         )
+
+    @property
+    def lost(self) -> bool:
+        """Whether a simulation explains little of some output, and what is left of it is no noise.
+
+        Then it is not where the data are, for a part of the record at least, and no number of samples mends that: along
+        a chaotic trajectory deviations by the residuals are smaller by far than what parameters are off.
+        """
+        if self.method != "simulation" or self.verdict is None:
+            return False
+        return bool(np.any((self.explained < LITTLE) & (self.verdict.memory > 1.0)))
 
     @property
     def bands(self) -> np.ndarray:
@@ -413,11 +426,14 @@ class Fit:
     def remarks(self) -> list[str]:
         """All that speaks against the fit, or against a number in it, a sentence each."""
         made = []
+        larger = "" if self.withheld else ": deviations are larger for it"
         if self.verdict is not None:
-            made += [f"{text}: deviations are larger for it" for text in self.verdict.findings]
-        made += [f"{text}: deviations are larger for it" for text in self.lacks[:1]]
+            made += [text + larger for text in self.verdict.findings]
+        made += [text + larger for text in self.lacks[:1]]
         if self.withheld:
-            made.append("no deviations are shown: too few independent residuals for so many parameters")
+            few = "too few independent residuals for so many parameters"
+            lost = "the simulation is not where the data are, for a part of the record at least"
+            made.append(f"no deviations are shown: {lost if self.lost else few}")
         if self.unidentified:
             made.append(f"the data do not tell {', '.join(self.unidentified)}")
         if self.at_bound:

@@ -111,10 +111,11 @@ def simulated(
         draws = Draws(newton.system, record, found.point, covariance * np.outer(known, known), noise, spare)
         going = Going(None, lambda: draws.bands().std, draws)
     deviation = np.sqrt(np.where(found.counts > 0, noise * loss.spread, np.nan)) if newton.scaled else None
-    return Fit(
+    made = Fit(
         newton.system, "simulation", found.point, covariance, prior, withheld, deviation, np.zeros(newton.system.size),
         found.objective, outputs, targets, starts, record.times(), passes, verdict, (), going, lacks, spare,
     )  # fmt: skip
+    return replace(made, withheld=True) if made.lost else made
 
 
 def _going(

@@ -565,3 +565,24 @@ def test_coverage_of_intervals_and_bands(make, truth, noise, length):
     print(dict(zip(truth, rates, strict=True)), np.mean(bands))
     assert np.all((rates >= 0.90) & (rates <= 0.99))
     assert 0.93 <= np.mean(bands) <= 0.97
+
+
+@pytest.mark.parametrize(("frequency", "lost"), [(1.0, False), (1.1, True)])
+def test_a_simulation_that_is_not_where_the_data_are_has_no_deviations(frequency, lost):
+    """A frequency that is not learned, and wrong: what is learned beside it has a deviation that means nothing."""
+
+    def swing(w):
+        return fg.System(
+            lambda h, x, p: np.stack([h[1], -(w**2) * h[0] - p["c"] * h[1]]), lambda h, x, p: h[0],
+            np.array([1.0, 0.0]), {"c": fg.positive(0.02)}, dt=0.1,
+        )  # fmt: skip
+
+    ys = swing(1.0).simulate(steps=300, params={"c": 0.03}).outputs
+    ys = ys + 0.05 * np.random.default_rng(0).normal(size=ys.shape)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CalibrationWarning)
+        made = fg.fit(swing(frequency), ys=ys, method="simulation", engine="numpy")
+    assert made.lost == lost
+    assert np.isnan(made.std["c"]) == lost
+    assert lost == any("not where the data are" in remark for remark in made.remarks)
+    assert lost or abs(made.params["c"] - 0.03) < 3 * made.std["c"]
