@@ -34,6 +34,7 @@ __all__ = [
     "StaleRecordWarning",
     "StepError",
     "TracingError",
+    "UnknownArgumentError",
     "UnknownNameError",
     "UnlearnedWarning",
     "UnsupportedOperationError",
@@ -68,6 +69,10 @@ class ModelTextError(DeclarationError):
 
 class ShapeError(FwdgradError, ValueError):
     """An array has another shape or dtype than was declared."""
+
+
+class UnknownArgumentError(FwdgradError, TypeError):
+    """A function, or a class, has no argument of that name."""
 
 
 class UnknownNameError(FwdgradError, KeyError):

@@ -11,6 +11,7 @@ import numpy as np
 from fwdgrad.errors import DeclarationError
 from fwdgrad.estimators import TBPTT, Candidate, Estimator, size_of
 from fwdgrad.structure import Patterns
+from fwdgrad.support.arguments import suggests
 from fwdgrad.system import System
 
 __all__ = ["Budget", "choose", "short", "some_of"]
@@ -32,6 +33,7 @@ NEAR = 2.5
 """Exact gradients are taken if they cost at most this many times what the random estimate does."""
 
 
+@suggests
 @dataclass(frozen=True)
 class Budget:
     """What exact gradients may cost before a random estimate is preferred.

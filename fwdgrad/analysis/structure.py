@@ -21,6 +21,7 @@ from fwdgrad.program.closure import delay_length, strong_components
 from fwdgrad.structure import Patterns
 from fwdgrad.structure.units import product_leaves, units_of
 from fwdgrad.support import display
+from fwdgrad.support.arguments import suggests
 from fwdgrad.support.trees import flatten, leaf_names
 from fwdgrad.system import System
 from fwdgrad.system.tracing import traced
@@ -99,6 +100,7 @@ class Structure(Findings):
         return draw(self, self.graph, path, self.drawn, self.variables)
 
 
+@suggests
 def analyze(system: System, budget: Budget | None = None) -> Structure:
     """Find out which parameter feeds which state variable, and what follows from it.
 

@@ -28,6 +28,7 @@ import numpy as np
 from fwdgrad.errors import DataError, DeclarationError, UnknownNameError, did_you_mean
 from fwdgrad.losses import Loss
 from fwdgrad.program import Abstract, Linearized, trace
+from fwdgrad.support.arguments import suggests
 from fwdgrad.support.trees import flatten, unflatten
 from fwdgrad.support.types import Leaves
 from fwdgrad.system import System
@@ -35,6 +36,7 @@ from fwdgrad.system import System
 __all__ = ["ScoreFunction", "choosing_system", "drawn"]
 
 
+@suggests
 def choosing_system(
     F: Callable[[Any, Any, Leaves, Any], Any],
     Y: Callable[[Any, Any, Leaves], Any] | None,

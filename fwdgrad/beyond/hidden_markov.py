@@ -23,6 +23,7 @@ from fwdgrad.optimizers.base import is_number
 from fwdgrad.optimizers.rates import Rate
 from fwdgrad.optimizers.schedules import constant, inverse_power
 from fwdgrad.support import display
+from fwdgrad.support.arguments import suggests
 
 __all__ = ["OnlineEM", "Parameters", "Statistics"]
 
@@ -72,6 +73,7 @@ def _matrix(values: np.ndarray) -> str:
     return display.table([[f"{v:.3f}" for v in row] for row in values.tolist()], left=0, head=False)
 
 
+@suggests
 class OnlineEM:
     """Learns a hidden Markov model from a stream of symbols, one at a time, without storing any.
 

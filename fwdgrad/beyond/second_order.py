@@ -27,6 +27,7 @@ from fwdgrad.learning.samples import SampleReader
 from fwdgrad.linear import TracedModel
 from fwdgrad.program import Abstract, Linearized, trace
 from fwdgrad.support import display
+from fwdgrad.support.arguments import suggests
 from fwdgrad.support.trees import cut, flatten, unflatten
 from fwdgrad.support.types import Leaves
 from fwdgrad.system import OWN, System
@@ -34,6 +35,7 @@ from fwdgrad.system import OWN, System
 __all__ = ["OnlineHessian"]
 
 
+@suggests
 class OnlineHessian:
     """Hessian of the loss of each step in the learned parameters, through the whole past, as the samples come in.
 

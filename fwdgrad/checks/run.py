@@ -21,6 +21,7 @@ from fwdgrad.estimators import UORO, NoBackTrack
 from fwdgrad.learning.loops import ENTRIES, listed_entries
 from fwdgrad.linear import EagerModel, Model, TracedModel
 from fwdgrad.program import Linearized, Program, at_points
+from fwdgrad.support.arguments import suggests
 from fwdgrad.support.notice import Progress
 from fwdgrad.support.trees import flatten
 from fwdgrad.support.types import Leaves
@@ -37,6 +38,7 @@ NUMBERS = 4e6
 """Numbers of Jacobians and parameters that are held at once where a transition is computed at many points."""
 
 
+@suggests
 def check(
     system: System,
     *,

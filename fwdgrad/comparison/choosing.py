@@ -17,7 +17,7 @@ from fwdgrad.comparison.statistics import Estimate
 from fwdgrad.errors import DeclarationError
 from fwdgrad.estimators import TBPTT, Candidate, Debiased, Estimator
 from fwdgrad.support import display
-from fwdgrad.support.arguments import integer
+from fwdgrad.support.arguments import integer, suggests
 from fwdgrad.system import System
 
 __all__ = ["Choice", "choose"]
@@ -149,6 +149,7 @@ class Choice:
         return rows
 
 
+@suggests
 def choose(
     system: System,
     xs: Any,

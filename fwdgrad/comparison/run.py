@@ -15,13 +15,14 @@ from fwdgrad.comparison.report import Comparison
 from fwdgrad.comparison.statistics import summarise
 from fwdgrad.errors import DeclarationError
 from fwdgrad.estimators import Estimator
-from fwdgrad.support.arguments import entropy_of, integer, jobs
+from fwdgrad.support.arguments import entropy_of, integer, jobs, suggests
 from fwdgrad.support.notice import Progress
 from fwdgrad.system import System
 
 __all__ = ["compare"]
 
 
+@suggests
 def compare(
     system: System,
     xs: Any,

@@ -13,6 +13,7 @@ import numpy as np
 
 from fwdgrad.errors import DeclarationError, TracingError, UnknownNameError, did_you_mean
 from fwdgrad.program import Abstract, trace
+from fwdgrad.support.arguments import suggests
 from fwdgrad.support.trees import flatten, unflatten
 from fwdgrad.system import System
 
@@ -25,6 +26,7 @@ Function = Callable[[Any, Any, Any, Any], Any]
 """(time, state, input, parameters) ↦ array."""
 
 
+@suggests
 def from_scipy(
     fun: Callable[..., Any],
     y0: Any,
@@ -80,6 +82,7 @@ def from_scipy(
     return _declared(rate, observed, "y", y0, params, 0, dt, t0, 1.0, method=method, **declaration)
 
 
+@suggests
 def from_control(
     updfcn: Any,
     outfcn: Callable[..., Any] | None = None,

@@ -27,6 +27,7 @@ from fwdgrad.declare.model import (
 )
 from fwdgrad.declare.places import Argument
 from fwdgrad.errors import DeclarationError
+from fwdgrad.support.arguments import suggests
 from fwdgrad.system.parameters import Parameter, Tied
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ _RELATIONS = {
 }
 
 
+@suggests
 def from_sympy(
     rates: Any = None,
     *,

@@ -38,6 +38,7 @@ from fwdgrad.declare.text import (
 )
 from fwdgrad.errors import did_you_mean
 from fwdgrad.integrate import METHODS, Adaptive
+from fwdgrad.support.arguments import suggests
 
 __all__ = ["from_toml", "read_toml"]
 
@@ -47,6 +48,7 @@ _DOTS = re.compile(r"""(?<![\w\-."'])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+
 _TABLES = ("state", "params", "inputs", "outputs", "definitions", "events", "settings")
 
 
+@suggests
 def from_toml(
     source: str | os.PathLike[str],
     *,

@@ -45,6 +45,7 @@ from fwdgrad.declare.places import Line
 from fwdgrad.errors import DataError, DeclarationError, ModelTextError, did_you_mean, nearly
 from fwdgrad.integrate import METHODS, PAIRS, Adaptive
 from fwdgrad.losses import LIKELIHOODS
+from fwdgrad.support.arguments import suggests
 from fwdgrad.system import FIRST
 
 __all__ = [
@@ -101,6 +102,7 @@ _BARE_OUTPUT = re.compile(rf"output\s+{_NAME}(\s+noise\s.*)?")
 _BOUNDS = re.compile(r"(?P<value>.*?) in ?(?P<bounds>[(\[].*)")
 
 
+@suggests
 def from_text(
     source: str | os.PathLike[str],
     *,

@@ -10,10 +10,12 @@ from fwdgrad.estimators.costs import Candidate, Costs
 from fwdgrad.estimators.named import Named
 from fwdgrad.estimators.windows import RandomEnd, Sliding, WholeSequence
 from fwdgrad.influence import Exact, NoInfluence
+from fwdgrad.support.arguments import suggests
 
 __all__ = ["ARTBP", "BPTT", "NAMES", "TBPTT", "Hybrid"]
 
 
+@suggests
 def TBPTT(window: int, stride: int | None = None) -> Estimator:
     """Truncated backpropagation through time over windows of `window` steps.
 
@@ -29,6 +31,7 @@ def TBPTT(window: int, stride: int | None = None) -> Estimator:
     return Estimator(NoInfluence(), Sliding(window, stride), 1, f"TBPTT({window}{_stride(stride)})")
 
 
+@suggests
 def BPTT(checkpoints: bool = False) -> Estimator:
     """Backpropagation through time over the whole sequence: one exact gradient at its end.
 
@@ -41,6 +44,7 @@ def BPTT(checkpoints: bool = False) -> Estimator:
     return Estimator(NoInfluence(), WholeSequence(checkpoints), 1, "BPTT, checkpoints" if checkpoints else "BPTT")
 
 
+@suggests
 def ARTBP(probability: float) -> Estimator:
     """Anticipated reweighted truncated backpropagation (Tallec & Ollivier 2017): windows that end at random.
 
@@ -52,6 +56,7 @@ def ARTBP(probability: float) -> Estimator:
     return Estimator(NoInfluence(), RandomEnd(probability), 1, f"ARTBP({probability:g})")
 
 
+@suggests
 def Hybrid(window: int | None = None) -> Estimator:
     """Exact influence over windows of T steps (Schmidhuber 1992): RTRL, once per window, with BPTT inside it.
 

@@ -10,10 +10,12 @@ import numpy as np
 from fwdgrad.errors import DeclarationError
 from fwdgrad.estimators.windows import LARGEST, Sliding, window_of
 from fwdgrad.influence import Averaged, Influence, RankOne, is_random, keeps_nothing, refuses_window
+from fwdgrad.support.arguments import suggests
 
 __all__ = ["Estimator"]
 
 
+@suggests
 @dataclass(frozen=True)
 class Estimator:
     """How gradients are estimated: what is kept of the past, and how much is differentiated exactly.

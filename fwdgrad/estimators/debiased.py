@@ -14,10 +14,12 @@ from fwdgrad.influence import Debiased as DebiasedInfluence
 from fwdgrad.influence import Decayed as DecayedInfluence
 from fwdgrad.influence import Influence, Masked, NoInfluence
 from fwdgrad.structure import MOST
+from fwdgrad.support.arguments import suggests
 
 __all__ = ["NAMES", "Debiased", "Decayed"]
 
 
+@suggests
 def Decayed(decay: float = 0.0) -> Estimator:
     """Influence that fades by a factor λ a step: S ← λ S + B, in place of A S + B. RFLO (Murray 2019).
 
@@ -39,6 +41,7 @@ def Decayed(decay: float = 0.0) -> Estimator:
     return Estimator(DecayedInfluence(decay), name=f"Decayed({decay:g})")
 
 
+@suggests
 def Debiased(approximation: str | Influence = "snap:1", rank: int = 1, watch: bool = False) -> Estimator:
     """An approximation made unbiased: what it drops is carried on by a random influence of rank one.
 

@@ -10,6 +10,7 @@ from fwdgrad.estimators.costs import Candidate, Costs
 from fwdgrad.estimators.named import Named
 from fwdgrad.influence import Exact, Masked
 from fwdgrad.program.closure import closed_size, kept_terms
+from fwdgrad.support.arguments import suggests
 
 __all__ = ["NAMES", "RTRL", "SnAp", "SparseRTRL", "snap_row"]
 
@@ -30,6 +31,7 @@ def SparseRTRL() -> Estimator:
     return Estimator(Masked(), name="SparseRTRL")
 
 
+@suggests
 def SnAp(order: int = 1) -> Estimator:
     """Sparse n-step approximation (Menick et al. 2021): influence that takes more than `order` steps is dropped.
 

@@ -11,10 +11,12 @@ from fwdgrad.estimators.costs import Candidate, Costs, size_of
 from fwdgrad.estimators.named import Named
 from fwdgrad.influence import Exact, Influence, Kronecker, KroneckerSum, RankOne, Split, TensorProduct
 from fwdgrad.influence.kronecker_sum import groups_of
+from fwdgrad.support.arguments import suggests
 
 __all__ = ["KFRTRL", "NAMES", "OK", "TensorNoBackTrack"]
 
 
+@suggests
 def KFRTRL(others: str | Influence | None = None, rank: int = 1) -> Estimator:
     """Kronecker-factored RTRL (Mujika, Meier & Steger 2018): a random Kronecker product for each matrix in z = W @ a.
 
@@ -45,6 +47,7 @@ def KFRTRL(others: str | Influence | None = None, rank: int = 1) -> Estimator:
     return Estimator(kept, 1, rank, "KFRTRL")
 
 
+@suggests
 def OK(rank: int = 4, others: str | Influence | None = None) -> Estimator:
     """Optimal Kronecker-sum RTRL (Benzing et al. 2019): r random Kronecker products for matrices in z = W @ a.
 
@@ -77,6 +80,7 @@ def OK(rank: int = 4, others: str | Influence | None = None) -> Estimator:
     return Estimator(kept if others is None else Split(kept, _other("OK", others)), 1, 1, f"OK({rank})")
 
 
+@suggests
 def TensorNoBackTrack(others: str | Influence = "uoro", rank: int = 1) -> Estimator:
     """Rank-one influence of order 3, by cube roots of unity: less memory than the parameters themselves.
 

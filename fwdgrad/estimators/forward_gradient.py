@@ -9,10 +9,12 @@ from fwdgrad.estimators.base import Estimator
 from fwdgrad.estimators.costs import Candidate, Costs
 from fwdgrad.estimators.named import Named
 from fwdgrad.influence import Directional
+from fwdgrad.support.arguments import suggests
 
 __all__ = ["NAMES", "ForwardGradient"]
 
 
+@suggests
 def ForwardGradient(directions: str = "normal", rank: int = 1, window: int = 1) -> Estimator:
     """Forward gradient (Baydin et al. 2022): the derivative along one random direction u of the parameters, times u.
 

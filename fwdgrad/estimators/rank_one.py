@@ -9,10 +9,12 @@ from fwdgrad.estimators.base import Estimator
 from fwdgrad.estimators.costs import SIGNS, Candidate, Costs
 from fwdgrad.estimators.named import Named
 from fwdgrad.influence import RankOne
+from fwdgrad.support.arguments import suggests
 
 __all__ = ["NAMES", "UORO", "NoBackTrack"]
 
 
+@suggests
 def UORO(scale: str = "common", rank: int = 1, window: int = 1, signs: str = "signs") -> Estimator:
     """Unbiased online recurrent optimization (Tallec & Ollivier 2018): rank-one influence of a black box.
 
@@ -29,6 +31,7 @@ def UORO(scale: str = "common", rank: int = 1, window: int = 1, signs: str = "si
     return Estimator(RankOne(scale, signs), window, rank, "UORO")
 
 
+@suggests
 def NoBackTrack(scale: str = "unit", rank: int = 1, window: int = 1, signs: str = "signs") -> Estimator:
     """NoBackTrack, Euclidean version (Ollivier, Tallec & Charpiat 2015): rank-one influence, one scale per unit.
 

@@ -19,6 +19,7 @@ from fwdgrad.exporting.steps import Steps
 from fwdgrad.learning.learner import Learner
 from fwdgrad.learning.noise import NoiseStream
 from fwdgrad.support import display
+from fwdgrad.support.arguments import suggests
 from fwdgrad.system import System
 
 __all__ = ["Export", "export"]
@@ -72,6 +73,7 @@ class Export:
         return display.page(repr(self), display.paragraph("\n".join(self.sizes)), display.remarks(self.notes))
 
 
+@suggests
 def export(
     learner: Learner | System,
     folder: str | os.PathLike[str] = ".",

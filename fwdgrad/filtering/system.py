@@ -14,6 +14,7 @@ from fwdgrad.filtering.steps import FilterSteps, joined, parts
 from fwdgrad.losses import Innovations, SquaredError
 from fwdgrad.program import operations as ops
 from fwdgrad.program import whole
+from fwdgrad.support.arguments import suggests
 from fwdgrad.support.trees import flatten, unflatten
 from fwdgrad.system import OWN, Simulation, System
 from fwdgrad.system.parameters import Parameter, Tied
@@ -23,6 +24,7 @@ __all__ = ["FilteredSystem", "filtered"]
 METHODS = ("ekf",)
 
 
+@suggests
 def filtered(
     system: System,
     process: Any,
@@ -120,6 +122,7 @@ def filtered(
     return FilteredSystem(system, process, observation, initial_covariance, method, name)
 
 
+@suggests
 class FilteredSystem(System):
     """What `filtered` returns: see there.
 

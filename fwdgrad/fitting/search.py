@@ -50,6 +50,7 @@ from fwdgrad.losses import NegativeBinomial
 from fwdgrad.optimizers import JointFilter, NormalEquations
 from fwdgrad.optimizers.information.joint import unit
 from fwdgrad.support import frames
+from fwdgrad.support.arguments import suggests
 from fwdgrad.support.types import Flat
 from fwdgrad.system import System
 
@@ -96,6 +97,7 @@ FORESEEN = 6
 """Passes through the whole record that are sure to come, for the choice of the engine."""
 
 
+@suggests
 def fit(
     system: System,
     xs: Any = None,
@@ -222,7 +224,7 @@ class _Search:
         """
         made = self._found(record, method)
         for text, category in self._said:
-            warnings.warn(f"fit: {text}", category, stacklevel=3)
+            warnings.warn(f"fit: {text}", category, stacklevel=4)
         return made
 
     def _found(self, record: Record, method: str) -> Fit:

@@ -69,7 +69,7 @@ def recorded(system: System, reader: SampleReader, xs: Any, ys: Any, trajectorie
         try:
             for chunk in reader.chunks(given.xs, given.ys, None, 0):
                 if number == 0 and len(record) == 0 and (said := told_first(system, chunk, state, system.params)):
-                    warnings.warn(said, FirstSampleWarning, stacklevel=4)
+                    warnings.warn(said, FirstSampleWarning, stacklevel=5)
                 record.extend(chunk)
         except (DataError, ShapeError) as error:
             if len(trajectories) > 1:
@@ -89,7 +89,7 @@ def _sifted(system: System, record: Record) -> Record:
     aside = sifting.begin(record.chunk)
     if lines := "\n".join(sifting.told()):
         text = f"fit: samples hold numbers that are hardly measurements:\n{lines}.\nWrite what is missing as NaN."
-        warnings.warn(text, OutlierWarning, stacklevel=4)
+        warnings.warn(text, OutlierWarning, stacklevel=5)
     return record.without(sifting.without(record.chunk, aside))
 
 

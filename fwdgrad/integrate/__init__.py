@@ -21,6 +21,7 @@ from fwdgrad.integrate.esdirk import ESDIRK4
 from fwdgrad.integrate.events import MOMENTS, At, When, located, scheduled, softened
 from fwdgrad.integrate.explicit import euler, heun, rk4
 from fwdgrad.integrate.implicit import sdirk2
+from fwdgrad.support.arguments import suggests
 
 __all__ = [
     "BEFORE",
@@ -50,6 +51,7 @@ PAIRS: dict[str, Pair] = {"dopri5": DOPRI5, "esdirk4": ESDIRK4}
 """Embedded pairs, by name."""
 
 
+@suggests
 @dataclass(frozen=True)
 class Adaptive:
     """A method that chooses its steps between two samples by the error of each, for `System(method=…)`.

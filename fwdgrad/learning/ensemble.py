@@ -14,6 +14,7 @@ from fwdgrad.learning.history import History, Progress
 from fwdgrad.learning.learner import Learner
 from fwdgrad.optimizers import Optimizer
 from fwdgrad.support import display
+from fwdgrad.support.arguments import suggests
 from fwdgrad.support.parallel import calls
 from fwdgrad.system import System
 
@@ -23,6 +24,7 @@ FEW = 16
 """Numbers of a parameter that a notebook shows one by one, at most."""
 
 
+@suggests
 class Ensemble:
     """Replicas of a learner that differ in their random numbers, and, if given, in the parameters they start from.
 

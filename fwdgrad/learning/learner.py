@@ -52,6 +52,7 @@ from fwdgrad.learning.step.kinds import PREDICT, PREDICTIVE_VARIANCE
 from fwdgrad.learning.targets import Targets
 from fwdgrad.optimizers import JointFilter, Optimizer
 from fwdgrad.support import display
+from fwdgrad.support.arguments import suggests
 from fwdgrad.support.trees import flatten, map_leaves
 from fwdgrad.system import OWN, System
 
@@ -76,6 +77,7 @@ class _Doubt(NamedTuple):
     """Whether it is told wherever these are asked for."""
 
 
+@suggests
 class Learner(Deciding, Saved):
     """Learns a system's parameters online, forward in time.
 
@@ -123,7 +125,7 @@ class Learner(Deciding, Saved):
         streams: int | None = None,
     ) -> None:
         self._set_up(system, estimator, optimizer, seed, engine, streams)
-        self._tell_dead()
+        self._tell_dead(4)
 
     def _set_up(
         self,
@@ -744,11 +746,11 @@ class Learner(Deciding, Saved):
         flag[numbers] = OWN
         self._loop.feed.row = [flag, *self._loop.feed.row[1:]]
 
-    def _tell_dead(self) -> None:
+    def _tell_dead(self, stacklevel: int = 3) -> None:
         """Warn of parameters that have no path to the loss."""
         if self._dead or self._dead_entries:
             text = told_dead(self.system, self._dead, self._dead_entries)
-            warnings.warn(text, DeadParameterWarning, stacklevel=3)
+            warnings.warn(text, DeadParameterWarning, stacklevel=stacklevel)
 
     def _tell(self, silent: tuple[str, ...]) -> None:
         """Warn of leaves that were found to have no gradient."""

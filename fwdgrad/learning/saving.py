@@ -39,7 +39,7 @@ class Saved(Held):
         """Begin."""
 
     @abstractmethod
-    def _tell_dead(self) -> None:
+    def _tell_dead(self, stacklevel: int = 3) -> None:
         """Warn of parameters without a path to the loss."""
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -20,7 +20,7 @@ from fwdgrad.limits.replicas import Replicas
 from fwdgrad.limits.report import FLOOR, Refined, Refinement
 from fwdgrad.limits.timed import OfTime, Timed, grid
 from fwdgrad.limits.unscaled import Unscaled
-from fwdgrad.support.arguments import entropy_of, integer, jobs
+from fwdgrad.support.arguments import entropy_of, integer, jobs, suggests
 from fwdgrad.support.notice import Progress
 from fwdgrad.support.parallel import calls
 from fwdgrad.system import System
@@ -44,6 +44,7 @@ PASSED = 16
 """Times at which ‖G‖ is looked at, the horizon being the last."""
 
 
+@suggests
 def refine(
     system: System,
     x_of_t: OfTime | None,

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fwdgrad.losses.base import evened, positive
+from fwdgrad.support.arguments import suggests
 
 __all__ = ["NegativeBinomial", "Poisson"]
 
@@ -53,6 +54,7 @@ class Poisson:
         return evened(square, 1.0 / _mean(np.ravel(prediction)))
 
 
+@suggests
 @dataclass(frozen=True)
 class NegativeBinomial:
     """Counts with mean ŷ > 0 and variance ŷ + ŷ²/k, which scatter more than Poisson's; half the deviance.

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.errors import DeclarationError, ShapeError
+from fwdgrad.support.arguments import suggests
 
 __all__ = ["CrossEntropy"]
 
 
+@suggests
 @dataclass(frozen=True)
 class CrossEntropy:
     """ℓ = −log softmax(ŷ)[y]: the code length of symbol y, in units set by `base`.

@@ -12,10 +12,12 @@ import numpy as np
 from fwdgrad.errors import DeclarationError
 from fwdgrad.losses.base import Loss
 from fwdgrad.losses.squared_error import SquaredError
+from fwdgrad.support.arguments import suggests
 
 __all__ = ["Custom", "as_loss"]
 
 
+@suggests
 @dataclass(frozen=True)
 class Custom:
     """A user's function ℓ(ŷ, y) of prediction and target; its gradient is derived.
@@ -54,6 +56,7 @@ NAMES = ("SquaredError", "StudentT", "Poisson", "NegativeBinomial", "Bernoulli",
 """The losses that there are."""
 
 
+@suggests
 def as_loss(loss: Any, y: Any = None) -> Loss:
     """A loss from a loss, a function of (ŷ, y), or None (squared error).
 

@@ -9,10 +9,12 @@ import numpy as np
 
 from fwdgrad.errors import ShapeError
 from fwdgrad.losses.base import positive
+from fwdgrad.support.arguments import suggests
 
 __all__ = ["SquaredError"]
 
 
+@suggests
 @dataclass(frozen=True)
 class SquaredError:
     """ℓ = ½ ‖(ŷ − y)/scale‖²: minus the log-likelihood of Gaussian noise with standard deviation `scale`.

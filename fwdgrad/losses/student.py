@@ -10,10 +10,12 @@ import numpy as np
 
 from fwdgrad.errors import DeclarationError
 from fwdgrad.losses.squared_error import SquaredError
+from fwdgrad.support.arguments import suggests
 
 __all__ = ["StudentT"]
 
 
+@suggests
 @dataclass(frozen=True)
 class StudentT(SquaredError):
     """ℓ = Σ ½ (ν + 1) log(1 + z²/ν), z = (ŷ − y)/scale: minus the log-likelihood of Student's t, up to a constant.

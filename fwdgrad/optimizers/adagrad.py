@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fwdgrad.optimizers.base import Arrays, BySamples, cast, check_grads, check_params, positive
 from fwdgrad.optimizers.rates import Rates, check_leaves, checked_rate, rates_at
+from fwdgrad.support.arguments import suggests
 
 __all__ = ["AdaGrad", "AdaGradState"]
 
@@ -28,6 +29,7 @@ class AdaGradState(NamedTuple):
     s: Arrays
 
 
+@suggests
 @dataclass(frozen=True)
 class AdaGrad(BySamples):
     """AdaGrad with diagonal matrices: each coordinate's step is divided by the norm of all its gradients so far.

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fwdgrad.optimizers.base import Arrays, BySamples, cast, check_grads, check_params, decay, positive
 from fwdgrad.optimizers.rates import Rates, check_leaves, checked_rate, rates_at
+from fwdgrad.support.arguments import suggests
 
 __all__ = ["Adam", "AdamState"]
 
@@ -31,6 +32,7 @@ class AdamState(NamedTuple):
     v: Arrays
 
 
+@suggests
 @dataclass(frozen=True)
 class Adam(BySamples):
     """Adam: steps along an average gradient, each coordinate divided by the root mean square of its gradients.

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from fwdgrad.optimizers.adam import Adam, AdamState
 from fwdgrad.optimizers.base import Arrays, cast, positive
 from fwdgrad.optimizers.rates import rates_at
+from fwdgrad.support.arguments import suggests
 
 __all__ = ["AdamW"]
 
 
+@suggests
 @dataclass(frozen=True)
 class AdamW(Adam):
     """Adam, with weights that decay by themselves: θ ← θ − η_t λ θ, and Adam's step.

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.optimizers.base import Arrays, cast, check_grads, declaration_error, describe, positive
+from fwdgrad.support.arguments import suggests
 
 __all__ = ["Clipped"]
 
 
+@suggests
 @dataclass(frozen=True)
 class Clipped:
     """An optimizer whose gradients are cut to a largest norm: g ← g · min(1, c/‖g‖), ‖g‖ over all leaves.

@@ -19,6 +19,7 @@ from fwdgrad.optimizers.base import (
     describe,
 )
 from fwdgrad.optimizers.rates import Rates, check_leaves, checked_rate, rates_at
+from fwdgrad.support.arguments import suggests
 
 __all__ = ["Momentum", "MomentumState"]
 
@@ -37,6 +38,7 @@ class MomentumState(NamedTuple):
     v: Arrays
 
 
+@suggests
 @dataclass(frozen=True)
 class Momentum(BySamples):
     """Gradient descent along a sum of past gradients that fades.

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fwdgrad.optimizers.base import Arrays, BySamples, cast, check_grads, check_params, decay, positive
 from fwdgrad.optimizers.rates import Rates, check_leaves, checked_rate, rates_at
+from fwdgrad.support.arguments import suggests
 
 __all__ = ["RMSprop", "RMSpropState"]
 
@@ -28,6 +29,7 @@ class RMSpropState(NamedTuple):
     v: Arrays
 
 
+@suggests
 @dataclass(frozen=True)
 class RMSprop(BySamples):
     """RMSprop: each coordinate divided by the root mean square of its recent gradients.

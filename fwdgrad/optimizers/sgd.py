@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fwdgrad.optimizers.base import Arrays, BySamples, cast, check_grads, check_params
 from fwdgrad.optimizers.rates import Rates, check_leaves, checked_rate, rates_at
+from fwdgrad.support.arguments import suggests
 
 __all__ = ["SGD", "SGDState"]
 
@@ -21,6 +22,7 @@ class SGDState(NamedTuple):
     samples: NDArray[Any]
 
 
+@suggests
 @dataclass(frozen=True)
 class SGD(BySamples):
     """Stochastic gradient descent, θ ← θ − η_t g.

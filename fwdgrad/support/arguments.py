@@ -2,13 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 
-from fwdgrad.errors import DeclarationError
+from fwdgrad.errors import DeclarationError, UnknownArgumentError, did_you_mean
 
-__all__ = ["entropy_of", "integer", "jobs"]
+__all__ = ["entropy_of", "integer", "jobs", "suggests"]
+
+Made = TypeVar("Made", bound=Callable[..., Any])
+
+
+def suggests(made: Made) -> Made:
+    """A function, or a class, that refuses an argument that it has not by the name that may be meant.
+
+    Example:
+        >>> @suggests
+        ... def drawn(rank=1, seed=0):
+        ...     return rank
+        >>> drawn(rnk=2)
+        Traceback (most recent call last):
+        ...
+        fwdgrad.errors.UnknownArgumentError: drawn: there is no argument 'rnk'. Did you mean 'rank'?
+    """
+    function: Any = made.__init__ if isinstance(made, type) else made  # type: ignore[misc]
+    known = inspect.signature(made).parameters.keys()
+
+    @functools.wraps(function)
+    def called(*args: Any, **options: Any) -> Any:
+        for name in options:
+            if name not in known:
+                raise UnknownArgumentError(
+                    f"{made.__name__}: there is no argument {name!r}. {did_you_mean(name, known)}"
+                )
+        return function(*args, **options)
+
+    if not isinstance(made, type):
+        return called  # type: ignore[return-value]
+    made.__init__ = called  # type: ignore[misc]
+    return made
 
 
 def integer(who: str, name: str, value: Any, least: int) -> int:

@@ -199,7 +199,7 @@ class RecordFile:
                 f"sweep: the function has changed (or Python has) since {len(self.found)} cells were recorded in "
                 f"{self._path}; they are kept as they are.\nMend: give another file if they mean something else now.",
                 StaleRecordWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
     def add(self, record: Record) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.errors import DeclarationError
-from fwdgrad.support.arguments import entropy_of, integer, jobs
+from fwdgrad.support.arguments import entropy_of, integer, jobs, suggests
 from fwdgrad.support.notice import Progress
 from fwdgrad.support.parallel import calls
 from fwdgrad.sweeps.cells import cells_of, takes_rng
@@ -20,6 +20,7 @@ from fwdgrad.sweeps.report import Sweep
 __all__ = ["sweep"]
 
 
+@suggests
 def sweep(
     learn: Callable[..., Any],
     grid: Any,

@@ -14,6 +14,7 @@ from fwdgrad.integrate import DEFAULT, Adaptive, At, Delay, When, step_map
 from fwdgrad.losses import Loss, as_loss
 from fwdgrad.outside import Outside
 from fwdgrad.support import display
+from fwdgrad.support.arguments import suggests
 from fwdgrad.support.trees import cut, flatten, leaf_names, unflatten
 from fwdgrad.system.checks import (
     OWN,
@@ -32,6 +33,7 @@ from fwdgrad.system.trying import through
 __all__ = ["System"]
 
 
+@suggests
 class System(Moving):
     """A parametrised dynamical system with a loss: h' = F(h, x, θ), ŷ = Y(h', x, θ), ℓ(ŷ, y).
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from fwdgrad.errors import DeclarationError
+from fwdgrad.support.arguments import suggests
 
 __all__ = [
     "Above",
@@ -206,6 +207,7 @@ def positive(value: Any) -> Parameter:
     return bounded(value, 0.0, math.inf)
 
 
+@suggests
 def bounded(value: Any, low: float = -math.inf, high: float = math.inf) -> Parameter:
     """A parameter that stays strictly between two bounds, learned in a coordinate without any.
 
@@ -287,6 +289,7 @@ def per_stream(value: Any) -> Parameter:
     return replace(held, per_stream=True)
 
 
+@suggests
 def tied(name: str, function: Callable[[Any], Any] | None = None) -> Tied:
     """A parameter that follows from another one, and is learned through it.
 

@@ -124,7 +124,7 @@ class Tried(Parametrised):
                 'is observed in. As with a known initial state, that is the state a transition later: first="next".\n'
                 'For the initial state itself, the first row of a table that begins at the start, say first="initial".',
                 FirstSampleWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         return "next"
 

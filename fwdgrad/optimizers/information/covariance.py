@@ -16,6 +16,7 @@ from fwdgrad.optimizers.information.matrix import check_held, check_size, unless
 from fwdgrad.optimizers.information.watch import Watch
 from fwdgrad.optimizers.informed import Evidence, Noise, Setting
 from fwdgrad.program import operations as ops
+from fwdgrad.support.arguments import suggests
 
 __all__ = ["BoundParameterFilter", "Covariance", "ParameterFilter", "ParameterFilterState", "alone", "by_leaf"]
 
@@ -39,6 +40,7 @@ class ParameterFilterState(NamedTuple):
     watch: Any
 
 
+@suggests
 @dataclass(frozen=True)
 class ParameterFilter:
     """Extended Kalman filter on the parameters in covariance form, for parameters that change and unknown noise.

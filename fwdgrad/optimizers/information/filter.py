@@ -27,6 +27,7 @@ from fwdgrad.optimizers.information.matrix import Discount, Form, FormMetric, Ma
 from fwdgrad.optimizers.information.quasi_diagonal import QuasiDiagonal
 from fwdgrad.optimizers.information.watch import Watch
 from fwdgrad.optimizers.informed import Evidence, Setting
+from fwdgrad.support.arguments import suggests
 
 __all__ = ["RELATIVE", "BoundInformationFilter", "InformationFilter", "InformationState", "prior_of"]
 
@@ -64,6 +65,7 @@ class InformationState(NamedTuple):
     watch: Any = None
 
 
+@suggests
 @dataclass(frozen=True)
 class InformationFilter:
     """Kalman filter on the parameters in its information form, with a reduced matrix; natural gradient.

@@ -16,6 +16,7 @@ from fwdgrad.optimizers.information.matrix import check_size
 from fwdgrad.optimizers.information.watch import Watch, Watched
 from fwdgrad.optimizers.informed import Noise, Setting
 from fwdgrad.program import operations as ops
+from fwdgrad.support.arguments import suggests
 
 __all__ = ["BoundJointFilter", "JointFilter", "JointState"]
 
@@ -67,6 +68,7 @@ class JointState(NamedTuple):
     watch: Watched
 
 
+@suggests
 @dataclass(frozen=True)
 class JointFilter:
     """Extended Kalman filter on state and parameters together, with noise that is learned.
