@@ -283,3 +283,17 @@ def test_a_run_of_the_table_learns():
     made = deciding.learn("copy", "rtrl", 0.01, 6000, np.random.default_rng(0))
     assert made["loss"] < 0.9 < made["naive"]
     assert len(made["steps"]) <= deciding.POINTS
+
+
+@pytest.mark.parametrize(("unit", "scale"), [("gru", 1.0), ("lstm", 1 / 3)])
+def test_weights_are_drawn_as_in_the_authors_program(unit, scale):
+    made = anbn.gated(unit, 200, np.random.default_rng(0))
+    plain = anbn.uniform(unit, 200, np.random.default_rng(0))
+    for name, leaf in made.params.items():
+        if name.startswith("W_"):
+            assert np.var(leaf) == pytest.approx(scale, rel=0.05)
+        elif not (unit == "lstm" and name in ("b_i", "b_f", "b_o", "b_g")):
+            np.testing.assert_array_equal(leaf, plain.params[name])
+    if unit == "lstm":
+        assert np.mean(made.params["b_f"]) == pytest.approx(-0.3, abs=0.06)
+        assert np.var(made.params["b_i"]) == pytest.approx(2 / 3 / 64, rel=0.5)
