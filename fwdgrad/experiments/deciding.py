@@ -255,10 +255,10 @@ def tasks_of(found: fg.Sweep) -> list[str]:
 
 
 def shown(value: Score | None) -> str:
-    """Two digits; what is worse than learning nothing by far is not of interest in numbers."""
+    """Two digits, a little below 0 as 0; what is far worse than learning nothing is of no interest in numbers."""
     if value is None:
         return "–"
-    return f"{value.mean:.2f}" if value.mean < 10 else "diverges"
+    return f"{abs(round(value.mean, 2)):.2f}" if value.mean < 10 else "diverges"
 
 
 def block(found: fg.Sweep, seconds: bool) -> Rows:

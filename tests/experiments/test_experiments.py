@@ -297,3 +297,24 @@ def test_weights_are_drawn_as_in_the_authors_program(unit, scale):
     if unit == "lstm":
         assert np.mean(made.params["b_f"]) == pytest.approx(-0.3, abs=0.06)
         assert np.var(made.params["b_i"]) == pytest.approx(2 / 3 / 64, rel=0.5)
+
+
+# ---- all of it
+
+
+@pytest.mark.slow
+def test_all_experiments_run_and_go_on_where_they_were(tmp_path, capsys):
+    words = ["reproduce", "all", "--quick", "--quiet", "--to", str(tmp_path)]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert said.count("Verdict:") == len(experiments.names())
+    made = {path.name: path.read_text() for path in tmp_path.glob("*.jsonl")}
+    assert set(made) == {f"{name}.jsonl" for name in experiments.names()}
+    last = tmp_path / "uoro-4.jsonl"
+    last.write_text("".join(made["uoro-4.jsonl"].splitlines(keepends=True)[:-1]))  # as if killed before the last run
+    assert main(words) == 0
+    assert capsys.readouterr().out.count("Verdict:") == len(experiments.names())
+    for name, text in made.items():
+        again = (tmp_path / name).read_text().splitlines()
+        assert len(again) == len(text.splitlines())
+        assert name == "uoro-4.jsonl" or again == text.splitlines()
