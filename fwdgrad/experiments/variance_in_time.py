@@ -80,12 +80,12 @@ def by_decade(times: np.ndarray, variance: np.ndarray) -> dict[str, float]:
 
 def table(found: fg.Sweep) -> Rows:
     """The variance by decades of time."""
-    rows = [["t", "E‖g − Eg‖² / ‖Eg‖²", "by the paper's estimate of Eg"]]
+    rows = [["trained on", "runs", "t", "E‖g − Eg‖² / ‖Eg‖²", "by the paper's estimate of Eg"]]
     for (times, variance), record in zip(curves(found), (r for r in found if r.error is None), strict=True):
         runs = float(record.settings["runs"])  # type: ignore[arg-type]
         # with the mean of the runs in place of Eg, whose squared norm is too large by variance/runs
         rows += [
-            [decade, f"{value:.3g}", f"{value / (1 + value / runs):.3g}"]
+            [f"{record.settings['steps']:,}", f"{runs:g}", decade, f"{value:.3g}", f"{value / (1 + value / runs):.3g}"]
             for decade, value in by_decade(times, variance).items()
         ]
     return rows
