@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.errors import DeclarationError, ShapeError, did_you_mean
+from fwdgrad.support.arguments import suggests
 
 __all__ = ["BEFORE", "Delay", "Past"]
 
@@ -30,6 +31,7 @@ SLACK = 1e-9
 """Of a step: delays are that much shorter or longer by rounding."""
 
 
+@suggests
 @dataclass(frozen=True)
 class Delay:
     """A state variable as it was a while ago, x(t − τ), for `System(delays={"late": Delay("x", τ)})`.

@@ -21,6 +21,7 @@ from fwdgrad.errors import DeclarationError
 from fwdgrad.program import root, until
 from fwdgrad.program.array import is_tracer
 from fwdgrad.program.operations import stop_gradient
+from fwdgrad.support.arguments import suggests
 
 __all__ = ["At", "When", "located", "scheduled", "softened"]
 
@@ -34,6 +35,7 @@ HALVINGS = 30
 """Of the interval in which a moment lies, before Newton's method."""
 
 
+@suggests
 @dataclass(frozen=True)
 class At:
     """A change of the state at given times, such as a dose, for `System(events=…)`.
@@ -101,6 +103,7 @@ class At:
         return np.reshape(times, (-1,))
 
 
+@suggests
 @dataclass(frozen=True, repr=False)
 class When:
     """A change of the state at the moment when something begins to hold, such as a reset, for `System(events=…)`.
