@@ -40,6 +40,12 @@ The pictures, tables and verdicts below are made of the records in `benchmarks/r
 long it was. Where runs were shorter than the paper's, the tables have both lengths.
 """
 
+TIMES = """\
+Times are those of one process on a machine of two cores that others used as well; `--jobs 2` makes two runs at a time.
+What is recorded may be shorter than the full length, which is the paper's where that is known: the last column goes by
+what a step took.
+"""
+
 WHICH = """\
 # Which estimator should I use?
 
@@ -88,6 +94,21 @@ def lengths(made: Reproduction) -> str:
     return f"Runs of {' and '.join(f'{count:,}' for count in steps)} steps. "
 
 
+def whole(made: Reproduction) -> float:
+    """Seconds that all runs of their full length take, one after the other, going by what steps have taken."""
+    spent = []
+    for cell in made.experiment.cells(False, None):
+        same = {k: v for k, v in cell.items() if k != "steps"}
+        for record in made.found:
+            if record.error is None and same.items() <= record.settings.items():
+                results, ratio = record.results, cell.get("steps", 1) / record.settings.get("steps", 1)
+                steps = results["steps"][-1] if "microseconds" in results else 0
+                spent.append(ratio * (1e-6 * steps * results["microseconds"] if steps else record.seconds))
+                break
+    cells = len(made.experiment.cells(False, None))
+    return made.experiment.replicas * cells * sum(spent) / len(spent)
+
+
 def section(made: Reproduction) -> str:
     """What came of one experiment."""
     shown = made.experiment
@@ -117,12 +138,14 @@ def section(made: Reproduction) -> str:
 def page() -> str:
     """docs/experiments.md."""
     there = loaded()
-    rows = [["command", "what", "verdict", "seconds"]]
+    rows = [["command", "what", "verdict", "recorded in", "in full, about"]]
     for name in experiments.names():
         title = experiments.named(name).title
-        known = [there[name].verdict, f"{there[name].seconds:.0f}"] if name in there else ["no records yet", ""]
+        known = ["no records yet", "", ""]
+        if name in there:
+            known = [there[name].verdict, duration(there[name].seconds), duration(whole(there[name]))]
         rows.append([f"`fwdgrad reproduce {name}`", title, *known])
-    return "\n".join([INTRODUCTION, table(rows), *(section(made) for made in there.values())])
+    return "\n".join([INTRODUCTION, table(rows), TIMES, *(section(made) for made in there.values())])
 
 
 # ---- which estimator
