@@ -9,7 +9,7 @@ from .beyond.hidden_markov import OnlineEM
 from .beyond.second_order import OnlineHessian
 from .checks import check
 from .comparison import Choice, Comparison, Estimate, choose, compare
-from .declare import EquationSystem, from_control, from_scipy, from_sympy, from_text, from_toml
+from .declare import EquationSystem, from_control, from_sbml, from_scipy, from_sympy, from_text, from_toml, sbml_text
 from .errors import FwdgradError
 from .estimators import (
     ARTBP,
@@ -121,6 +121,7 @@ __all__ = [
     "fit",
     "fixed",
     "from_control",
+    "from_sbml",
     "from_scipy",
     "from_sympy",
     "from_text",
@@ -131,6 +132,7 @@ __all__ = [
     "positive",
     "reduction",
     "refine",
+    "sbml_text",
     "schedules",
     "streams",
     "sweep",

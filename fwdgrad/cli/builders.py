@@ -22,7 +22,7 @@ class Builder:
     """A function that returns a system, and the arguments it takes.
 
     Args:
-        name: a name of the catalogue, FILE.py:NAME, or a model file, FILE.toml or FILE.txt.
+        name: a name of the catalogue, FILE.py:NAME, or a model file, FILE.toml, FILE.txt or FILE.xml (SBML).
 
     Attributes:
         accepts: names of the arguments.
@@ -50,7 +50,8 @@ class Builder:
         else:
             raise UnknownNameError(
                 f"there is no system {name!r}. {did_you_mean(name, CATALOGUE)}\n"
-                "`fwdgrad systems` lists them; your own one is FILE.py:NAME, or a model in FILE.toml or FILE.txt."
+                "`fwdgrad systems` lists them; your own one is FILE.py:NAME, or a model in FILE.toml, FILE.txt "
+                "or FILE.xml (SBML)."
             )
         self._function: Callable[..., Any] = (lambda: found) if isinstance(found, System) else found
         if not callable(self._function):

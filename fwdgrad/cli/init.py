@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fwdgrad.cli.outputs import check_writable
+from fwdgrad.declare.sbml import sbml_text
 from fwdgrad.errors import DataError
 
 __all__ = ["TEMPLATE", "add", "run"]
@@ -16,6 +17,7 @@ Write a commented model file to begin with; nothing is asked, and no file is wri
 
   fwdgrad init                        writes model.txt
   fwdgrad init tanks.txt
+  fwdgrad init enzyme.txt --sbml enzyme.xml   an SBML file as equation text, to read and change
   fwdgrad fit tanks.txt data.csv --time hour --plot
 """
 
@@ -73,21 +75,23 @@ def add(commands: Any, debug: argparse.ArgumentParser) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("file", metavar="FILE", nargs="?", default="model.txt", help="(default: model.txt)")
+    command.add_argument("--sbml", metavar="FILE.xml", help="write the model in an SBML file, not the template")
 
 
 def run(options: argparse.Namespace) -> None:
     """Carry out the command.
 
     Raises:
-        DataError: the file is there already, or cannot be written.
+        DataError, DeclarationError: the file is there already, or cannot be written; the SBML file cannot be read.
     """
     check_writable("FILE", options.file)
     path = Path(options.file)
     if path.suffix != ".txt":
         raise DataError(f"init: a model of equations is a file that ends in .txt, not {options.file!r}.")
+    text = TEMPLATE.format(file=path.name) if options.sbml is None else sbml_text(Path(options.sbml))
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.write(TEMPLATE.format(file=path.name))
+            file.write(text)
     except FileExistsError:
         raise DataError(f"init: {options.file} is there already. Give another name.") from None
     except OSError as error:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from fwdgrad.cli.timing import Clock, Timing
 from fwdgrad.declare.equations import Equations, EquationSystem, system_of
 from fwdgrad.declare.expressions import Number, evaluate, names_in
 from fwdgrad.declare.functions import CONSTANTS
-from fwdgrad.declare.model import TIME, Equation
+from fwdgrad.declare.model import TIME, Equation, Model
 from fwdgrad.declare.places import Argument
+from fwdgrad.declare.sbml import sbml_text
 from fwdgrad.declare.tables import read_toml
 from fwdgrad.declare.text import read_text
 from fwdgrad.errors import DeclarationError, did_you_mean
 
 __all__ = ["SUFFIXES", "ModelFile", "chosen"]
 
-SUFFIXES = (".toml", ".txt")
-"""Of model files: TOML tables, and equation text."""
+SUFFIXES = (".toml", ".txt", ".xml", ".sbml")
+"""Of model files: TOML tables, equation text, and SBML."""
 
 ELAPSED = "elapsed"
 """The input that brings the time since the sample before, where the model has no step of its own."""
@@ -34,7 +36,7 @@ class ModelFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self.model, self._settings = (read_toml if path.suffix == ".toml" else read_text)(path)
+        self.model, self._settings = _read(path)
         Equations(self.model)  # refuses what cannot be computed
         first = self._settings.pop("first", None)
         start = self.model.start.get(TIME)
@@ -60,6 +62,12 @@ class ModelFile:
             step = ELAPSED if timing is None or timing.dt is None else timing.dt
             first = None if step == ELAPSED else first
         return system_of(Equations(self.model), **(self._settings | {"dt": step, "first": first}))
+
+
+def _read(path: Path) -> tuple[Model, dict[str, Any]]:
+    if path.suffix in (".xml", ".sbml"):
+        return read_text(sbml_text(path))
+    return (read_toml if path.suffix == ".toml" else read_text)(path)
 
 
 def chosen(pairs: list[str] | None, known: list[str], option: str) -> dict[str, str]:

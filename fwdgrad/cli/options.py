@@ -19,7 +19,7 @@ from fwdgrad.optimizers import NAMED
 
 __all__ = ["parser"]
 
-SYSTEM = "a name from the catalogue, FILE.py:NAME, or a model in FILE.toml or FILE.txt"
+SYSTEM = "a name from the catalogue, FILE.py:NAME, or a model in FILE.toml, FILE.txt or FILE.xml (SBML)"
 
 LEARN = """\
 Learn a system's parameters online, in one pass forward through the data.

@@ -79,9 +79,8 @@ class Outside:
     def _call(self, points: Callable[[float], Sequence[Calls]]) -> None:
         for spread in (0.3, 0.03, 0.0):
             try:
-                a, b = points(spread)
                 with np.errstate(all="ignore"):
-                    self._compare(a, b)
+                    self._compare(*points(spread))
             except HiddenStateError:
                 raise
             except Exception:
