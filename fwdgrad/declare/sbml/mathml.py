@@ -78,7 +78,8 @@ def sum_of(terms: list[Written]) -> Written:
     """The sum of terms."""
     text = terms[0].within(SUM)
     for term in terms[1:]:
-        text += f" - {term.text[1:]}" if term.tight >= PRODUCT and term.text.startswith("-") else f" + {term.within(SUM)}"
+        taken = term.tight >= PRODUCT and term.text.startswith("-")
+        text += f" - {term.text[1:]}" if taken else f" + {term.within(SUM)}"
     return Written(text, SUM if len(terms) > 1 else terms[0].tight)
 
 
