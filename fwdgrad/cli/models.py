@@ -9,7 +9,7 @@ from fwdgrad.cli.timing import Clock, Timing
 from fwdgrad.declare.equations import Equations, EquationSystem, system_of
 from fwdgrad.declare.expressions import Number, evaluate, names_in
 from fwdgrad.declare.functions import CONSTANTS
-from fwdgrad.declare.model import TIME, Equation, Model
+from fwdgrad.declare.model import TIME, Equation, EquationModel
 from fwdgrad.declare.places import Argument
 from fwdgrad.declare.sbml import sbml_text
 from fwdgrad.declare.tables import read_toml
@@ -64,7 +64,7 @@ class ModelFile:
         return system_of(Equations(self.model), **(self._settings | {"dt": step, "first": first}))
 
 
-def _read(path: Path) -> tuple[Model, dict[str, Any]]:
+def _read(path: Path) -> tuple[EquationModel, dict[str, Any]]:
     if path.suffix in (".xml", ".sbml"):
         return read_text(sbml_text(path))
     return (read_toml if path.suffix == ".toml" else read_text)(path)
