@@ -43,12 +43,13 @@ from fwdgrad.learning.loops import (
     preferred,
     widened,
 )
+from fwdgrad.learning.panel_samples import reader_for
 from fwdgrad.learning.report import output_names
-from fwdgrad.learning.samples import SampleReader
 from fwdgrad.learning.step import JOINT
 from fwdgrad.losses import NegativeBinomial
 from fwdgrad.optimizers import JointFilter, NormalEquations
 from fwdgrad.optimizers.information.joint import unit
+from fwdgrad.panels import PanelSystem
 from fwdgrad.support import frames
 from fwdgrad.support.arguments import suggests
 from fwdgrad.support.types import Flat
@@ -110,6 +111,7 @@ def fit(
     process_noise: Any = "learned",
     initial_std: Any = "learned",
     engine: str = "auto",
+    streams: int | None = None,
     progress: bool | Callable[[int, float], None] = False,
 ) -> Fit:
     """Find the parameters that explain a finite record best, and say what they are worth.
@@ -139,6 +141,9 @@ def fit(
         process_noise: likewise, for the filter.
         initial_std: likewise, for the filter.
         engine: as for `Learner`.
+        streams: how many trajectories lie side by side in the samples, as for `Learner`: arrays (T, streams, …), or
+            lists of sequences of any lengths. Each stream has a value of its own of what is declared `per_stream`; the
+            state of a `Trajectory` has a leading axis of streams.
         progress: True for a bar that counts samples gone through, or a function called with (their number, NaN).
 
     Returns:
@@ -167,6 +172,12 @@ def fit(
             f"fit(method={method!r}): expected one of {', '.join(METHODS)}.{nearly(method, METHODS)}"
         )
     system.confirm()
+    if streams is not None:
+        if isinstance(system, FilteredSystem):
+            raise DeclarationError(
+                "fit(streams=…): expected a system without a filter. Of a filtered one, give trajectories=[…] in turn."
+            )
+        system = PanelSystem(system, streams, "sum")
     system = system if params is None else system.starting_at(params)
     system.must_learn()
     count = sum(system.coordinates[k].size for k in system.trainable)
@@ -182,7 +193,7 @@ def fit(
         search = _Search(
             system, options if why_not is None else None, engine, lambda count: shown.update(np.full(count, np.nan))
         )
-        record = recorded(system, SampleReader(search.execution.model), xs, ys, trajectories)
+        record = recorded(system, reader_for(search.execution.model), xs, ys, trajectories)
         found = search.found(record, method)
     calendar = None if isinstance(system.dt, str) else frames.calendar_of(frames.table(ys))
     if calendar is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +11,9 @@ import numpy as np
 from fwdgrad.errors import DataError, DeclarationError, FirstSampleWarning, OutlierWarning, ShapeError
 from fwdgrad.learning.loops import Record, told_first
 from fwdgrad.learning.loops.sifting import Sifting
-from fwdgrad.learning.samples import SampleReader
+from fwdgrad.learning.panel_samples import PanelReader
+from fwdgrad.learning.samples import Chunk, SampleReader
+from fwdgrad.panels import GOES_ON
 from fwdgrad.support import display
 from fwdgrad.support.trees import flatten
 from fwdgrad.system import System
@@ -67,7 +69,7 @@ def recorded(system: System, reader: SampleReader, xs: Any, ys: Any, trajectorie
         state = system.initial if given.state is None else np.asarray(system.pack(given.state), system.dtype)
         record.begin(state, given.state is not None)
         try:
-            for chunk in reader.chunks(given.xs, given.ys, None, 0):
+            for chunk in _chunks(reader, given):
                 if number == 0 and len(record) == 0 and (said := told_first(system, chunk, state, system.params)):
                     warnings.warn(said, FirstSampleWarning, stacklevel=5)
                 record.extend(chunk)
@@ -78,6 +80,22 @@ def recorded(system: System, reader: SampleReader, xs: Any, ys: Any, trajectorie
     if not record.observed.any():
         raise DataError("fit: no sample has a target; all are missing. Nothing can be learned from them.")
     return _sifted(system, record)
+
+
+def _chunks(reader: SampleReader, given: Trajectory) -> Iterator[Chunk]:
+    """The samples of a trajectory, or of one for each stream, side by side."""
+    if not isinstance(reader, PanelReader):
+        yield from reader.chunks(given.xs, given.ys, None, 0)
+        return
+    count, listed = reader.panel.count, next((v for v in (given.ys, given.xs) if isinstance(v, list)), None)
+    if given.state is not None and listed is not None and len(listed) != count:
+        raise DataError(
+            f"fit: {len(listed)} sequences for {count} streams, which begin in given states: one is for each."
+        )
+    for number, chunk in enumerate(reader.sequences(given.xs, given.ys, None, 0)):
+        if number == 0 and given.state is not None:
+            chunk.x[-1][0] = GOES_ON  # from the given state, not the declared one
+        yield chunk
 
 
 def _sifted(system: System, record: Record) -> Record:

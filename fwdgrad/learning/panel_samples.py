@@ -41,7 +41,7 @@ class PanelReader(SampleReader):
         super().__init__(model)
         system = model.system
         assert isinstance(system, PanelSystem)
-        self._panel: PanelSystem = system
+        self.panel: PanelSystem = system
         self._like = None if system.one.x is None else system.x["x"]
         self._x, self._x_names = flatten(self._like), leaf_names(self._like, "x")
         self._x_bounds = model.x_bounds[: len(self._x)]
@@ -65,7 +65,7 @@ class PanelReader(SampleReader):
         done = 0
         for chunk in super().chunks(xs, ys, steps, start):
             length = len(chunk.observed)
-            rows = np.zeros((length, self._panel.count), self._panel.dtype)
+            rows = np.zeros((length, self.panel.count), self.panel.dtype)
             if does is not None:
                 if len(does) < done + length:
                     raise DataError(f"run(starts=…): expected a row for each sample, got {len(does)} rows.")
@@ -73,25 +73,25 @@ class PanelReader(SampleReader):
             done += length
             yield chunk._replace(x=[*chunk.x[: len(self._x)], rows])
 
-    def sequences(self, xs: Any, ys: Any, steps: int | None, start: int, starts: Any) -> Iterator[Chunk]:
+    def sequences(self, xs: Any, ys: Any, steps: int | None, start: int, starts: Any = None) -> Iterator[Chunk]:
         """Arrays, iterables, or lists of sequences, one or more a stream."""
         if isinstance(xs if xs is not None else ys, list):
             if starts is not None:
                 raise DataError("run(starts=…): sequences in a list start where they begin; leave it out.")
-            made = packed(xs, ys, self._panel)
+            made = packed(xs, ys, self.panel)
             return self.chunks(made.xs, made.ys, steps, start, made.does)
         if starts is None:
             return self.chunks(xs, ys, steps, start)
         does = np.asarray(starts)
-        if does.ndim != 2 or does.shape[1] != self._panel.count or does.dtype != bool:
+        if does.ndim != 2 or does.shape[1] != self.panel.count or does.dtype != bool:
             raise DataError(
-                f"run(starts=…): expected truth values of shape (T, {self._panel.count}), one a sample and stream; got "
+                f"run(starts=…): expected truth values of shape (T, {self.panel.count}), one a sample and stream; got "
                 f"{does.dtype} of shape {does.shape}."
             )
         return self.chunks(xs, ys, steps, start, np.where(does, STARTS, 0.0))
 
     def _targets(self, ys: Any, length: int, start: int) -> tuple[list[np.ndarray], np.ndarray]:
-        panel = self._panel
+        panel = self.panel
         if ys is None:
             return super()._targets(None, length, start)
         values = [
