@@ -327,3 +327,37 @@ def test_a_free_run_takes_inputs_by_name():
     learner = fg.Learner(systems.pendulum(), fg.RTRL(), fg.InformationFilter("full", "exact", prior=1.0))
     simulation, std = free_run(learner, {"torque": np.ones(5)})
     assert simulation.shape == std.shape == (5, 1)
+
+
+# ---------------------------------------------------------------- many subjects
+
+
+def test_patients_are_read_as_they_were_measured():
+    hours, concentrations, doses = loaded("theophylline").read()
+    assert [len(t) for t in hours] == [len(y) for y in concentrations] == [11] * 12
+    assert all(np.all(np.diff(t) > 0) and t[0] == 0 for t in hours)
+    assert (doses.min(), doses.max()) == (3.1, 5.86)
+
+
+def test_chicks_are_read_as_they_were_weighed():
+    days, weights, diets = loaded("chicks").read()
+    assert sum(map(len, weights)) == 576
+    assert np.bincount(diets).tolist() == [0, 19, 10, 10, 10]
+    assert sorted({len(t) for t in days}) == [7, 8, 10, 11, 12]
+
+
+@pytest.mark.slow
+def test_patients_and_their_clearances_as_by_least_squares():
+    fit, online, best = loaded("theophylline").main(["--out", "patients.png"])
+    np.testing.assert_allclose(fit, best, rtol=2e-3)
+    np.testing.assert_allclose(np.delete(online, 2), np.delete(best, 2), rtol=0.02)
+    assert abs(online[2] / best[2] - 1) < 0.2  # patient 1 clears so little that the prior is felt
+    assert drawn("patients.png")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::fwdgrad.errors.CalibrationWarning")  # chick 21 outgrows the law
+def test_chicks_and_their_sizes_as_by_least_squares():
+    fit, best = loaded("chicks").main(["--out", "chicks.png"])
+    np.testing.assert_allclose(fit, best, rtol=2e-3)
+    assert drawn("chicks.png")
