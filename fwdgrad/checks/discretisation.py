@@ -54,9 +54,9 @@ def discretisation(system: System, xs: Any, rng: np.random.Generator) -> Iterato
         rng: where the direction comes from.
 
     Cost: of the reference, some hundred evaluations of F and of its derivative a sample, and for stiff systems
-    differences in all of the 2n variables. Where there are events or delays, of which that knows nothing, the
-    reference is the same map with finer steps: `FINER` times as many, by RK4 unless the method is implicit, or smaller
-    tolerances.
+    differences in all of the 2n variables. Where there are events, delays or algebraic equations, of which that knows
+    nothing, the reference is the same map with finer steps: `FINER` times as many, by RK4 unless the method is
+    implicit, or smaller tolerances.
 
     Source: SciPy's LSODA (Petzold 1983), of which both Adams' methods and BDF are parts.
     """
@@ -65,7 +65,7 @@ def discretisation(system: System, xs: Any, rng: np.random.Generator) -> Iterato
     plain = system.wrapped if isinstance(system, FilteredSystem) else system
     plain = plain.replace(injection=None, state=plain.state, first="next").astype(np.float64)
     count = SAMPLES if xs is None else min(SAMPLES, len(flatten(xs)[0]))
-    mapped = bool(plain.events) or plain.past is not None
+    mapped = bool(plain.events) or plain.past is not None or plain.algebraic is not None
     if mapped:
         count = min(count, max(1, ENOUGH // (FINER * plain.substeps)))
     inputs = [plain.x if xs is None else _row(plain.x, xs, k) for k in range(count)]

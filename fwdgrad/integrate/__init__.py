@@ -15,6 +15,7 @@ import numpy as np
 
 from fwdgrad.errors import DeclarationError, did_you_mean
 from fwdgrad.integrate.adaptive import Clock, Pair, adaptive
+from fwdgrad.integrate.constrained import Constrained
 from fwdgrad.integrate.delays import BEFORE, Delay, Past
 from fwdgrad.integrate.dopri import DOPRI5
 from fwdgrad.integrate.esdirk import ESDIRK4
@@ -32,6 +33,7 @@ __all__ = [
     "Adaptive",
     "At",
     "Clock",
+    "Constrained",
     "Delay",
     "Past",
     "When",

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from autograd.tracer import getval, isbox
 
+from fwdgrad.integrate.constrained import Constrained
 from fwdgrad.program import until
 from fwdgrad.program.array import is_tracer
 
@@ -85,8 +86,10 @@ def adaptive(pair: Pair, rate: Rate, h: Any, dt: Any, rtol: float, atol: Any, mo
     dtype = np.dtype(getattr(_plain(h), "dtype", float))
     smallest = COLLAPSED * float(np.finfo(dtype).eps)
 
-    def scaled(z: Any) -> Any:
+    def whole(z: Any) -> Any:
         return dt * rate(z)
+
+    scaled = rate.times(dt) if isinstance(rate, Constrained) else whole
 
     def turn(z: Any, numbers: Any) -> tuple[Any, Any]:
         clock = Clock.of(numbers)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.integrate.adaptive import Pair
-from fwdgrad.program import root, scan
+from fwdgrad.integrate.constrained import implicit_stage
+from fwdgrad.program import scan
 from fwdgrad.program.tracer import active_graph
 
 __all__ = ["ESDIRK4"]
@@ -47,14 +48,14 @@ def attempt(rate: Callable[[Any], Any], h: Any, dt: Any) -> tuple[Any, Any]:
         made, stage = [first], h
         for weights in STAGES:
             base = h + _combined(weights, made)
-            stage = _solved(rate, base, dt, base + GAMMA * made[-1])
+            stage = implicit_stage(rate, base, GAMMA * dt, base + GAMMA * made[-1])
             made.append((stage - base) / GAMMA)
         return stage, _combined(ERROR, made)
 
     def turn(carry: Any, row: Any) -> tuple[Any, Any]:
         increments, before, _ = carry
         base = h + np.dot(row[0].astype(h.dtype), increments)
-        stage = _solved(rate, base, dt, base + GAMMA * before)
+        stage = implicit_stage(rate, base, GAMMA * dt, base + GAMMA * before)
         now = (stage - base) / GAMMA
         return [increments + row[1].astype(h.dtype)[:, None] * now[None, :], now, stage], []
 
@@ -65,11 +66,6 @@ def attempt(rate: Callable[[Any], Any], h: Any, dt: Any) -> tuple[Any, Any]:
 def _rows(first: Any) -> Any:
     """The increments that are known: the first of six."""
     return np.eye(6, dtype=first.dtype)[0][:, None] * first[None, :]
-
-
-def _solved(rate: Callable[[Any], Any], base: Any, dt: Any, start: Any) -> Any:
-    scaled = GAMMA * dt
-    return root(lambda g: g - base - scaled * rate(g), start)
 
 
 def _combined(weights: Any, increments: list[Any]) -> Any:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from fwdgrad.program import root
+from fwdgrad.integrate.constrained import implicit_stage
 
 __all__ = ["sdirk2"]
 
@@ -31,11 +31,12 @@ def sdirk2(rate: Rate, h: Any, dt: Any) -> Any:
         h: the state, a vector.
         dt: δt, a number, or an array without axes that may be traced.
 
-    Cost: per stage four to six evaluations of f and its Jacobian, and as many solutions of n dense equations.
+    Cost: per stage four to six evaluations of f and its Jacobian, and as many solutions of n equations, dense or
+        a band.
 
     Source: R. Alexander, Diagonally implicit Runge–Kutta methods for stiff O.D.E.'s, SIAM J. Numer. Anal. 14 (1977).
     """
     scaled = GAMMA * dt
-    stage = root(lambda g: g - h - scaled * rate(g), h)
+    stage = implicit_stage(rate, h, scaled, h)
     base = h + ((1 - GAMMA) / GAMMA) * (stage - h)
-    return root(lambda g: g - base - scaled * rate(g), stage)
+    return implicit_stage(rate, base, scaled, stage)

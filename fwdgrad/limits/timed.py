@@ -88,6 +88,11 @@ class Timed:
             raise DeclarationError(
                 f"{who}: the limit of small steps is that of rates at one time, and this system has delays."
             )
+        if system.algebraic is not None:
+            raise DeclarationError(
+                f"{who}: the limit of small steps is that of rates, and this system has algebraic equations beside.\n"
+                "Solve them in F, with fwdgrad.program.root."
+            )
         method = str(system.method)
         if x_of_t is not None and method not in NODES:
             raise DeclarationError(

@@ -72,6 +72,7 @@ def cause(
     if failures:
         iterations, size = failures[0]
         implicit = f"the implicit equations of method={system.method!r}" if system.dt is not None else "an equation"
+        implicit = "the algebraic equations" if system.algebraic is not None else implicit
         return Cause(
             f"Newton's method does not converge for {implicit} ({iterations} iterations, last change {size:.1g}).",
             "the state (Newton's method does not converge)",

@@ -26,6 +26,7 @@ from fwdgrad.system.checks import (
     step_of,
     substeps_of,
 )
+from fwdgrad.system.constraints import Constraint
 from fwdgrad.system.moving import Moving
 from fwdgrad.system.parameters import Free, Parameter, Tied
 from fwdgrad.system.trying import through
@@ -69,6 +70,9 @@ class System(Moving):
             is then a dict with the time, a number "t" of rate 1.
         delays: state variables as they were a while ago, by the labels under which F and Y find them among the state:
             `{"late": fwdgrad.Delay("x", "tau")}` is x(t − τ) as h["late"]. The state is then a dict.
+        algebraic: equations 0 = g beside the rates: a function of (state, input, parameters) that returns, by the names
+            of the state variables that they determine, what is to be zero. The state is then a dict, F returns the
+            rates of the others only, and the unknowns are looked for near what the state says of them.
         first: what the first sample of a trajectory is observed in. "initial": in the initial state itself; it makes no
             transition, h' = h(0), as the row at the start time of a table is. "next" (the default): a transition
             later, h' = F(h(0), x, θ), as the first input of a network is. One rule for known, learned and given
@@ -105,6 +109,7 @@ class System(Moving):
     """
 
     corrects = False
+    algebraic: Callable[[Any, Any, Any], Any] | None = None
 
     def __init__(
         self,
@@ -125,6 +130,7 @@ class System(Moving):
         first: str | None = None,
         events: Iterable[At | When] = (),
         delays: Mapping[str, Delay] | None = None,
+        algebraic: Callable[[Any, Any, Any], Any] | None = None,
     ) -> None:
         for label, function in (("F", F), ("Y", Y)):
             if not callable(function) and not (label == "Y" and function is None):
@@ -162,6 +168,8 @@ class System(Moving):
         self.size = sum(leaf.size for leaf in flatten(self.state))
         self.coordinates = {k: v.astype(self.dtype) for k, v in self.coordinates.items()}
 
+        if algebraic is not None and dt is None:
+            raise DeclarationError("algebraic: a map (dt=None) has no rates. Give dt, or solve with root in F.")
         self.frozen = self._frozen(frozen, held)
         self.per_stream = tuple(k for k, p in held.items() if p.per_stream)
         self.trainable = tuple(k for k in self.coordinates if k not in self.frozen)
@@ -169,6 +177,9 @@ class System(Moving):
         x = inputs(x)
         self.x = unflatten(x, [v if v.dtype == np.int64 else v.astype(self.dtype) for v in flatten(x)])
         self.dt = step_of(dt, self.x)
+        self.algebraic = algebraic
+        if algebraic is not None:
+            self._constrain(algebraic)
         self.first = self._observed_first(first, learned=init is not None)
         asked = init is not None and self.first == "next" and not isinstance(self.dt, str)
         self.first_unsaid = first is None
@@ -196,6 +207,19 @@ class System(Moving):
             if k not in self.coordinates:
                 raise UnknownNameError(f"frozen: there is no parameter {k!r}. {did_you_mean(k, self.coordinates)}")
         return tuple(k for k, p in held.items() if k in frozen or not p.learn)
+
+    def _constrain(self, algebraic: Any) -> None:
+        """Take up algebraic equations, and begin where they hold."""
+        if self.past is not None:
+            raise DeclarationError(
+                "algebraic: delays and algebraic equations do not go together.\n"
+                "Solve the equations in F, with fwdgrad.program.root."
+            )
+        theta = self.natural(self.coordinates)
+        self.constraint = Constraint(algebraic, self.state, self.x, theta, self.dtype)
+        self.state = self.unpack(
+            self.constraint.begun(self.F, np.asarray(self._pack(self.state, "state")), self.x, theta)
+        )
 
     def _feed(self) -> None:
         """Say what a transition is given besides the user's input."""
@@ -279,6 +303,8 @@ class System(Moving):
         after = self.moved(before, x, theta)
         if not self.marked or self.first == "next":
             return after
+        if self.constraint is not None:
+            begun = self.constraint.rate(self.F, x, theta).settled(begun)
         return np.where(np.abs(given["start"]) > OWN / 2, begun, after)
 
     def output(self, h: Any, given: Any, coordinates: Mapping[str, Any]) -> Any:
@@ -387,6 +413,7 @@ class System(Moving):
             "first": self._first,
             "events": self.events,
             "delays": None if self.past is None else self.past.delays,
+            "algebraic": self.algebraic,
         }
 
     @cached_property

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.integrate import At, Past, When, located, scheduled, softened
+from fwdgrad.integrate import At, Constrained, Past, When, located, scheduled, softened
 from fwdgrad.program import repeat
 from fwdgrad.support.trees import cut, flatten, unflatten
 from fwdgrad.system.checks import check_delays, packed
+from fwdgrad.system.constraints import Constraint
 from fwdgrad.system.parameters import Parameter
 from fwdgrad.system.simulation import Simulated
 
@@ -23,6 +24,7 @@ class Moving(Simulated):
     """A `System` as what moves from one sample to the next."""
 
     substeps: int
+    constraint: Constraint | None = None
     steady = 0
     """State variables at the end of h that no gain corrects."""
 
@@ -99,15 +101,20 @@ class Moving(Simulated):
         """The same, given how a vector is read as a state, and written from one, who made it, and its clock."""
         one = np.ones(1, self.dtype)
 
-        def rate(now: Any) -> Any:
+        def plain(now: Any) -> Any:
             return write(self.F(read(now), x, theta), "F", one)
+
+        rate = plain if self.constraint is None else self.constraint.rate(self.F, x, theta)
+
+        def settled(now: Any) -> Any:
+            return rate.settled(now) if isinstance(rate, Constrained) else now
 
         def changed(event: At | When) -> Any:
             who = f"{type(event).__name__}(change=…)"
-            return lambda now: write(event.change(read(now), x, theta), who, now[len(now) - 1 :])
+            return lambda now: settled(write(event.change(read(now), x, theta), who, now[len(now) - 1 :]))
 
         def through(now: Any, length: Any) -> Any:
-            return self.integrator(rate, now, length)
+            return settled(self.integrator(rate, now, length))
 
         def resetting(now: Any, length: Any) -> Any:
             conditions = [lambda now, e=e: e.condition(read(now), x, theta) for e in resets]

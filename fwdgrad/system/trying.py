@@ -44,6 +44,7 @@ class Tried(Parametrised):
     given: Any
     init: Callable[[Any], Any] | None
     injection: Any
+    algebraic: Callable[[Any, Any, Any], Any] | None
     integrator: Any
     events: tuple[At | When, ...]
     past: Past | None
@@ -81,6 +82,7 @@ class Tried(Parametrised):
         """The user's functions, by the names that messages call them."""
         loss = self.loss.function if isinstance(self.loss, Custom) else self.loss
         named: dict[str, Any] = {"F": self.F, "Y": self.Y, "the loss": loss, "state": self.init}
+        named["algebraic"] = self.algebraic
         named["injection"] = self.injection if callable(self.injection) else None
         named |= {f"params[{k!r}]": tied.function for k, tied in self._tied.items()}
         named |= {f"events[{k}]": event.change for k, event in enumerate(self.events)}

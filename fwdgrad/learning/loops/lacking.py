@@ -164,7 +164,7 @@ def lacking(
     Cost: a pass with exact influence of all terms, and one of the model as plain NumPy calls.
     """
     nothing = Lacking([], 1.0, np.zeros(len(point)), "")
-    if record.seen < FEWEST * (len(point) + 1):
+    if record.seen < FEWEST * (len(point) + 1) or system.algebraic is not None:
         return nothing
     if hasattr(system.loss, "weight") and np.any(quiet(record.targets(len(noise)), noise)):
         return nothing
