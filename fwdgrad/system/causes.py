@@ -18,6 +18,8 @@ __all__ = ["Cause", "cause", "radius", "steepness", "unstable"]
 
 LINEAR = 1e-9
 """Relative difference up to which two Jacobians are one."""
+LARGE = 256
+"""State variables up to which all eigenvalues are computed; of more the largest is looked for with products."""
 ROUNDED = 1e-6
 """An eigenvalue this little above 1 is one of absolute value 1."""
 
@@ -140,18 +142,45 @@ def radius(program: Program, arguments: Sequence[Any]) -> float:
         program: a transition, whose first input is h.
         arguments: what it is given.
 
-    Cost: n products forward.
+    Cost: n products forward and all eigenvalues; of more than 256 state variables some hundred products (Arnoldi's
+    method, Lehoucq and Sorensen 1996), and NaN where these do not tell it.
     """
+    if len(arguments[0]) > LARGE:
+        return _largest(program, arguments)
     slopes = _slopes(program, arguments)
     if not np.isfinite(slopes).all():
         return float("nan")
     return float(np.max(np.abs(np.linalg.eigvals(slopes))))
 
 
-def _slopes(program: Program, arguments: Sequence[Any]) -> np.ndarray:
+def _largest(program: Program, arguments: Sequence[Any]) -> float:
+    from scipy.sparse.linalg import ArpackError, LinearOperator, eigs  # few systems are as large
+
     with np.errstate(all="ignore"):
-        point = Linearized(program, arguments)
-        unit = np.eye(len(arguments[0]), dtype=np.asarray(arguments[0]).dtype)
+        point, size = Linearized(program, arguments), len(arguments[0])
+        dtype, start = np.asarray(arguments[0]).dtype, np.random.default_rng(0).normal(size=size)
+
+        def product(v: Any) -> Any:
+            return np.asarray(point.jvp({0: np.ravel(v).astype(dtype)})[0], float)
+
+        if not np.isfinite(product(start)).all():
+            return float("nan")
+        try:
+            made = eigs(
+                LinearOperator((size, size), matvec=product, dtype=float),
+                k=1, v0=start, tol=1e-8, maxiter=20, return_eigenvectors=False,
+            )  # fmt: skip
+        except ArpackError:
+            return float("nan")
+    return float(np.abs(made[0]))
+
+
+def _slopes(program: Program, arguments: Sequence[Any]) -> np.ndarray:
+    """∂h'/∂h, or, of a large system, its products with three vectors."""
+    with np.errstate(all="ignore"):
+        point, size = Linearized(program, arguments), len(arguments[0])
+        unit = np.eye(size) if size <= LARGE else np.random.default_rng(0).normal(size=(3, size))
+        unit = unit.astype(np.asarray(arguments[0]).dtype)
         return np.stack([np.asarray(point.jvp({0: row})[0]) for row in unit], axis=1)
 
 
