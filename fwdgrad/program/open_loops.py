@@ -29,6 +29,8 @@ __all__ = ["UNTIL", "given_up", "repeated", "until"]
 
 USUALLY = 8
 """Turns, for predictions of costs."""
+LONG = 48
+"""Products forward through a loop over more numbers than this are loops of their own, each beside z."""
 
 Turn = Callable[[Any, Any], tuple[Any, Any]]
 
@@ -62,7 +64,8 @@ def until(turn: Turn, start: Any, clock: Any, most: int) -> Any:
         z.
 
     Cost: a derivative, for any number of products, runs the loop once more, with m products backward a turn, and
-    O(m² p) for p numbers that the turn uses.
+    O(m² p) for p numbers that the turn uses. With m above 48 each product forward runs the loop once more, with one
+    product forward a turn.
 
     Raises:
         TracingError: z is no vector of floating-point numbers, or a turn changes shapes or dtypes.
@@ -181,6 +184,15 @@ class UntilProducts:
 
     def jvp(self, directions: Sequence[Any]) -> list[Any]:
         """The tangent of z from those of the operands, None where it is zero."""
+        (m,), dtype = self._body.inputs[0].shape, self._body.inputs[0].dtype
+        moving = [k for k in self._numbers if directions[k] is not None]
+        if m > LONG and moving:
+            start, clock, *captured = self._operands
+            first = directions[0] if directions[0] is not None else np.zeros(m, dtype)
+            moved = [directions[k] for k in moving if k]
+            body = _along(self._body, tuple(k for k in moving if k))
+            both = np.concatenate([start, first])
+            return [UNTIL(both, clock, *captured, *moved, body=body, most=self._most)[m:]]
         parts = [
             ops.matmul(self._matrix[:, columns], np.reshape(directions[k], (-1,)))
             for k, columns in self._columns()
@@ -194,6 +206,29 @@ class UntilProducts:
         return {
             k: np.reshape(pulled[columns], self._body.inputs[k].shape) for k, columns in self._columns() if k in wanted
         }
+
+
+_DIRECTED: WeakKeyDictionary[Program, dict[tuple[int, ...], Program]] = WeakKeyDictionary()
+"""Bodies, and those with one tangent of z beside z, by the numbers of what else moves."""
+
+
+def _along(body: Program, moving: tuple[int, ...]) -> Program:
+    """A turn of z and one tangent of it, in one vector; directions of the inputs `moving` come behind all inputs."""
+    made = _DIRECTED.setdefault(body, {})
+    if moving not in made:
+        (m,), count = body.inputs[0].shape, len(body.inputs) - 2
+
+        def turn(both: Any, clock: Any, *more: Any) -> list[Any]:
+            point = Linearized(body, [both[:m], clock, *more[:count]])
+            after = point.jvp({0: both[m:], **dict(zip(moving, more[count:], strict=True))})[0]
+            ticks = point.value[1]
+            after = np.where(ticks[1] > 0, after, both[m:])
+            return [np.concatenate([point.value[0], after]), ticks]
+
+        inputs = [Abstract((2 * m,), body.inputs[0].dtype), *(Abstract(v.shape, v.dtype) for v in body.inputs[1:])]
+        inputs += [Abstract(body.inputs[k].shape, body.inputs[k].dtype) for k in moving]
+        made[moving] = trace(turn, inputs, name="along")
+    return made[moving]
 
 
 def _used(body: Program) -> list[int]:

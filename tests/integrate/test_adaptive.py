@@ -10,7 +10,7 @@ import fwdgrad as fg
 from fwdgrad.checks.discretisation import discretisation
 from fwdgrad.errors import DeclarationError, NonFiniteError
 from fwdgrad.integrate.esdirk import ERROR, GAMMA, LOWER, STAGES
-from fwdgrad.program import Abstract, Linearized, trace, until
+from fwdgrad.program import Abstract, Linearized, open_loops, trace, until
 from fwdgrad.system.tracing import traced
 
 ENGINES = ["numpy", "compiled", "eager"]
@@ -346,3 +346,26 @@ def test_no_step_of_theirs_is_called_too_long_in_a_run():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         made.run(ys=made.system.simulate(steps=70).outputs)
+
+
+@pytest.mark.parametrize("engine", ["numpy", "compiled"])
+def test_a_long_state_has_a_loop_for_each_product_forward(engine, monkeypatch):
+    """The same derivatives as from the matrix that short ones share, of start, parameters and input."""
+
+    def rates(h, x, p):
+        return np.stack([h[1], p["mu"] * (1 - h[0] ** 2) * h[1] - h[0] + x[0]])
+
+    def after():
+        system = fg.System(rates, None, np.array([2.0, 0.0]), {"mu": 2.0}, np.zeros(1), dt=0.5, method="dopri5")
+        learner = fg.Learner(system, fg.RTRL(), fg.SGD(1e-3), engine=engine)
+        for _ in range(3):
+            learner.step(np.ones(1))
+        return learner.influence_matrix()
+
+    expected = after()
+    monkeypatch.setattr(open_loops, "LONG", 1)
+    made = []
+    monkeypatch.setattr(open_loops, "_along", lambda *a, along=open_loops._along: made.append(a) or along(*a))
+    np.testing.assert_allclose(after(), expected, rtol=1e-9, atol=1e-12)
+    assert made
+    assert np.abs(expected).max() > 0.1
