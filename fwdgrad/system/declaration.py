@@ -168,8 +168,6 @@ class System(Moving):
         self.size = sum(leaf.size for leaf in flatten(self.state))
         self.coordinates = {k: v.astype(self.dtype) for k, v in self.coordinates.items()}
 
-        if algebraic is not None and dt is None:
-            raise DeclarationError("algebraic: a map (dt=None) has no rates. Give dt, or solve with root in F.")
         self.frozen = self._frozen(frozen, held)
         self.per_stream = tuple(k for k, p in held.items() if p.per_stream)
         self.trainable = tuple(k for k in self.coordinates if k not in self.frozen)
@@ -177,17 +175,14 @@ class System(Moving):
         x = inputs(x)
         self.x = unflatten(x, [v if v.dtype == np.int64 else v.astype(self.dtype) for v in flatten(x)])
         self.dt = step_of(dt, self.x)
-        self.algebraic = algebraic
-        if algebraic is not None:
-            self._constrain(algebraic)
+        self._constrain(algebraic)
         self.first = self._observed_first(first, learned=init is not None)
         asked = init is not None and self.first == "next" and not isinstance(self.dt, str)
         self.first_unsaid = first is None
         self._first = "next" if asked else first  # `replace` does not ask again
         self.marked = self.fed = False
         self.init: Callable[[Any], Any] | None = None
-        self.injection: Any = None
-        self.given: Any = self.x
+        self.injection, self.given = None, self.x
         prediction = self._try_out()
         self.prediction = np.zeros(prediction.shape, prediction.dtype)
         target = self.loss.target(self.prediction)
@@ -209,7 +204,12 @@ class System(Moving):
         return tuple(k for k, p in held.items() if k in frozen or not p.learn)
 
     def _constrain(self, algebraic: Any) -> None:
-        """Take up algebraic equations, and begin where they hold."""
+        """Take up algebraic equations, if there are any, and begin where they hold."""
+        self.algebraic = algebraic
+        if algebraic is None:
+            return
+        if self.dt is None:
+            raise DeclarationError("algebraic: a map (dt=None) has no rates. Give dt, or solve with root in F.")
         if self.past is not None:
             raise DeclarationError(
                 "algebraic: delays and algebraic equations do not go together.\n"
