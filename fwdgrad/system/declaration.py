@@ -183,10 +183,7 @@ class System(Moving):
         self.marked = self.fed = False
         self.init: Callable[[Any], Any] | None = None
         self.injection, self.given = None, self.x
-        prediction = self._try_out()
-        self.prediction = np.zeros(prediction.shape, prediction.dtype)
-        target = self.loss.target(self.prediction)
-        self.y = unflatten(target, [np.asarray(leaf) for leaf in flatten(target)])
+        self._predicts(self._try_out())
         self.init = init
         if injection is not None:
             self.injection, self.corrects = self._gain(injection), True
@@ -202,6 +199,12 @@ class System(Moving):
             if k not in self.coordinates:
                 raise UnknownNameError(f"frozen: there is no parameter {k!r}. {did_you_mean(k, self.coordinates)}")
         return tuple(k for k, p in held.items() if k in frozen or not p.learn)
+
+    def _predicts(self, prediction: Any) -> None:
+        """Keep what predictions and targets look like."""
+        self.prediction = np.zeros(prediction.shape, prediction.dtype)
+        target = self.loss.target(self.prediction)
+        self.y = unflatten(target, [np.asarray(leaf) for leaf in flatten(target)])
 
     def _constrain(self, algebraic: Any) -> None:
         """Take up algebraic equations, if there are any, and begin where they hold."""
