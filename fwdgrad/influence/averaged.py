@@ -9,7 +9,7 @@ import numpy as np
 
 from fwdgrad.influence.base import ExplicitRow, Layout, Leaves, Row
 from fwdgrad.influence.copies import Copies
-from fwdgrad.program import scan
+from fwdgrad.program import map_rows
 from fwdgrad.support.trees import flatten, unflatten
 
 __all__ = ["Averaged"]
@@ -28,24 +28,22 @@ class Averaged(Copies):
         names: list[str] = []
         c = ExplicitRow(row.array)  # one product backward serves all copies
 
-        def turn(_: tuple[Any, ...], copy: tuple[Any, ...]) -> tuple[Any, Any]:
+        def pull(*copy: Any) -> list[Any]:
             leaves = self.influence.pull(unflatten(state, copy), c, layout)
             names[:] = list(leaves)
-            return (), tuple(leaves.values())
+            return list(leaves.values())
 
-        _, pulled = scan(turn, (), flatten(state))
+        pulled = map_rows(pull, *flatten(state))
         return {k: np.mean(p, axis=0) for k, p in zip(names, pulled, strict=True)}
 
     def advance(self, state: Any, lin: Any, noise: tuple[Any, ...]) -> Any:
         """Each copy with its own noise."""
         count = len(flatten(state))
 
-        def turn(_: tuple[Any, ...], row: tuple[Any, ...]) -> tuple[Any, Any]:
-            copy = self.influence.advance(unflatten(state, row[:count]), lin, tuple(row[count:]))
-            return (), tuple(flatten(copy))
+        def advance(*row: Any) -> list[Any]:
+            return flatten(self.influence.advance(unflatten(state, row[:count]), lin, row[count:]))
 
-        _, advanced = scan(turn, (), (*flatten(state), *noise))
-        return unflatten(state, advanced)
+        return unflatten(state, map_rows(advance, *flatten(state), *noise))
 
     def dense(self, state: Any, layout: Layout) -> Leaves:
         """Mean of the copies' matrices."""

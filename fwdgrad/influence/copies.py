@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.influence.base import Influence, Layout, NoiseSpec
-from fwdgrad.program import scan
+from fwdgrad.program import map_rows
 from fwdgrad.support.trees import flatten, unflatten
 
 __all__ = ["Copies"]
@@ -40,10 +40,8 @@ class Copies:
         if not flatten(state):
             return 0.0
 
-        def turn(_: tuple[Any, ...], row: tuple[Any, ...]) -> tuple[Any, Any]:
-            return (), (self.influence.magnitude(unflatten(state, row)),)
-
-        return np.sum(scan(turn, (), flatten(state))[1][0])
+        (each,) = map_rows(lambda *copy: [self.influence.magnitude(unflatten(state, copy))], *flatten(state))
+        return np.sum(each)
 
     def each(self, state: Any) -> list[Any]:
         """The states of the copies, one by one."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from fwdgrad.influence.base import Layout, Leaves, NoiseSpec, Row, drop_zero, squared_norm
 from fwdgrad.influence.products import SINGLE_STEP, factor_sizes, known_products, outer
-from fwdgrad.program import scan
+from fwdgrad.program import map_rows
 
 __all__ = ["Kronecker", "KroneckerState"]
 
@@ -111,9 +111,9 @@ def _through(lin: Any, H: Leaves) -> Leaves:
     n, dtype = lin.value.shape[0], lin.value.dtype
     widths = [h.shape[1] for h in H.values()]
     if n <= sum(widths):
-        _, (columns,) = scan(lambda _, row: ((), (lin.jvp(row[0]),)), (), (np.eye(n, dtype=dtype),))
+        (columns,) = map_rows(lambda row: [lin.jvp(row)], np.eye(n, dtype=dtype))
         return {k: np.dot(np.transpose(columns), h) for k, h in H.items()}
     table = np.concatenate([np.transpose(h) for h in H.values()])
-    _, (columns,) = scan(lambda _, row: ((), (lin.jvp(row[0]),)), (), (table,))
+    (columns,) = map_rows(lambda row: [lin.jvp(row)], table)
     ends = np.cumsum(widths)
     return {k: np.transpose(columns[end - w : end]) for k, w, end in zip(H, widths, ends.tolist(), strict=True)}

@@ -12,7 +12,7 @@ from fwdgrad.errors import DeclarationError
 from fwdgrad.influence.base import Layout, Leaves, NoiseSpec, Row, squared_norm
 from fwdgrad.influence.mixing import mixture
 from fwdgrad.influence.products import SINGLE_STEP, factor_sizes, known_products
-from fwdgrad.program import scan
+from fwdgrad.program import map_rows
 from fwdgrad.structure import Patterns
 from fwdgrad.support.trees import cut
 
@@ -166,9 +166,9 @@ def _through(lin: Any, H: Leaves) -> Leaves:
     """A H_j for every group: column by column, or by way of A if that takes fewer forward products."""
     n, dtype = lin.value.shape[0], lin.value.dtype
     if n <= sum(h.shape[1] * h.shape[2] for h in H.values()):
-        _, (columns,) = scan(lambda _, row: ((), (lin.jvp(row[0]),)), (), (np.eye(n, dtype=dtype),))
+        (columns,) = map_rows(lambda row: [lin.jvp(row)], np.eye(n, dtype=dtype))
         A = np.transpose(columns)
         return {k: np.tensordot(A, h, axes=1) for k, h in H.items()}
     table = np.concatenate([np.transpose(np.reshape(h, (n, -1))) for h in H.values()])
-    _, (columns,) = scan(lambda _, row: ((), (lin.jvp(row[0]),)), (), (table,))
+    (columns,) = map_rows(lambda row: [lin.jvp(row)], table)
     return dict(zip(H, cut(np.transpose(columns), [h.shape[1:] for h in H.values()], axis=1), strict=True))

@@ -19,7 +19,7 @@ from fwdgrad.limits.timed import Timed
 from fwdgrad.linear import TracedModel
 from fwdgrad.optimizers.base import declaration_error, positive
 from fwdgrad.optimizers.rates import Rate, rate_at
-from fwdgrad.program import scan
+from fwdgrad.program import map_rows
 from fwdgrad.support.trees import flatten, map_leaves, unflatten
 
 __all__ = ["Learners", "rate_of_time"]
@@ -139,12 +139,12 @@ class Learners:
             (time, carry), (given, y, noise) = unflatten(like, flat)
             steps, leaves = self._steps(time, given["dt"]), flatten(carry)
 
-            def turn(_: tuple[Any, ...], row: tuple[Any, ...]) -> tuple[Any, Any]:
+            def learn(*row: Any) -> list[Any]:
                 before: Carry = unflatten(self._one, row[: len(leaves)])
-                after, outcome = steps.learn(before, given, y, tuple(row[len(leaves) :]))
-                return (), (*flatten(after), outcome.health)
+                after, outcome = steps.learn(before, given, y, row[len(leaves) :])
+                return [*flatten(after), outcome.health]
 
-            _, (*made, health) = scan(turn, (), (*leaves, *noise))
+            *made, health = map_rows(learn, *leaves, *noise)
             return (time + given["dt"], *made, np.sum(health))
 
         name = f"{self.timed.system.name} ({self.estimator.name}, learning)"

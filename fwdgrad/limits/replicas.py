@@ -14,7 +14,7 @@ from fwdgrad.limits.lockstep import Lockstep
 from fwdgrad.limits.rate_noise import RateNoiseModel
 from fwdgrad.limits.timed import Timed
 from fwdgrad.linear import TracedModel
-from fwdgrad.program import scan
+from fwdgrad.program import map_rows
 from fwdgrad.support.trees import flatten, unflatten
 
 __all__ = ["Arrived", "Replicas"]
@@ -137,14 +137,14 @@ class Replicas:
             lin = self._steps.model.linearize(h, x, params)
             leaves = flatten(influence)
 
-            def turn(_: tuple[Any, ...], row: tuple[Any, ...]) -> tuple[Any, Any]:
+            def advance(*row: Any) -> list[Any]:
                 before = unflatten(self._one, row[: len(leaves)])
-                after = self.influence.advance(before, lin, tuple(row[len(leaves) + 1 :]))
+                after = self.influence.advance(before, lin, row[len(leaves) + 1 :])
                 distance = [_squared(getattr(after, k), getattr(before, k)) for k in self.factors]
                 far = row[len(leaves)] + np.stack(distance) if distance else row[len(leaves)]
-                return (), (*flatten(after), far, self.influence.magnitude(after))
+                return [*flatten(after), far, self.influence.magnitude(after)]
 
-            _, (*made, magnitude) = scan(turn, (), (*leaves, moved, *noise))
+            *made, magnitude = map_rows(advance, *leaves, moved, *noise)
             return (lin.value, *params.values(), *made, np.vdot(lin.value, lin.value) + np.sum(magnitude))
 
         name = f"{self.timed.system.name} ({self.estimator.name})"

@@ -16,7 +16,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from fwdgrad.errors import DeclarationError
-from fwdgrad.program import scan
+from fwdgrad.program import map_rows
 from fwdgrad.structure import Paths, Patterns
 from fwdgrad.support.types import Leaves
 from fwdgrad.system import System
@@ -186,10 +186,7 @@ def norms_one_by_one(rows: Leaves, metric: Metric) -> Any:
     if not names:
         return np.zeros(0)
 
-    def turn(_: tuple[Any, ...], row: tuple[Any, ...]) -> tuple[Any, Any]:
-        return (), (metric.squared_norm(dict(zip(names, row, strict=True))),)
-
-    return scan(turn, (), tuple(rows.values()))[1][0]
+    return map_rows(lambda *row: [metric.squared_norm(dict(zip(names, row, strict=True)))], *rows.values())[0]
 
 
 class Row(Protocol):
@@ -315,12 +312,12 @@ class MaterialisedJacobians:
         """A and B, row by row: n vector-Jacobian products."""
         names: list[str] = []
 
-        def row(_: tuple[Any, ...], rows: tuple[Any, ...]) -> tuple[Any, Any]:
-            state, leaves = self.vjp(rows[0])
+        def row(cotangent: Any) -> list[Any]:
+            state, leaves = self.vjp(cotangent)
             names[:] = list(leaves)
-            return (), (state, *leaves.values())
+            return [state, *leaves.values()]
 
-        _, (state, *leaves) = scan(row, (), (np.eye(self.value.shape[0], dtype=self.value.dtype),))
+        state, *leaves = map_rows(row, np.eye(self.value.shape[0], dtype=self.value.dtype))
         return state, dict(zip(names, leaves, strict=True))
 
     def rows(self, sparse_only: bool = False) -> Rows:

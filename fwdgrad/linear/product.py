@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fwdgrad.program import Linearized, scan
+from fwdgrad.program import Linearized, map_rows
 from fwdgrad.program import operations as ops
 from fwdgrad.structure import MOST, Product, ResultPattern
 
@@ -45,7 +45,7 @@ class TracedProduct:
         pattern, colours = self._result.pattern, self._result.colours
         n, count = pattern.shape[0], int(colours.max(initial=-1)) + 1
         if count > MOST:
-            _, (rows,) = scan(lambda _, row: ((), (self.vjp(row[0]),)), (), (np.eye(n, dtype=self._dtype),))
+            (rows,) = map_rows(lambda row: [self.vjp(row)], np.eye(n, dtype=self._dtype))
             return rows
         row, column = pattern.nonzero()
         order = np.argsort(colours[row], kind="stable")

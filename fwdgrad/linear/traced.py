@@ -17,7 +17,7 @@ from fwdgrad.linear.base import (
     Rows,
 )
 from fwdgrad.linear.product import TracedProduct
-from fwdgrad.program import Linearized, scan
+from fwdgrad.program import Linearized, map_rows
 from fwdgrad.program import operations as ops
 from fwdgrad.structure import MOST, Owners, Paths, Patterns
 from fwdgrad.structure.accumulation import Accumulation, Terms
@@ -108,10 +108,7 @@ class TracedLinearization(MaterialisedJacobians):
         if colours >= self.value.shape[0] and colours > FEW and length > SHORT:
             return super().jacobians()
 
-        def row(_: tuple[Any, ...], rows: tuple[Any, ...]) -> tuple[Any, Any]:
-            return (), self._linearized.vjp([rows[0]], [0])
-
-        _, (state,) = scan(row, (), (np.eye(self.value.shape[0], dtype=self.value.dtype),))
+        (state,) = map_rows(lambda c: self._linearized.vjp([c], [0]), self._unit_rows())
         B, params = self.rows().dense(), self._model.system.params
         nothing = {k: np.zeros((state.shape[0], *params[k].shape), state.dtype) for k in self.leaves if k not in B}
         return state, {k: B[k] if k in B else nothing[k] for k in self.leaves}
@@ -145,12 +142,11 @@ class TracedLinearization(MaterialisedJacobians):
     def _all_rows(self, names: tuple[str, ...]) -> Leaves:
         """Rows of B one by one, arrays (n, *leaf shape)."""
         numbers = [self._model.traced.number[k] for k in names]
-
-        def row(_: tuple[Any, ...], rows: tuple[Any, ...]) -> tuple[Any, Any]:
-            return (), self._linearized.vjp([rows[0]], numbers)
-
-        _, made = scan(row, (), (np.eye(self.value.shape[0], dtype=self.value.dtype),))
+        made = map_rows(lambda c: self._linearized.vjp([c], numbers), self._unit_rows())
         return dict(zip(names, made, strict=True))
+
+    def _unit_rows(self) -> np.ndarray:
+        return np.eye(self.value.shape[0], dtype=self.value.dtype)
 
     def entries(self) -> tuple[Any, Leaves]:
         """By one forward product for each colour of the columns of A, and the coloured rows of B."""
@@ -233,7 +229,7 @@ class TracedLinearization(MaterialisedJacobians):
         elif len(masks) <= MOST:
             state = np.concatenate([self.jvp(mask) for mask in masks])[colours[column] * n + row]
         else:
-            _, (products,) = scan(lambda _, mask: ((), (self.jvp(mask[0]),)), (), (masks,))
+            (products,) = map_rows(lambda mask: [self.jvp(mask)], masks)
             state = products[colours[column], row]
         return state
 
@@ -374,11 +370,7 @@ def separates(products: dict[str, list[tuple[Any, Owners | None]]], blocks: dict
 
 def _norms_of_rows(rows: Rows, basis: np.ndarray, metric: Metric) -> Any:
     """‖b_i‖², each row made by itself."""
-
-    def turn(_: tuple[Any, ...], row: tuple[Any, ...]) -> tuple[Any, Any]:
-        return (), (metric.squared_norm(rows.combine(row[0])),)
-
-    return scan(turn, (), (basis,))[1][0]
+    return map_rows(lambda row: [metric.squared_norm(rows.combine(row))], basis)[0]
 
 
 @dataclass(frozen=True, eq=False)

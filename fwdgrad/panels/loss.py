@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.losses import Loss
-from fwdgrad.program import scan
+from fwdgrad.program import map_rows
 from fwdgrad.support.trees import flatten, map_leaves, unflatten
 
 __all__ = ["PooledLoss", "pooled"]
@@ -58,12 +58,11 @@ class PooledLoss:
     def value(self, prediction: Any, y: Any) -> Any:
         """Of those that are there; 0 if none is."""
 
-        def turn(_: tuple[Any, ...], row: tuple[Any, ...]) -> tuple[Any, Any]:
-            own, there, *target = row
+        def value(own: Any, there: Any, *target: Any) -> list[Any]:
             loss = self.loss.value(own, unflatten(y["y"], target))
-            return (), (np.where(there > 0.5, loss, np.zeros_like(loss)),)
+            return [np.where(there > 0.5, loss, np.zeros_like(loss))]
 
-        _, (losses,) = scan(turn, (), (prediction, y["there"], *flatten(y["y"])))
+        (losses,) = map_rows(value, prediction, y["there"], *flatten(y["y"]))
         return self.pooled(np.sum(losses), y["there"])
 
     def pooled(self, total: Any, there: Any) -> Any:
@@ -78,7 +77,7 @@ class PooledLoss:
         """That of each stream, along the diagonal, for the sum; None if there is none."""
         if self.pool != "sum" or self.loss.fisher(prediction[0]) is None:
             return None
-        _, (each,) = scan(lambda _, row: ((), (self.loss.fisher(row[0]),)), (), (prediction,))
+        (each,) = map_rows(lambda own: [self.loss.fisher(own)], prediction)
         size = each.shape[1]
         apart = np.reshape(np.eye(self.count), (self.count, 1, self.count, 1)).astype(each.dtype)
         spread = np.reshape(each, (self.count, size, 1, size)) * apart

@@ -10,7 +10,7 @@ import numpy as np
 
 from fwdgrad.errors import DeclarationError, ShapeError, nearly
 from fwdgrad.panels.loss import pooled
-from fwdgrad.program import scan
+from fwdgrad.program import map_rows
 from fwdgrad.support.trees import cut, flatten, map_leaves, unflatten
 from fwdgrad.system import Simulation, System
 from fwdgrad.system.parameters import Parameter
@@ -128,21 +128,21 @@ class PanelSystem(System):
     def transition(self, h: Any, given: Any, coordinates: Mapping[str, Any]) -> Any:
         """The maps of all streams, one after the other."""
 
-        def turn(_: tuple[Any, ...], row: tuple[Any, ...]) -> tuple[Any, Any]:
-            own, theta, ended = self.taken(row[1:], coordinates)
-            return (), (np.where(ended > 0.5, row[0], self.lane.transition(row[0], own, theta)),)
+        def transition(state: Any, *row: Any) -> list[Any]:
+            own, theta, ended = self.taken(row, coordinates)
+            return [np.where(ended > 0.5, state, self.lane.transition(state, own, theta))]
 
-        _, (after,) = scan(turn, (), (self.states(h), *self.rows(given, coordinates)))
+        (after,) = map_rows(transition, self.states(h), *self.rows(given, coordinates))
         return np.reshape(after, (self.size,))
 
     def output(self, h: Any, given: Any, coordinates: Mapping[str, Any]) -> Any:
         """The predictions of all streams."""
 
-        def turn(_: tuple[Any, ...], row: tuple[Any, ...]) -> tuple[Any, Any]:
-            own, theta, _ = self.taken(row[1:], coordinates)
-            return (), (self.lane.output(row[0], own, theta),)
+        def output(state: Any, *row: Any) -> list[Any]:
+            own, theta, _ = self.taken(row, coordinates)
+            return [self.lane.output(state, own, theta)]
 
-        return scan(turn, (), (self.states(h), *self.rows(given, coordinates)))[1][0]
+        return map_rows(output, self.states(h), *self.rows(given, coordinates))[0]
 
     def point(self, predictions: Any) -> Any:
         """As of `System`, for each stream."""

@@ -6,7 +6,7 @@ from fwdgrad.program.derivatives import Linearized
 from fwdgrad.program.instructions import Abstract, Constant, Instruction, Source, Variable
 from fwdgrad.program.jacobians import jacobian
 from fwdgrad.program.loop_derivatives import opened
-from fwdgrad.program.loops import repeat, scan
+from fwdgrad.program.loops import map_rows, repeat, scan
 from fwdgrad.program.open_loops import until
 from fwdgrad.program.outlived import trace_pure
 from fwdgrad.program.points import at_points
@@ -28,6 +28,7 @@ __all__ = [
     "is_tracer",
     "jacobian",
     "lowering",
+    "map_rows",
     "opened",
     "repeat",
     "root",

@@ -17,7 +17,7 @@ from fwdgrad.program import operations as ops
 from fwdgrad.program.colours import colour_rows
 from fwdgrad.program.dependence import Dependence
 from fwdgrad.program.derivatives import Linearized
-from fwdgrad.program.loops import scan
+from fwdgrad.program.loops import map_rows
 from fwdgrad.program.program import Program
 from fwdgrad.program.rules import trails_of
 
@@ -57,7 +57,7 @@ class Band:
         if len(masks) <= BESIDE:
             made = np.concatenate([linearized.jvp({0: mask})[0] for mask in masks])
         else:
-            _, (table,) = scan(lambda _, mask: ((), (linearized.jvp({0: mask[0]})[0],)), (), (masks,))
+            (table,) = map_rows(lambda mask: [linearized.jvp({0: mask})[0]], masks)
             made = np.reshape(table, (table.shape[0] * n,))
         width = 2 * self.lower + self.upper + 1
         places = self.column * width + (self.lower + self.upper + self.row - self.column)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fwdgrad.program.derivatives import Linearized
-from fwdgrad.program.loops import scan
+from fwdgrad.program.loops import map_rows
 from fwdgrad.program.tracer import active_graph
 
 __all__ = ["jacobian"]
@@ -35,7 +35,7 @@ def jacobian(linearized: Linearized) -> Any:
     if columns is not None:
         return np.stack(columns, axis=1)
     basis = np.eye(size, dtype=linearized.program.inputs[0].dtype)
-    return np.transpose(scan(lambda _, row: ((), (linearized.jvp({0: row[0]})[0],)), (), (basis,))[1][0])
+    return np.transpose(map_rows(lambda row: [linearized.jvp({0: row})[0]], basis)[0])
 
 
 def _columns(linearized: Linearized, size: int) -> list[Any] | None:

@@ -17,7 +17,7 @@ from fwdgrad.program.operations import Operand, Operation
 from fwdgrad.program.program import Program
 from fwdgrad.program.tracer import Graph, Tracer, active_graph, as_operand, refuse
 
-__all__ = ["SCAN", "repeat", "scan"]
+__all__ = ["SCAN", "map_rows", "repeat", "scan"]
 
 Body = Callable[[tuple[Any, ...], tuple[Any, ...]], tuple[Sequence[Any], Sequence[Any]]]
 
@@ -64,6 +64,20 @@ def scan(
     params = {"body": program, "carried": len(carry), "rows": len(rows), "reverse": reverse}
     results = SCAN(*carry, *rows, *captured, **params)
     return tuple(results[: len(carry)]), tuple(results[len(carry) :])
+
+
+def map_rows(function: Callable[..., Sequence[Any]], *rows: Any) -> tuple[Any, ...]:
+    """The results of ``function(*row)`` for the rows of arrays of one length, each stacked along a new axis 0.
+
+    A `scan` that hands nothing from one turn to the next.
+
+    Example:
+        >>> import numpy as np
+        >>> from fwdgrad.program import map_rows
+        >>> map_rows(lambda a, b: [a @ b], np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[1.0, 0.0], [0.0, 1.0]]))
+        (array([1., 4.]),)
+    """
+    return scan(lambda _, row: ((), function(*row)), (), rows)[1]
 
 
 def repeat(body: Callable[[Any], Any], start: Any, count: int) -> Any:

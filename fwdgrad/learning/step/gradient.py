@@ -14,9 +14,10 @@ from fwdgrad.estimators import Estimator
 from fwdgrad.estimators.windows import Sliding
 from fwdgrad.influence import ExplicitRow, Influence, Layout, NoInfluence, NoiseSpec, Row
 from fwdgrad.linear import Model, Segment, Window, backpropagate, replay
+from fwdgrad.linear.base import norms_one_by_one
 from fwdgrad.optimizers import Binding, Evidence, Optimizer, Setting, filled, split
 from fwdgrad.optimizers.informed import scale_of
-from fwdgrad.program import scan
+from fwdgrad.program import map_rows
 from fwdgrad.support.types import Leaves
 
 __all__ = ["Carry", "Outcome", "Steps"]
@@ -206,14 +207,14 @@ class Steps:
             return None
         trained = {k: carry.params[k] for k in self.model.system.trainable}
 
-        def turn(_: tuple[Any, ...], rows: tuple[Any, ...]) -> tuple[Any, Any]:
-            c, direct = seen.pull(np.reshape(rows[0], seen.prediction.shape))
+        def derivatives(u: Any) -> list[Any]:
+            c, direct = seen.pull(np.reshape(u, seen.prediction.shape))
             row, through = lin.pull(c)
             past = self.influence.pull(carry.influence, row, self.layout)
             now = _plus(direct, through)
-            return (), tuple(_sum(now.get(k), past.get(k), v) for k, v in trained.items())
+            return [_sum(now.get(k), past.get(k), v) for k, v in trained.items()]
 
-        return dict(zip(trained, scan(turn, (), (cotangents,))[1], strict=True))
+        return dict(zip(trained, map_rows(derivatives, cotangents), strict=True))
 
     def predictive_variance(self, carry: Carry, x: Any) -> tuple[Any, Any]:
         """The prediction for the next sample, and its variance over what is not known of θ, both of the same shape.
@@ -237,13 +238,7 @@ class Steps:
         rows = self._rows(carry, lin, seen, np.eye(size, dtype=system.prediction.dtype))
         assert rows is not None
         metric = informed.metric(informed.unobserved(carry.optimizer))  # as it will be when the sample comes
-        names = list(rows)
-
-        def turn(_: tuple[Any, ...], row: tuple[Any, ...]) -> tuple[Any, Any]:
-            return (), (metric.squared_norm(dict(zip(names, row, strict=True))),)
-
-        _, (variance,) = scan(turn, (), tuple(rows.values()))
-        return seen.prediction, np.reshape(variance, seen.prediction.shape)
+        return seen.prediction, np.reshape(norms_one_by_one(rows, metric), seen.prediction.shape)
 
     def _limited(self, k: str, update: Any) -> Any:
         """A step of a bounded parameter, in its coordinate, by `LONGEST` at most: further, its slope is another one."""

@@ -15,7 +15,7 @@ from fwdgrad.learning.step.panel import PanelSteps
 from fwdgrad.linear import Model
 from fwdgrad.optimizers import Binding, BoundJointFilter, JointFilter
 from fwdgrad.panels import PanelSystem
-from fwdgrad.program import scan
+from fwdgrad.program import map_rows
 
 __all__ = ["JOINT", "JointSteps", "steps_for"]
 
@@ -105,4 +105,4 @@ class JointSteps(Steps):
         basis = np.eye(self.filter.outputs, dtype=self.layout.dtype)
         if len(basis) <= UNROLLED:
             return np.stack([row(unit) for unit in basis])
-        return scan(lambda _, rows: ((), (row(rows[0]),)), (), (basis,))[1][0]
+        return map_rows(lambda u: [row(u)], basis)[0]

@@ -13,7 +13,7 @@ from fwdgrad.learning.step.gradient import Carry, Outcome, Steps
 from fwdgrad.linear import Model
 from fwdgrad.optimizers import Optimizer
 from fwdgrad.panels import PanelSystem
-from fwdgrad.program import scan
+from fwdgrad.program import map_rows, scan
 from fwdgrad.support.trees import flatten, unflatten
 
 __all__ = ["PanelSteps"]
@@ -91,17 +91,16 @@ class PanelSteps(Steps):
         panel = self.panel
         sizes = [len(flatten(carry.influence)), len(panel.rows(x, carry.params))]
 
-        def turn(_: tuple[Any, ...], row: tuple[Any, ...]) -> tuple[Any, Any]:
-            h, *rest = row
+        def transit(h: Any, *rest: Any) -> list[Any]:
             influence, rest = unflatten(carry.influence, rest[: sizes[0]]), rest[sizes[0] :]
             given, theta, ended = panel.taken(rest[: sizes[1]], carry.params)
             lin = self.lane.linearize(h, given, theta)
             _, prediction = self.lane.advance(h, given, theta)
             h, influence = self._gone_on(h, influence, lin, ended, tuple(rest[sizes[1] :]))
-            return (), (h, prediction, *flatten(influence))
+            return [h, prediction, *flatten(influence)]
 
         rows = (panel.states(carry.h), *flatten(carry.influence), *panel.rows(x, carry.params), *noise)
-        _, (h, prediction, *rest) = scan(turn, (), rows)
+        h, prediction, *rest = map_rows(transit, *rows)
         h, influence = np.reshape(h, (panel.size,)), unflatten(carry.influence, rest)
         health = np.vdot(h, h) + self.influence.magnitude(influence)
         no_loss = np.asarray(np.nan, self.layout.dtype)

@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from fwdgrad.linear.base import norms_one_by_one
 from fwdgrad.optimizers.base import Arrays, declaration_error
 from fwdgrad.optimizers.informed import Noise, Setting
 from fwdgrad.program import scan
@@ -152,14 +153,9 @@ def unless_far(factor: Any, known: Any, loss: float) -> Any:
 
 def variances_of(metric: FormMetric, rows: Arrays) -> Any:
     """u·S⁻¹ u for each of the vectors u in `rows`, (rank,)."""
-    names = list(rows)
     if all(r.shape[0] == 1 for r in rows.values()):
         return np.reshape(metric.squared_norm({k: np.reshape(r, r.shape[1:]) for k, r in rows.items()}), (1,))
-
-    def turn(_: tuple[Any, ...], row: tuple[Any, ...]) -> tuple[Any, Any]:
-        return (), (metric.squared_norm(dict(zip(names, row, strict=True))),)
-
-    return scan(turn, (), tuple(rows.values()))[1][0]
+    return norms_one_by_one(rows, metric)
 
 
 def scaled(x: Any, scalar: Any) -> Any:
