@@ -204,7 +204,7 @@ def choose(
         >>> import numpy as np, fwdgrad as fg
         >>> from fwdgrad import systems
         >>> system = systems.tanh_rnn(units=4, inputs=1, outputs=1)
-        >>> xs = np.random.default_rng(0).normal(size=(200, 1))
+        >>> xs = np.random.default_rng(0).normal(size=(60, 1))
         >>> found = fg.choose(system, xs, 0.5 * xs, replicas=4)
         >>> learner = fg.Learner(system, found.estimator, fg.Adam(1e-3))
     """

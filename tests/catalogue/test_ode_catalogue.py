@@ -408,6 +408,7 @@ def four_ways(name):
     }
 
 
+@pytest.mark.quick("lotka-volterra-*", "mass-spring-damper-*", "pendulum-*", "cascaded-tank-*", "heat-rod-*")
 @pytest.mark.filterwarnings("ignore:after .*integration steps are too long")  # it is the steps that are compared
 @pytest.mark.parametrize("method", ["heun", pytest.param("rk4", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ODES)
@@ -531,6 +532,7 @@ def in_scalars(params):
     return [(k, index) for k, v in params.items() for index in np.ndindex(v.shape)]
 
 
+@pytest.mark.quick("lotka-volterra", "sir", "mass-spring-damper", "pendulum", "van-der-pol", "heat-rod")
 @pytest.mark.parametrize("name", ODES)
 @pytest.mark.filterwarnings("ignore:none of the .* samples so far has a target:fwdgrad.errors.UnlearnedWarning")
 def test_exact_influence_is_the_derivative_of_scipys_solution(name):

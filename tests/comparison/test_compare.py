@@ -268,14 +268,14 @@ UNBIASED = [fg.UORO(), fg.NoBackTrack(), fg.UORO(rank=2), fg.UORO(window=3)]
 @pytest.mark.quick("UORO-1-1", "NoBackTrack-1-1")
 @pytest.mark.parametrize("estimator", UNBIASED, ids=lambda e: f"{e.name}-{e.rank}-{e.window}")
 def test_intervals_of_unbiased_estimators(estimator):
-    """In about 95 of 100 comparisons of 16 replicas, that of the bias holds 0 and that of the projection 1."""
-    gradients, exact = many(oracles.tanh_rnn(n=2, steps=4), estimator, 1600)
-    groups = gradients.reshape(100, 16, -1)
+    """In about 57 of 60 comparisons of 16 replicas, that of the bias holds 0 and that of the projection 1."""
+    gradients, exact = many(oracles.tanh_rnn(n=2, steps=4), estimator, 960)
+    groups = gradients.reshape(60, 16, -1)
     norm = exact @ exact
     no_bias = sum(squared_norm_interval((g - exact) / math.sqrt(norm))[1][0] == 0 for g in groups)
     right = sum(low <= 1 <= high for low, high in (mean_interval(g @ exact / norm)[1] for g in groups))
-    assert no_bias >= 89  # four standard deviations of a binomial are 8.7
-    assert right >= 86
+    assert no_bias >= 50  # four standard deviations of a binomial are 6.8
+    assert right >= 48
     whole = squared_norm_interval((gradients - exact) / math.sqrt(norm))[1]
     assert whole[0] == 0
     assert whole[1] < 0.1**2 * 4

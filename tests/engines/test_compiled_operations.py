@@ -48,6 +48,7 @@ def test_operations(scenarios):
     assert compare(scenarios, np.float64) == []
 
 
+@pytest.mark.quick("np.negative*", "np.searchsorted*")
 @pytest.mark.parametrize("scenarios", batches(some(np.float32)), ids=label)
 def test_operations_in_single_precision(scenarios):
     assert compare(scenarios, np.float32) == []

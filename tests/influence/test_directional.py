@@ -18,6 +18,7 @@ from fwdgrad.influence import Directional, Layout, NoiseSpec
 SMALL = [oracles.tanh_rnn(2), oracles.lotka_volterra(), oracles.heat(3), oracles.vehicle(), oracles.silent()]
 
 
+@pytest.mark.quick("lotka-volterra", "heat", "vehicle", "silent")
 @pytest.mark.parametrize("case", SMALL, ids=repr)
 def test_unbiased_over_all_signs(case):
     """Every direction of ±1, at each of four steps."""

@@ -85,16 +85,16 @@ def test_influence_of_a_system_that_is_not_stiff():
 
 
 def test_influence_of_a_stiff_system():
-    """Robertson's kinetics over 200 s, whose rates lie nine orders of magnitude apart; explicit steps give up."""
-    times = 100.0 * np.arange(1, 3)
+    """Robertson's kinetics over 100 s, whose rates lie nine orders of magnitude apart; explicit steps give up."""
+    times = 50.0 * np.arange(1, 3)
     state, G = reference(robertson, [1.0, 0.0, 0.0], ROBERTSON, times, "LSODA")
     method = fg.Adaptive("esdirk4", rtol=1e-6, atol=(1e-8, 1e-12, 1e-8))
-    made = followed(learner(robertson, [1.0, 0.0, 0.0], ROBERTSON, 100.0, method, engine="compiled"), len(times))
+    made = followed(learner(robertson, [1.0, 0.0, 0.0], ROBERTSON, 50.0, method, engine="compiled"), len(times))
     assert off(made[0], state) < 1e-5
     assert off(made[1], G) < 1e-5
     explicit = fg.System(robertson, None, np.array([1.0, 0, 0]), ROBERTSON, dt=40.0, method="dopri5")
     with pytest.raises(NonFiniteError, match="esdirk4"):
-        explicit.replace(method=fg.Adaptive("dopri5", max_steps=200)).simulate(steps=1)
+        explicit.replace(method=fg.Adaptive("dopri5", max_steps=50)).simulate(steps=1)
 
 
 def test_through_a_jump_where_attempts_fail():

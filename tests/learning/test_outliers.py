@@ -148,7 +148,7 @@ def predators(kind, steps=300):
     return learner, max(errors), [str(w.message) for w in caught if w.category is OutlierWarning], caught
 
 
-@pytest.mark.quick("100", "-999.0")
+@pytest.mark.quick("-999.0")
 @pytest.mark.parametrize("kind", [5, 100, 290, -999.0])
 def test_the_filter_learns_as_if_they_were_missing_and_names_them(kind):
     """At the beginning, among the samples that are fitted again, and after the last fit."""

@@ -322,6 +322,7 @@ def test_a_value_for_each_stream():
     assert np.flatnonzero(learner.params["b"] != 1).tolist() == [1]  # its gradient stays in its stream
 
 
+@pytest.mark.slow  # docs/fleets.md does the same
 def test_the_default_finds_the_parameters_of_a_fleet():
     truth = systems.lotka_volterra()
     factors = np.array([1.0, 1.3, 1.6])

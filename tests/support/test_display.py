@@ -37,6 +37,8 @@ NO_RESULTS = (
     "program", "structure", "system.parameters",
 )  # fmt: skip
 """Rooms whose classes a user writes down, or which are inside of what is shown."""
+INSIDE = ("fwdgrad.cli", "fwdgrad.__main__", "fwdgrad.testing", "fwdgrad.adapters", "fwdgrad.engines.jax_engine")
+"""Modules that are not looked through: commands, and what wants packages that need not be there."""
 DECLARED = {fg.Budget, *(getattr(sys.modules["fwdgrad.estimators"], n) for n in ("Candidate", "Costs"))}
 HARMLESS = {"div", "strong", "table", "tr", "th", "td", "ul", "li", "svg", "polyline", "polygon", "circle"}
 LONGEST = 300
@@ -47,7 +49,7 @@ LONGEST = 300
 def results() -> frozenset[type]:
     """Every class of the package that a public function, method or property returns, and the public ones."""
     for found in pkgutil.walk_packages(fg.__path__, "fwdgrad."):
-        if not found.name.startswith(("fwdgrad.cli", "fwdgrad.__main__", "fwdgrad.testing", "fwdgrad.adapters")):
+        if not found.name.startswith(INSIDE):
             importlib.import_module(found.name)
     modules = [module for name, module in sys.modules.items() if name.startswith("fwdgrad.")]
     classes: dict[str, list[type]] = {}

@@ -206,13 +206,14 @@ def test_a_pattern_of_some_steps_is_exact_where_it_is_closed():
 # ---------------------------------------------------------------- estimators
 
 
+@pytest.mark.quick("BPTT")
 @pytest.mark.parametrize("name", [slow_if(name not in ("Hybrid(2)", "BPTT", "KFRTRL"), name) for name in ESTIMATORS])
 def test_estimator(name):
     estimator, claim = ESTIMATORS[name]
     check_estimator(estimator, claim=claim)
 
 
-@pytest.mark.quick("RTRL", "SnAp", "Hybrid", "BPTT*", "TBPTT", "ARTBP", "UORO", "UORO, window", "NoBackTrack", "KFRTRL")
+@pytest.mark.quick("RTRL", "TBPTT", "BPTT, checkpoints", "ARTBP", "UORO", "NoBackTrack", "KFRTRL")
 @pytest.mark.parametrize("name", [slow_if(name in DEAR_ESTIMATORS, name) for name in ESTIMATORS])
 def test_estimator_on_the_catalogue(name):
     """On one system that has no structure to speak of, and one with more of it."""
