@@ -85,11 +85,11 @@ def test_influence_of_a_system_that_is_not_stiff():
 
 
 def test_influence_of_a_stiff_system():
-    """Robertson's kinetics over 100 s, whose rates lie nine orders of magnitude apart; explicit steps give up."""
-    times = 50.0 * np.arange(1, 3)
+    """Robertson's kinetics over 20 s, whose rates lie nine orders of magnitude apart; explicit steps give up."""
+    times = 10.0 * np.arange(1, 3)
     state, G = reference(robertson, [1.0, 0.0, 0.0], ROBERTSON, times, "LSODA")
     method = fg.Adaptive("esdirk4", rtol=1e-6, atol=(1e-8, 1e-12, 1e-8))
-    made = followed(learner(robertson, [1.0, 0.0, 0.0], ROBERTSON, 50.0, method, engine="compiled"), len(times))
+    made = followed(learner(robertson, [1.0, 0.0, 0.0], ROBERTSON, 10.0, method, engine="numpy"), len(times))
     assert off(made[0], state) < 1e-5
     assert off(made[1], G) < 1e-5
     explicit = fg.System(robertson, None, np.array([1.0, 0, 0]), ROBERTSON, dt=40.0, method="dopri5")
@@ -105,7 +105,7 @@ def test_through_a_jump_where_attempts_fail():
 
     start = [1.08392311, -0.00619525]
     method = fg.Adaptive("esdirk4", rtol=1e-4, atol=1e-7)
-    made = learner(van_der_pol, start, {"mu": 1000.0}, 100.0, method, engine="compiled")
+    made = learner(van_der_pol, start, {"mu": 1000.0}, 100.0, method, engine="numpy")
     made.step()
     found = solve_ivp(
         lambda t, h: van_der_pol(h, None, {"mu": 1000.0}), (0, 100.0), start, method="LSODA", rtol=1e-10, atol=1e-13
