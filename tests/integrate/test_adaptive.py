@@ -85,11 +85,11 @@ def test_influence_of_a_system_that_is_not_stiff():
 
 
 def test_influence_of_a_stiff_system():
-    """Robertson's kinetics over 20 s, whose rates lie nine orders of magnitude apart; explicit steps give up."""
-    times = 10.0 * np.arange(1, 3)
+    """Robertson's kinetics over 2 s, whose rates lie nine orders of magnitude apart; explicit steps give up."""
+    times = 1.0 * np.arange(1, 3)
     state, G = reference(robertson, [1.0, 0.0, 0.0], ROBERTSON, times, "LSODA")
     method = fg.Adaptive("esdirk4", rtol=1e-6, atol=(1e-8, 1e-12, 1e-8))
-    made = followed(learner(robertson, [1.0, 0.0, 0.0], ROBERTSON, 10.0, method, engine="numpy"), len(times))
+    made = followed(learner(robertson, [1.0, 0.0, 0.0], ROBERTSON, 1.0, method, engine="numpy"), len(times))
     assert off(made[0], state) < 1e-5
     assert off(made[1], G) < 1e-5
     explicit = fg.System(robertson, None, np.array([1.0, 0, 0]), ROBERTSON, dt=40.0, method="dopri5")
