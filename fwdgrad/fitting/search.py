@@ -16,7 +16,6 @@ from fwdgrad.engines.registry import FAST
 from fwdgrad.errors import CalibrationWarning, DeclarationError, IdentifiabilityWarning, nearly
 from fwdgrad.estimators import RTRL
 from fwdgrad.filtering import FilteredSystem
-from fwdgrad.fitting.counted import counted
 from fwdgrad.fitting.filtering import disturbed, followed, louder
 from fwdgrad.fitting.likelihood import likeliest
 from fwdgrad.fitting.result import Fit
@@ -24,6 +23,7 @@ from fwdgrad.fitting.scatter import size_of
 from fwdgrad.fitting.simulation import simulated
 from fwdgrad.fitting.trajectory import recorded
 from fwdgrad.learning.compiling import predicted_seconds, price
+from fwdgrad.learning.counted import counted
 from fwdgrad.learning.defaults import why_not_disturbed
 from fwdgrad.learning.execution import Execution, execution_for
 from fwdgrad.learning.history import Progress

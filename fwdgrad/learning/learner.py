@@ -30,7 +30,7 @@ from fwdgrad.filtering import FilteredSystem
 from fwdgrad.learning.bias import GradientBias, gradient_bias
 from fwdgrad.learning.confidence import Confidence, confidence_of
 from fwdgrad.learning.deciding import Deciding
-from fwdgrad.learning.defaults import method_for, side_by_side
+from fwdgrad.learning.defaults import method_for, side_by_side, why_not_joint
 from fwdgrad.learning.execution import execution_for
 from fwdgrad.learning.history import History, Progress, Recorder
 from fwdgrad.learning.loops import (
@@ -378,7 +378,16 @@ class Learner(Deciding, Saved):
             f"{self.system.name} after {self.steps} samples ({type(self.optimizer).__name__})",
             tuple(rows),
             tuple(f"{name}: noise {value:.3g}" for name, value in outputs),
-            tuple(doubt.message for doubt in self._doubts(known)),
+            (*(doubt.message for doubt in self._doubts(known)), *self._unclaimed()),
+        )
+
+    def _unclaimed(self) -> tuple[str, ...]:
+        """What is said of a small model whose optimizer does not say how well parameters are known."""
+        if hasattr(self._execution.steps.informed, "variances") or why_not_joint(self.system) is not None:
+            return ()
+        return (
+            f"{type(self.optimizer).__name__} says neither how well parameters are known nor whether they have "
+            "arrived: fg.Learner(system) without an optimizer, or fg.fit, does",
         )
 
     def parameter_frame(self) -> Any:
@@ -414,6 +423,7 @@ class Learner(Deciding, Saved):
             _Doubt(self._loop.few, CalibrationWarning, True),
             _Doubt(self._loop.otherwise, IdentifiabilityWarning, False),
             _Doubt(self._loop.tails, OutlierWarning, False),
+            _Doubt(self._loop.counts, CalibrationWarning, False),
             _Doubt(dead, DeadParameterWarning, False),
         ]
         return [doubt for doubt in made if doubt.message]
@@ -430,7 +440,7 @@ class Learner(Deciding, Saved):
         self._tell_coarse()
         if (
             not (bounded or hasattr(informed, "unlearned") or unseen)
-            or len({*self._told} - {"unstable", "far", "tails"}) == 7
+            or len({*self._told} - {"unstable", "far", "tails", "counts"}) == 7
         ):
             return
         known = self.confidence()
@@ -450,6 +460,8 @@ class Learner(Deciding, Saved):
         self._tell_once("unseen", unseen, UnlearnedWarning)
         tails = self._loop.tails
         self._tell_once("tails", f"after {self.steps} steps {tails}." if tails else "", OutlierWarning)
+        counts = self._loop.counts
+        self._tell_once("counts", f"after {self.steps} steps: {counts}." if counts else "", CalibrationWarning)
         others = self._loop.otherwise
         self._tell_once("others", f"after {self.steps} steps: {others}." if others else "", IdentifiabilityWarning)
 

@@ -9,9 +9,9 @@ from scipy import stats
 
 import fwdgrad as fg
 from fwdgrad.errors import DeclarationError
-from fwdgrad.fitting.counted import counted
 from fwdgrad.fitting.draws import predictive
 from fwdgrad.fitting.scatter import size_of
+from fwdgrad.learning.counted import counted
 from fwdgrad.losses import Bernoulli, NegativeBinomial, Poisson, SquaredError
 
 TRUTH = {"a": 0.8, "c": 2.0}

@@ -103,6 +103,11 @@ class Loop(ABC):
         """What is said of a few residuals that weigh much; nothing if there are none."""
         return ""
 
+    @property
+    def counts(self) -> str:
+        """What is said of targets that are counts, or yes and no, and taken for others; nothing if they are not."""
+        return ""
+
     def remarks(self) -> tuple[str, ...]:
         """What is strange about the samples, a line each."""
         return ()

@@ -71,7 +71,7 @@ class Doubting(Around):
         self._full = False
         self._asked = FEWEST / MORE  # targets there were when it was asked last
         self._known: Fitted | None = None
-        self._tails = ""
+        self._tails = self._counts = ""
 
     def step(self, x: Any, y: Any) -> float:
         """One sample."""
@@ -113,6 +113,11 @@ class Doubting(Around):
         """Of the fit that was last asked."""
         return self._tails
 
+    @property
+    def counts(self) -> str:
+        """By that fit."""
+        return self._counts
+
     def fitted(self) -> Fitted | None:
         """What the samples that are kept say; once they are all there, that is asked a last time."""
         record = self._record
@@ -143,7 +148,7 @@ class Doubting(Around):
             return None
         covariance = found.covariance(prior)
         lack = lacking(system, record, found.point, found.noise, covariance, NUMPY.name, self._loop_for)
-        self._tails = lack.tails
+        self._tails, self._counts = lack.tails, lack.counts
         fitted = lack.doubted(Fitted(found.point, covariance, anew=False), covariance)
         return self._held_to(record, fitted, found, point, np.sqrt(_flat(informed.variances(carry.optimizer))))
 

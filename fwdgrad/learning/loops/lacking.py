@@ -24,6 +24,7 @@ from fwdgrad.engines.registry import NUMPY, REGISTERED
 from fwdgrad.errors import FwdgradError
 from fwdgrad.estimators import RTRL
 from fwdgrad.learning.confidence import Fitted, not_white
+from fwdgrad.learning.counted import counted
 from fwdgrad.learning.execution import Execution, execution_for
 from fwdgrad.learning.loops.base import Loop
 from fwdgrad.learning.loops.deviations import longest_memory, normalised, quiet
@@ -120,6 +121,8 @@ class Lacking(NamedTuple):
     """How many claimed deviations each coordinate of θ may be off for what is not beyond chance, shape (p,)."""
     tails: str
     """What is said of a few residuals that weigh much; nothing if there are none."""
+    counts: str = ""
+    """What is said of targets that are counts, or yes and no, in a model with Gaussian noise; likewise."""
 
     def doubted(self, fitted: Fitted, covariance: np.ndarray) -> Fitted:
         """A fit with what is lacking, and how far parameters are off for it.
@@ -195,8 +198,10 @@ def lacking(
     most = max(changes, key=lambda change: change.statistic, default=None)
     if most is not None and most.told():
         told = sorted([*told, most], key=lambda lack: -abs(lack.sure))
-    tails = far_off(record.targets(len(noise)) - outputs) if type(system.loss) is SquaredError else ""
-    return Lacking(told, remembering, _perhaps(asked, changes, memory, record.seen), tails)
+    targets = record.targets(len(noise))
+    tails = far_off(targets - outputs) if type(system.loss) is SquaredError else ""
+    counts = "; ".join(counted(system.loss, output_names(system), targets, outputs))
+    return Lacking(told, remembering, _perhaps(asked, changes, memory, record.seen), tails, counts)
 
 
 class _Asked(NamedTuple):

@@ -97,7 +97,7 @@ class Refitting(Around):
         system = inner.execution.system
         streams = system.count if isinstance(system, PanelSystem) else 1
         self._times = min(1 << (streams.bit_length() - 1), MOST_STREAMS)  # for how many targets a sample counts
-        self._coarse, self._tails, self._recoveries = "", "", 0
+        self._coarse, self._tails, self._counts, self._recoveries = "", "", "", 0
         self._minima: list[np.ndarray] = []
         self._others: list[np.ndarray] = []
         self._simulation: Normal | None = None  # of the last fit, if it explains the record as well
@@ -337,7 +337,7 @@ class Refitting(Around):
             self.execution.system, record, fitting.flat(found.carry).astype(float), noise, covariance,
             self.execution.engine, self._loop_for,
         )  # fmt: skip
-        self._tails = lack.tails
+        self._tails, self._counts = lack.tails, lack.counts
         if self._simulation is None:
             lack = lack._replace(memory=1.0)
         return lack.doubted(fitted, covariance)
@@ -391,6 +391,11 @@ class Refitting(Around):
     def tails(self) -> str:
         """Of the simulation that was last asked what the model lacks."""
         return self._tails
+
+    @property
+    def counts(self) -> str:
+        """By that simulation."""
+        return self._counts
 
     @property
     def otherwise(self) -> str:
