@@ -24,6 +24,9 @@ MOST_PARAMETERS = 50
 MOST_TOGETHER = 100
 """n + p likewise: a step of the filter costs (n + p)³."""
 
+MOST_REMEMBERED = 400
+"""Likewise, where most of the state is the past."""
+
 MOST_LIKELY, MOST_CARRIED = 100, 200
 """p, and n + p, up to which a filtered system is learned with the full Fisher matrix of its innovations."""
 
@@ -45,9 +48,9 @@ def method_for(system: System, estimator: Any, optimizer: Any) -> Method:
     """What to learn with.
 
     Where neither is given: `JointFilter` for a model with few parameters and a likelihood with a Fisher matrix, without
-    noise in the state for one that corrects its state by itself (injection); for a filtered
-    system exact influence with an `InformationFilter`, or `Adam` if it is large; for one with delays the former; else
-    `SGD(1e-2)` with the estimator that `analyze` chooses.
+    noise in the state for one that corrects its state by itself (injection), and for one with delays, or Newton's steps
+    if its past is long; for a filtered system exact influence with an `InformationFilter`, or `Adam` if it is large;
+    else `SGD(1e-2)` with the estimator that `analyze` chooses.
 
     Args:
         system: the system.
@@ -63,13 +66,8 @@ def method_for(system: System, estimator: Any, optimizer: Any) -> Method:
         why_not = why_not_joint(system)
         if why_not is None:
             return _joint(system)
-        count = sum(system.coordinates[k].size for k in system.trainable)
-        if system.past is not None and count <= MOST_LIKELY and hasattr(system.loss, "weight"):
-            return Method(
-                RTRL(),
-                InformationFilter("full", "exact", longest=1.0),
-                f"few parameters ({count}) and delays: exact influence, and Newton's steps, since {why_not}",
-            )
+        if system.past is not None and hasattr(system.loss, "weight"):
+            return _for_delays(system, why_not)
         return Method(_checked_estimator(estimator, system), SGD(1e-2), f"gradient descent, since {why_not}")
     given = _checked_optimizer(optimizer)
     if isinstance(given, JointFilter) and isinstance(estimator, str) and estimator == "auto":
@@ -130,6 +128,25 @@ def _joint(system: System) -> Method:
         JointFilter(),
         few + "Gaussian noise: state and parameters are filtered together, and noise is learned",
     )
+
+
+def _for_delays(system: System, why_not: str) -> Method:
+    """Parameters, and what they do to the state and its past, filtered together; Newton's steps if that is large."""
+    count = sum(system.coordinates[k].size for k in system.trainable)
+    if count <= MOST_PARAMETERS and system.size + count <= MOST_REMEMBERED:
+        return Method(
+            JOINT,
+            JointFilter(process_noise=0.0, initial_std=0.0),
+            f"few parameters ({count}) and delays: parameters, and what they do to the state and its past, are "
+            "filtered together, without noise in the state",
+        )
+    if count <= MOST_LIKELY:
+        return Method(
+            RTRL(),
+            InformationFilter("full", "exact", decay=schedules.fading(EARLY, SLOW * count), longest=1.0),
+            f"few parameters ({count}) and a long past ({system.size} numbers): exact influence, and Newton's steps",
+        )
+    return Method(_checked_estimator("auto", system), SGD(1e-2), f"gradient descent, since {why_not}")
 
 
 def _for_filtered(system: FilteredSystem) -> Method:

@@ -361,3 +361,31 @@ def test_chicks_and_their_sizes_as_by_least_squares():
     fit, best = loaded("chicks").main(["--out", "chicks.png"])
     np.testing.assert_allclose(fit, best, rtol=2e-3)
     assert drawn("chicks.png")
+
+
+# ---------------------------------------------------------------- events, delays, and steps to a tolerance
+
+
+def within(values, stds, truth, deviations=4.0):
+    return all(abs(values[k] - v) < deviations * stds[k] for k, v in truth.items())
+
+
+@pytest.mark.parametrize("name", ["doses", "bouncing_ball", "spiking_neuron", "robertson"])
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::fwdgrad.errors.IdentifiabilityWarning")  # absorption and elimination exchanged
+def test_what_a_closed_form_or_scipy_made_is_found(name):
+    module = loaded(name)
+    fit = module.main(["--quick"])
+    assert within(fit.params, fit.std, module.TRUTH)
+    start = fg.from_text(module.MODEL).params
+    assert not within(start, fit.std, module.TRUTH)
+    assert drawn(f"{name}.png")
+
+
+@pytest.mark.slow
+def test_a_delay_is_learned_online():
+    module = loaded("mackey_glass")
+    learner, found = module.main(["--quick"])
+    assert within(learner.params, learner.parameter_std(), module.TRUTH)
+    assert found[-1, 2] < found[0, 2]
+    assert drawn("mackey_glass.png")
