@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +21,7 @@ from fwdgrad.cli.jobs import DataJob, TextJob
 from fwdgrad.cli.models import chosen
 from fwdgrad.cli.outputs import check_writable, plot_option, quiet_option
 from fwdgrad.engines.names import TRACED, current_name
-from fwdgrad.errors import DataError, DeclarationError
+from fwdgrad.errors import DataError, DeclarationError, did_you_mean
 from fwdgrad.filtering import filtered
 from fwdgrad.fitting import Fit, Trajectory, fit
 from fwdgrad.fitting.search import METHODS
@@ -28,7 +29,7 @@ from fwdgrad.learning.report import parameter_numbers
 from fwdgrad.plots import check_target
 from fwdgrad.support.trees import flatten, unflatten
 from fwdgrad.system import System
-from fwdgrad.system.parameters import positive
+from fwdgrad.system.parameters import per_stream, positive
 
 __all__ = ["add", "run"]
 
@@ -38,15 +39,17 @@ is disturbed. Prints values with standard deviations and 95 % intervals, and wha
 
   fwdgrad fit model.toml data.csv --time year --observe prey=hare,pred=lynx --plot
   fwdgrad fit model.txt doses.csv --time hour --subject patient --begin gut=dose
+  fwdgrad fit model.txt doses.csv --time hour --subject patient --begin gut=dose --own clearance
   fwdgrad fit lakes.txt lakes.csv --time date --unit days --forecast 90 --plot --out lakes_fit.csv
   fwdgrad fit model.py:build --data run.npz --forecast 20 --out curves.csv
   fwdgrad fit level.txt nile.csv --time year --process 1000 --observation 10000
   fwdgrad fit lotka-volterra                     a simulation of its own, with moved parameters and noise
 
 SYSTEM and DATA are as for `fwdgrad learn`. With --subject, rows with the same value in that column are a trajectory of
-their own, and all share their parameters; --begin names the column that has, in the first row of each, what a state
-variable begins at. With --process the state is filtered, and the noise in it is a parameter like others, in the model's
-units: a variance per unit of time, or per sample of a model in discrete time.
+their own, and all share their parameters, but for those that --own names; each subject's noise is then found by itself.
+--begin names the column that has, in the first row of each, what a state variable begins at. With --process the state
+is filtered, and the noise in it is a parameter like others, in the model's units: a variance per unit of time, or per
+sample of a model in discrete time.
 """
 
 
@@ -81,6 +84,12 @@ def add(commands: Any, debug: argparse.ArgumentParser, data: Callable[[Any], Non
         metavar="A=B,…",
         type=_pairs,
         help="state variable A begins at the value in column B of its first row",
+    )
+    table.add_argument(
+        "--own",
+        metavar="A,B",
+        type=_pairs,
+        help="with --subject: parameters of which each subject has a value of its own",
     )
     how = command.add_argument_group("how")
     how.add_argument("--method", choices=METHODS, default="auto", help="(default: auto, simulation if that will do)")
@@ -120,6 +129,8 @@ def run(options: argparse.Namespace) -> None:
         if options.data is not None:
             raise DeclarationError(f"{options.file} and --data {options.data}: give one of them.")
         options.data = options.file
+    if options.own:
+        _check_own(options)
     if options.plot:
         check_target(options.plot)
     check_writable("--out", options.out)
@@ -137,13 +148,19 @@ def run(options: argparse.Namespace) -> None:
         job.system = _filtered(model, options.process, options.observation)
     elif options.observation is not None:
         raise DeclarationError("--observation: expected with --process, which filters the model; got it alone.")
+    trajectories = _trajectories(job, model, options.begin)
+    if options.own:
+        job.system = _own(job, options)
+        trajectories = [_side_by_side(job.system, trajectories)]
     found = fit(
         job.system,
-        trajectories=_trajectories(job, model, options.begin),
+        trajectories=trajectories,
         method=options.method,
         engine=options.engine,
+        streams=len(job.groups) if options.own else None,
         progress=sys.stderr.isatty() and not options.quiet,
     )
+    names = [f"{name} of {label}" for label in job.labels for name in job.names] if options.own else job.names
     if job.calendar is not None:
         told = f"{job.calendar.missing} of {job.calendar.count} dates are not in the table: not observed then"
         found = replace(found, calendar=job.calendar).remarked(*[told] * (job.calendar.missing > 0))
@@ -151,7 +168,7 @@ def run(options: argparse.Namespace) -> None:
         print(_report(found, job))
     later = None if options.forecast is None else found.forecast(options.forecast)
     if options.json:
-        print(json.dumps(_told(found, job, later)))
+        print(json.dumps(_told(found, names, job.labels if options.own else [], later)))
     elif later is not None:
         print("\nforecast")
         for k, (mean, std) in enumerate(zip(later.mean, later.std, strict=True), 1):
@@ -160,19 +177,28 @@ def run(options: argparse.Namespace) -> None:
     if options.out:
         _write(options.out, found, job, later)
     if options.plot:
-        found.plot(options.plot, names=job.names, trajectories=job.labels or None, forecast=later)
+        labels = None if options.own else job.labels or None
+        found.plot(options.plot, names=names, trajectories=labels, forecast=later)
         print(f"drawn: {options.plot}", file=sys.stderr if options.json else sys.stdout)
 
 
-def _told(found: Fit, job: DataJob, later: Any) -> dict[str, Any]:
-    """What was found, as JSON holds it: null where nothing is known."""
+def _told(found: Fit, names: list[str], subjects: list[str], later: Any) -> dict[str, Any]:
+    """What was found, as JSON holds it: null where nothing is known.
+
+    Args:
+        found: the fit.
+        names: of the outputs.
+        subjects: those that have parameters of their own.
+        later: a forecast.
+    """
 
     def number(value: Any) -> float | None:
         return float(value) if np.isfinite(value) else None
 
     head = ("start", "value", "std", "low", "high")
     rows = parameter_numbers(found.system, found.params, found.std, found.interval)
-    shown, quality = _shown_time(found), zip(job.names, found.rmse, found.explained, strict=True)
+    rows = {_labelled(name, found.system, subjects): values for name, values in rows.items()}
+    shown, quality = _shown_time(found), zip(names, found.rmse, found.explained, strict=True)
     made: dict[str, Any] = {
         "model": found.system.name,
         "method": found.method,
@@ -184,11 +210,54 @@ def _told(found: Fit, job: DataJob, later: Any) -> dict[str, Any]:
     if later is not None:
         made["forecast"] = []
         for t, mean, std in zip(found.later(len(later.mean)), later.mean, later.std, strict=True):
-            parts = zip(job.names, np.ravel(mean), np.ravel(std), strict=True)
+            parts = zip(names, np.ravel(mean), np.ravel(std), strict=True)
             made["forecast"].append(
                 {"time": shown(t), **{n: {"mean": number(a), "std": number(b)} for n, a, b in parts}}
             )
     return made
+
+
+def _labelled(name: str, system: System, subjects: list[str]) -> str:
+    """The name of a number, with that of the subject whose own it is."""
+    whole, _, place = name.partition("[")
+    if whole not in system.per_stream or not subjects:
+        return name
+    first, _, rest = place.rstrip("]").partition(",")
+    return f"{whole}{f'[{rest.strip()}]' if rest else ''} of {subjects[int(first)]}"
+
+
+def _check_own(options: argparse.Namespace) -> None:
+    """Refuse what does not go with parameters of which each subject has one of its own."""
+    if options.subject is None:
+        raise DeclarationError("--own: expected with --subject COLUMN, which says whose a row is; got it alone.")
+    for name in ("process", "forecast", "out"):
+        if getattr(options, name) is not None:
+            raise DeclarationError(f"--own and --{name} do not go together; call fg.fit(…, streams=…) in Python.")
+
+
+def _own(job: DataJob, options: argparse.Namespace) -> System:
+    """The system, with parameters of which each subject has one of its own.
+
+    Raises:
+        DeclarationError: there are no such parameters.
+    """
+    system, known = job.system, job.system.declared
+    wrong = next((name for name in options.own if name not in job.system.trainable), None)
+    if wrong is not None:
+        raise DeclarationError(
+            f"--own {wrong}: the model learns no such parameter. {did_you_mean(wrong, job.system.trainable)}"
+        )
+    made: System = system.replace(params={k: per_stream(p) if k in options.own else p for k, p in known.items()})
+    return made
+
+
+def _side_by_side(system: System, trajectories: list[Trajectory]) -> Trajectory:
+    """All trajectories as one, of so many streams."""
+    states, several = [t.state for t in trajectories], None
+    if states[0] is not None:
+        several = unflatten(system.state, [np.stack(leaf) for leaf in zip(*map(flatten, states), strict=True)])
+    xs = None if system.x is None else [t.xs for t in trajectories]
+    return Trajectory(xs, [t.ys for t in trajectories], several)
 
 
 def _shown_time(found: Fit) -> Callable[[Any], Any]:
@@ -262,7 +331,15 @@ def _rows(stream: Any, rows: np.ndarray) -> Any:
 
 def _report(found: Fit, job: DataJob) -> str:
     """What was found, with the truth where that is known."""
-    lines = [f"data: {len(job)} samples in {job.source}", f"first sample: {job.first}", "", str(found)]
+    text = (
+        re.sub(r"\bstream (\d+)", lambda m: job.labels[int(m[1])], str(found))
+        if found.system.per_stream
+        else str(found)
+    )
+    lines = [f"data: {len(job)} samples in {job.source}", f"first sample: {job.first}", "", text]
+    if found.system.per_stream:
+        whose = ", ".join(f"[{k}] {label}" for k, label in enumerate(job.labels))
+        lines.append(f"{', '.join(found.system.per_stream)}: a value of each, {whose}")
     if job.truth:
         known = ", ".join(f"{k} {float(v):.4g}" for k, v in job.truth.items() if np.ndim(v) == 0)
         lines.append(f"truth: {known}")

@@ -10,6 +10,7 @@ import fwdgrad as fg
 from fwdgrad.cli import main
 from fwdgrad.cli.builders import Builder
 from fwdgrad.cli.choosing import job_for
+from fwdgrad.cli.fit import _labelled as labelled
 from fwdgrad.errors import FirstSampleWarning
 
 MODEL = """
@@ -72,6 +73,33 @@ def test_without_doses_of_their_own_it_does_not_fit(files, capsys):
     assert float(said.partition("residuals ")[2].split(",")[0]) > 0.1
 
 
+def test_parameters_of_their_own(files, capsys):
+    """Two subjects of unequal length, absorbing alike, and clearing at rates of their own."""
+    doses, rates = {"a": 2.0, "b": 5.0}, {"a": 0.5, "b": 0.2}
+    rows = [line.split(",") for line in (files / "data.csv").read_text().splitlines()]
+    for row in rows[1:]:
+        row[3] = str(drug(float(row[2]), doses[row[0]], ke=rates[row[0]]) + 0.01 * np.sin(len(row[2]) + float(row[2])))
+    (files / "data.csv").write_text("\n".join(map(",".join, rows)))
+    words = ["--time", "t", "--subject", "who", "--begin", "gut=dose", "--own", "ke", "--method", "simulation"]
+    assert run(files, *words, "--plot", str(files / "fit.png")) == 0
+    said = capsys.readouterr().out
+    found = {line.split()[0]: float(line.split()[2]) for line in said.splitlines() if line.startswith(("ka", "ke["))}
+    assert set(found) == {"ka", "ke[0]", "ke[1]"}
+    assert abs(found["ka"] - 1.6) < 0.1
+    assert abs(found["ke[0]"] - 0.5) < 0.03
+    assert abs(found["ke[1]"] - 0.2) < 0.02
+    assert "ke: a value of each, [0] a, [1] b" in said
+    assert "c of b: root mean square" in said
+
+
+def test_their_names_in_json():
+    params = {"k": fg.per_stream(0.5), "A": fg.per_stream(np.eye(2)), "b": np.ones(2)}
+    system = fg.System(lambda h, x, p: p["k"] * p["A"] @ h + p["b"], None, np.zeros(2), params)
+    names = [labelled(name, system, ["eve", "bob"]) for name in ("k[1]", "A[0,1,1]", "b[0]")]
+    assert names == ["k of bob", "A[1,1] of eve", "b[0]"]
+    assert labelled("k[1]", system, []) == "k[1]"
+
+
 def test_a_forecast_and_a_picture(files, capsys):
     pytest.importorskip("matplotlib")
     lines = (files / "data.csv").read_text().splitlines()
@@ -107,6 +135,12 @@ def test_a_system_of_the_catalogue_simulates_its_own(capsys, monkeypatch):
         (["--time", "t"], "should not decrease"),
         (["--time", "t", "--out", "/nowhere/at/all.csv"], "there is no folder"),
         (["--time", "t", "--subject", "who", "--forecast", "0"], "at least 1 sample"),
+        (["--time", "t", "--own", "ke"], "--own: expected with --subject"),
+        (["--time", "t", "--subject", "who", "--own", "ki"], "learns no such parameter"),
+        (
+            ["--time", "t", "--subject", "who", "--own", "ke", "--process", "0.1"],
+            "--own and --process do not go together",
+        ),
         (["--time", "t", "--subject", "who", "--forecast", "999999999"], "at most 100000"),
         (["--time", "t", "--out", ""], "expected the name of a file"),
         (["--time", "t", "--plot", ""], "expected the name of a file"),
