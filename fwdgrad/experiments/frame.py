@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,10 @@ class Criterion:
     says: str
     found: str
     holds: bool | None
+
+    def __post_init__(self) -> None:
+        """What was not run is not a number."""
+        object.__setattr__(self, "found", re.sub(r"\bnan\b", "not run", self.found))
 
     @property
     def mark(self) -> str:

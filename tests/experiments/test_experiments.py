@@ -111,6 +111,7 @@ def test_without_records_nothing_is_told(name):
     experiment = experiments.named(name)
     failed = tuple(Record(cell, 0, {}, "ValueError: no", 0.0) for cell in experiment.cells(True, None))
     made = Reproduction(experiment, fg.Sweep(failed, 0))
+    assert not any("nan" in criterion.found for criterion in made.criteria)
     assert made.verdict == "these runs do not tell"
     assert made.experiment.name in repr(made)
     assert str(made)
