@@ -94,8 +94,8 @@ def lengths(made: Reproduction) -> str:
     return f"Runs of {' and '.join(f'{count:,}' for count in steps)} steps. "
 
 
-def whole(made: Reproduction) -> float:
-    """Seconds that all runs of their full length take, one after the other, going by what steps have taken."""
+def whole(made: Reproduction) -> str:
+    """How long all runs of their full length take, one after the other, going by what steps have taken."""
     spent = []
     for cell in made.experiment.cells(False, None):
         same = {k: v for k, v in cell.items() if k != "steps"}
@@ -106,7 +106,7 @@ def whole(made: Reproduction) -> float:
                 spent.append(ratio * (1e-6 * steps * results["microseconds"] if steps else record.seconds))
                 break
     cells = len(made.experiment.cells(False, None))
-    return made.experiment.replicas * cells * sum(spent) / len(spent)
+    return duration(made.experiment.replicas * cells * sum(spent) / len(spent)) if spent else "–"
 
 
 def section(made: Reproduction) -> str:
@@ -143,7 +143,7 @@ def page() -> str:
         title = experiments.named(name).title
         known = ["no records yet", "", ""]
         if name in there:
-            known = [there[name].verdict, duration(there[name].seconds), duration(whole(there[name]))]
+            known = [there[name].verdict, duration(there[name].seconds), whole(there[name])]
         rows.append([f"`fwdgrad reproduce {name}`", title, *known])
     return "\n".join([INTRODUCTION, table(rows), TIMES, *(section(made) for made in there.values())])
 

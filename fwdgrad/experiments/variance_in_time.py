@@ -130,7 +130,7 @@ EXPERIMENT = Experiment(
     source="Tallec and Ollivier 2018, section 4, figure 1a",
     setting="A GRU of 64 units, trained by UORO; run 100 times on the first 10⁴ characters, with θ fixed.",
     deviations=(
-        "The text is the one that comes with Python, not Shakespeare; trained on 10⁶ characters, not 10⁷.",
+        "The text is the one that comes with Python, not Shakespeare; fewer characters than the paper's 10⁷.",
         "Relative to the exact gradient. The paper divides by the mean of 100 runs, in which noise is left: its "
         "formula can never say more than about 100.",
     ),
