@@ -204,3 +204,12 @@ def test_random_points_outside_of_an_array_are_no_fault():
     fg.Learner(system, fg.RTRL(), fg.SGD(0.1), engine="numpy").step({"k": 0, "shift": 1}, np.ones(1))
     report = fg.check(system)
     assert next(r for r in report.rows if r.what == "F, Y, loss: as traced").verdict == "ok", str(report)
+
+
+def test_a_start_that_cannot_be_simulated_is_named_and_nothing_else_is_said():
+    """No warning of NumPy's besides, in tests an error: nothing is known of a parameter then, not even that it is 0."""
+    system = fg.System(
+        lambda h, x, p: np.sqrt(h - p["c"]), None, np.array([2.0]), {"c": 3.0}, dt=0.1, method="euler"
+    )  # at c = 3 the root of a negative number
+    with pytest.raises(NonFiniteError, match="outside its domain"):
+        fg.Learner(system, engine="numpy").run(ys=np.full((40, 1), 2.0))

@@ -52,7 +52,7 @@ def widened(
     """
     for _ in range(TIMES):
         told = np.diag(found.matrix)
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             reach = np.where(told > 0, np.sqrt(found.counts.sum() / told), np.inf)
         away = np.abs(found.point - centre)
         times = np.where(free, np.maximum(REACH * reach, 2.0 * away) / units, 1.0)
