@@ -1,5 +1,6 @@
 """Configuration of the documentation: ``sphinx-build docs docs/_build``, with fwdgrad installed."""
 
+import re
 from importlib.metadata import version as installed_version
 
 project = "fwdgrad"
@@ -23,6 +24,19 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True  # attributes in a list, and not once more beside the members of the class
 
 html_theme = "furo"
 html_title = f"fwdgrad {version}"
+
+
+def _no_markup(app, what, name, obj, options, lines):
+    """The star of a shape such as (T, *y) opens no emphasis, and the bars of |θ| no substitution."""
+    for k, line in enumerate(lines):
+        line = re.sub(r"(?<=[ (,])\*(?=\w+[^\w*])", r"\\*", line)
+        lines[k] = line if "\\" in line else re.sub(r"(?<!\S)(\S*)\|([^|\s][^|]*)\|", r"\1\\|\2\\|", line)
+
+
+def setup(app):
+    """What is done to docstrings on the way."""
+    app.connect("autodoc-process-docstring", _no_markup)

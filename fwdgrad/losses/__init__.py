@@ -3,15 +3,17 @@
 A loss says what a target looks like (`target`), and computes value and gradient in plain NumPy, so that it can be
 traced with the rest of the step. Those of numbers take components that are NaN as not observed (`componentwise`).
 
-| | prediction ŷ | data y |
-|---|---|---|
-| `SquaredError` | mean | numbers with Gaussian noise |
-| `StudentT` | middle | numbers, some of them far off |
-| `Poisson` | mean | counts |
-| `NegativeBinomial` | mean | counts that scatter more |
-| `Bernoulli` | logarithm of the odds | 0 and 1 |
-| `Innovations` | mean and covariance, of a filtered system | numbers with Gaussian noise |
-| `CrossEntropy` | logarithms of the odds, up to a constant | one of several symbols |
+====================  =========================================  =============================
+loss                  prediction ŷ                               data y
+====================  =========================================  =============================
+``SquaredError``      mean                                       numbers with Gaussian noise
+``StudentT``          middle                                     numbers, some of them far off
+``Poisson``           mean                                       counts
+``NegativeBinomial``  mean                                       counts that scatter more
+``Bernoulli``         logarithm of the odds                      0 and 1
+``Innovations``       mean and covariance, of a filtered system  numbers with Gaussian noise
+``CrossEntropy``      logarithms of the odds, up to a constant   one of several symbols
+====================  =========================================  =============================
 """
 
 from fwdgrad.losses.base import Loss
