@@ -9,12 +9,16 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from fwdgrad.support import notice
+
 # Several threads get in each other's way; on busy machines they wait for each other ten times as long as they compute.
 for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)  # neither chance nor other processes decide
 settings.load_profile("repeatable")
+
+notice.PATIENCE = 1e6  # on a busy machine anything takes long; nobody is told of it here
 
 
 @pytest.hookimpl(wrapper=True)

@@ -85,6 +85,12 @@ def source_files(folder: Path) -> list[Path]:
 
 
 @functools.cache
+def parsed(source: str) -> ast.Module:
+    """The tree of a file, which several tests walk through."""
+    return ast.parse(source)
+
+
+@functools.cache
 def top_level_names() -> set[str]:
     """The modules and packages directly under fwdgrad, the catalogue among them."""
     files = {path.relative_to(PACKAGE).with_suffix("").parts[0] for path in source_files(PACKAGE)}
@@ -97,7 +103,7 @@ def imported_names(source: str, package: str) -> Iterator[tuple[int, str]]:
     ``import fwdgrad`` and ``from fwdgrad import Learner`` import "__init__".
     """
     modules = top_level_names()
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, ast.Import):
             targets = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -132,7 +138,7 @@ def layer_violations(source: str, path: str) -> list[str]:
 
 def private_uses(source: str, path: str, public: Collection[str]) -> list[str]:
     """What `source`, which stands in systems/`path`, uses of fwdgrad beyond the names in `public`."""
-    tree = ast.parse(source)
+    tree = parsed(source)
     depth = len(Path(path).parts)  # the most dots a relative import may have without leaving the catalogue
     aliases = set()
     found = []
@@ -274,7 +280,7 @@ def arrows(files: dict[str, str]) -> dict[str, set[str]]:
         package = name if name.endswith(".__init__") else name.rpartition(".")[0]
         package = package.removesuffix(".__init__")
         found[name] = set()
-        for node in ast.walk(ast.parse(source)):
+        for node in ast.walk(parsed(source)):
             if isinstance(node, ast.Import):
                 targets = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
@@ -350,7 +356,7 @@ def lines_without_docstrings(node: Any) -> int:
 def too_long(source: str, path: str) -> set[str]:
     """What is longer than a screen, or a sitting, in a file."""
     found = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         most = LINES_OF_A_CLASS if isinstance(node, ast.ClassDef) else LINES_OF_A_FUNCTION
         if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and lines_without_docstrings(node) > most:
             found.add(f"{path} {node.name}")

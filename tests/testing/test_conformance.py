@@ -265,5 +265,5 @@ def test_engine_on_the_catalogue(engine, system):
 
 @pytest.mark.parametrize("engine", OTHERS)
 def test_engine_on_one_system(engine):
-    pytest.importorskip("llvmlite" if engine == "compiled" else "numpy")
+    pytest.importorskip({"compiled": "llvmlite", "jax": "jax"}.get(engine, "numpy"))
     check_engine(engine, small("tanh-rnn"), estimators=[fg.NoBackTrack()], optimizers=[fg.Adam(1e-2)])
