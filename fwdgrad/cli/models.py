@@ -15,6 +15,7 @@ from fwdgrad.declare.sbml import sbml_text
 from fwdgrad.declare.tables import read_toml
 from fwdgrad.declare.text import read_text
 from fwdgrad.errors import DeclarationError, did_you_mean
+from fwdgrad.integrate import At
 
 __all__ = ["SUFFIXES", "ModelFile", "chosen"]
 
@@ -23,6 +24,12 @@ SUFFIXES = (".toml", ".txt", ".xml", ".sbml")
 
 ELAPSED = "elapsed"
 """The input that brings the time since the sample before, where the model has no step of its own."""
+
+
+def _earliest(equations: Equations) -> float | None:
+    """The earliest known time of a change; None if there is none."""
+    known = [time for e in equations.events if isinstance(e, At) and not callable(e.times) for time in e.times]
+    return min(known, default=None)
 
 
 class ModelFile:
@@ -37,7 +44,7 @@ class ModelFile:
 
     def __init__(self, path: Path) -> None:
         self.model, self._settings = _read(path)
-        Equations(self.model)  # refuses what cannot be computed
+        equations = Equations(self.model)  # refuses what cannot be computed
         first = self._settings.pop("first", None)
         start = self.model.start.get(TIME)
         known = start is not None and CONSTANTS.keys() >= set(names_in(start.expression))
@@ -46,6 +53,8 @@ class ModelFile:
             self._settings.get("dt"),
             first,
             float(evaluate(start.expression, CONSTANTS)) if start is not None and known else None,
+            start is not None,
+            _earliest(equations),
         )
 
     def system(self, timing: Timing | None = None) -> EquationSystem:

@@ -41,12 +41,16 @@ class Clock:
         dt: its step, or the name of the input that brings it; None if it says nothing.
         first: what it says of the first sample.
         start: the time at which it begins, t(0); None if it says nothing, or nothing that is known beforehand.
+        said: whether it says anything of that.
+        earliest: the earliest time at which it changes its state, if it does at known times.
     """
 
     continuous: bool
     dt: float | str | None
     first: str | None
     start: float | None
+    said: bool = False
+    earliest: float | None = None
 
     def timing(self, times: np.ndarray | None, source: str, even: bool = True) -> Timing:
         """What suits rows at these times; None for rows without times. If not `even`, every row brings its own step.
@@ -63,6 +67,12 @@ class Clock:
                     f"{source}: the model has no step dt, so the times of the samples are needed: --time COLUMN."
                 )
             return Timing(first=self.first)
+        if self.earliest is not None and not self.said and self.first != "next" and self.earliest < times[0]:
+            raise DataError(
+                f"{source}: the first row is at {times[0]:g}, and the initial values are taken for those there: the change\n"
+                f"at t = {self.earliest:g} in the model would never happen.\n"
+                f"Mend: say in the model when it begins, t(0) = {min(self.earliest, 0.0):g}; or leave that change out."
+            )
         step = _step(times, source) if even or not self.continuous or isinstance(self.dt, float) else None
         if not self.continuous:
             if step is not None and abs(step - 1.0) <= UNEVEN:
@@ -73,7 +83,8 @@ class Clock:
                 found = f"{step:g} apart" if step is not None else "not evenly spaced"
                 raise DataError(
                     f"{source}: the model has the step dt = {self.dt:g}, but the samples are {found}.\n"
-                    "Mend: leave dt out of the model, and the times say how long each step is; or leave out --time."
+                    "Mend: leave dt out of the model, and the times say how long each step is; add rows with empty\n"
+                    "cells where some are missing; or leave out --time."
                 )
             return self._steps(times, self.dt, source)._replace(dt=None)
         gap = self._gap(times, source)

@@ -22,6 +22,7 @@ from fwdgrad.fitting.result import Fit
 from fwdgrad.fitting.scatter import size_of
 from fwdgrad.fitting.simulation import simulated
 from fwdgrad.fitting.trajectory import recorded
+from fwdgrad.integrate import When
 from fwdgrad.learning.compiling import predicted_seconds, price
 from fwdgrad.learning.counted import counted
 from fwdgrad.learning.defaults import why_not_disturbed
@@ -382,6 +383,7 @@ class _Search:
     def _grown(self, record: Record, newton: GaussNewton, lead: _Lead | None, method: str) -> Normal | None:
         """What is found by simulating all of the record, from what was found in parts of it; the lead filters them."""
         best: Normal | None = None
+        jumps = any(isinstance(event, When) for event in self.system.events)  # the loss has a valley for each number
         for samples, targets in _sizes(record):
             part, last = record.head(samples), samples == len(record)
             if method == "filter":
@@ -392,7 +394,7 @@ class _Search:
                 continue
             start = self.declared if best is None else best.point
             best = self._minimum(part, newton, [start], last)
-            if best is not None and not self._poor(part, best, EXPLAINED if last else SURE):
+            if best is not None and not jumps and not self._poor(part, best, EXPLAINED if last else SURE):
                 continue
             if last:
                 best = self._minimum(part, newton, [self.declared], last, best)

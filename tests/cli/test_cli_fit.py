@@ -1,6 +1,7 @@
 """`fwdgrad fit`: tables, several subjects, forecasts, files; what is refused."""
 
 import csv
+import json
 import warnings
 
 import numpy as np
@@ -252,3 +253,22 @@ def test_a_learner_of_counts_is_the_default_one(tmp_path, capsys):
 def test_a_likelihood_is_that_of_targets(capsys):
     assert main(["fit", "lotka-volterra", "--likelihood", "poisson"]) != 0
     assert "--likelihood poisson: expected with --data" in capsys.readouterr().err
+
+
+def test_a_dose_before_the_first_row_is_not_lost(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    text = "d a/dt = -k*a\na(0) = 0\nat t = [0, 8]: a += 10\nparam k = 0.5 in (0, inf)\nmethod = dopri5\n"
+    (tmp_path / "drug.txt").write_text(text)
+    times = np.array([0.6, 1.0, 1.7, 3.0, 4.5, 6.0, 7.5, 9.0, 10.0, 12.5])
+    made = 10 * np.exp(-0.3 * times) + 10 * np.where(times > 8, np.exp(-0.3 * (times - 8)), 0.0)
+    made = made + 0.01 * np.random.default_rng(0).normal(size=10)
+    rows = [f"{t},{a:.5f}" for t, a in zip(times, made, strict=True)]
+    (tmp_path / "drug.csv").write_text("\n".join(["hour,a", *rows]))
+    assert main(["fit", "drug.txt", "drug.csv", "--time", "hour"]) == 2
+    told = capsys.readouterr().err
+    assert "the change\nat t = 0 in the model would never happen" in told
+    assert "t(0) = 0" in told
+    (tmp_path / "drug.txt").write_text(text + "t(0) = 0\n")
+    assert main(["fit", "drug.txt", "drug.csv", "--time", "hour", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["parameters"]
+    assert abs(found["k"]["value"] - 0.3) < 0.01

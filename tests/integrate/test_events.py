@@ -561,3 +561,27 @@ def test_a_check_of_surrogates_is_that_of_the_system_without():
     report = fg.check(soft, steps=1)
     assert report.ok
     assert "biased" in report.rows[-1].note
+
+
+@pytest.mark.slow
+def test_a_fit_with_other_spikes_than_the_data_is_led_by_a_filter():
+    """Where a simulation explains most of the variance, and a valley with another number of spikes is where it is."""
+    system = fg.from_text(
+        """
+        d v/dt = (i - v)/tau
+        v(0) = 0
+        when v > th: v = 0
+        param tau = 10 in (0, inf)
+        param th = 1 in (0, inf)
+        input i = 0
+        output v
+        dt = 1
+        """
+    )
+    rng = np.random.default_rng(0)
+    currents = {"i": np.repeat(rng.uniform(0.5, 2.5, 6), 15)}
+    truth = {"tau": 9.0, "th": 1.05}
+    ys = system.simulate(currents, params=truth).outputs + 0.02 * rng.normal(size=(90, 1))
+    fit = fg.fit(system, currents, ys)
+    assert abs(fit.rmse[0] - 0.02) < 0.005
+    assert all(abs(fit.params[k] - v) < 4 * fit.std[k] < 1 for k, v in truth.items())
