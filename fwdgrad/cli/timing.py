@@ -69,7 +69,7 @@ class Clock:
             return Timing(first=self.first)
         if self.earliest is not None and not self.said and self.first != "next" and self.earliest < times[0]:
             raise DataError(
-                f"{source}: the first row is at {times[0]:g}, and the initial values are taken for those there: the change\n"
+                f"{source}: the first row is at {times[0]:g}, where the initial values are taken to be: the change\n"
                 f"at t = {self.earliest:g} in the model would never happen.\n"
                 f"Mend: say in the model when it begins, t(0) = {min(self.earliest, 0.0):g}; or leave that change out."
             )
