@@ -12,6 +12,7 @@ from program_checks import program_of
 from program_table_axes import TABLE as AXES
 from program_table_moves import TABLE as MOVES
 from program_table_pointwise import TABLE as POINTWISE
+from test_agreement import ESTIMATORS, disagreements
 
 import fwdgrad as fg
 from fwdgrad import systems
@@ -232,6 +233,14 @@ def test_the_source_is_shown(capsys):
     compile(text, "source", "exec")
     assert "jnp.tanh(" in text
     assert "lax.while_loop(" in text
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::fwdgrad.errors.BoundWarning")
+@pytest.mark.filterwarnings("ignore:.*integration steps are too long:fwdgrad.errors.CalibrationWarning")
+@pytest.mark.parametrize("name", systems.CATALOGUE)
+def test_every_estimator_on_the_catalogue(name):
+    assert not disagreements(name, ["jax"], ESTIMATORS)
 
 
 @pytest.mark.slow
