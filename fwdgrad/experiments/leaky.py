@@ -133,6 +133,9 @@ def draw(found: fg.Sweep, figure: Any) -> None:
         for name, label in (("rtrl", "RTRL"), ("nobacktrack", "NoBackTrack"))
     }
     draw_curves(panels[2], found, lines, "recent")
+    for ax in panels:
+        ax.set_ylim(0.1, 1.0)
+        ax.set_xlim(left=100)
     panels[2].set_title(f"beside exact gradients, {FEW} units", fontsize="medium")
 
 

@@ -217,6 +217,13 @@ def test_a_jump_is_how_far_a_loss_rises_again():
     assert copying.jump(Record({}, 0, results)) == pytest.approx(0.6)
 
 
+@pytest.mark.parametrize(("steps", "mark"), [(None, "no"), (5000, "not told")])
+def test_short_runs_do_not_refute_a_jump(steps, mark):
+    results = {"loss": 1.0, "steps": [2000, 3000], "recent": [2.0, 1.0]}
+    found = swept(*((cell, results) for cell in copying.cells(False, steps)))
+    assert set(marks(copying.EXPERIMENT, found)) == {mark}
+
+
 def test_the_sparse_network_feeds_one_unit_by_each_parameter():
     system = characters.sparse_network(5, np.random.default_rng(0), units=12, heard=3)
     assert system.params["W"].shape == (12, 3)
