@@ -86,12 +86,17 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
+def runs(count: int) -> str:
+    """So many."""
+    return f"{count} run{'s' * (count != 1)}"
+
+
 def lengths(made: Reproduction) -> str:
     """How long the runs were."""
     steps = sorted({int(record.settings["steps"]) for record in made.found if "steps" in record.settings})
     if not steps:
         return ""
-    return f"Runs of {' and '.join(f'{count:,}' for count in steps)} steps. "
+    return f" of {' and '.join(f'{count:,}' for count in steps)} steps"
 
 
 def whole(made: Reproduction) -> str:
@@ -113,6 +118,7 @@ def section(made: Reproduction) -> str:
     """What came of one experiment."""
     shown = made.experiment
     seeds = len({record.replica for record in made.found})
+    full = shown.replicas * len(shown.cells(False, None))
     criteria = [["criterion", "found", ""], *([c.says, c.found, c.mark] for c in made.criteria)]
     differs = "\n".join(f"- {text}" for text in shown.deviations)
     return "\n".join(
@@ -122,8 +128,8 @@ def section(made: Reproduction) -> str:
             f"{shown.source}. {shown.setting}",
             "",
             *(["What differs:", "", differs, ""] if differs else []),
-            f"`fwdgrad reproduce {shown.name}`; recorded: {lengths(made)}{seeds} seed{'s' * (seeds > 1)}, "
-            f"{len(made.found)} runs in {duration(made.seconds)} one after the other.",
+            f"`fwdgrad reproduce {shown.name}` makes {runs(full)}. Recorded: {runs(len(made.found))}{lengths(made)}, "
+            f"{seeds} seed{'s' * (seeds > 1)}, in {duration(made.seconds)} one after the other.",
             "",
             f"![{shown.title}](experiments-{shown.name}.png)",
             "",
