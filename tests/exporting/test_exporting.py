@@ -62,6 +62,13 @@ def oscillators():
     return fg.System(F, lambda h, x, p: np.cos(h), np.arange(5.0), params, dt=0.05, name="oscillators")
 
 
+def rod():
+    def F(h, x, p):
+        return p["k"] * (np.concatenate([np.ones(1), h[:-1]]) - 2 * h + np.concatenate([h[1:], h[-1:]])) - p["c"] * h**3
+
+    return fg.System(F, None, np.zeros(18), {"k": 2.0, "c": 0.1}, dt=0.5, method="sdirk2", name="rod")
+
+
 SPIKES = """
 d v/dt = (2 - v)/tau
 v(0) = 0.9
@@ -80,6 +87,7 @@ LEARNERS = {
 MORE = {
     "learned start": lambda: fg.Learner(fg.from_text(TEXT), fg.RTRL(), fg.Adam(1e-2)),
     "implicit": lambda: fg.Learner(fg.from_text(STIFF), fg.RTRL(), fg.SGD(1e-3)),
+    "implicit, a band": lambda: fg.Learner(rod(), fg.RTRL(), fg.SGD(1e-3)),
     "events": lambda: fg.Learner(fg.from_text(SPIKES), fg.RTRL(), fg.SGD(1e-3)),
     "sines of arrays": lambda: fg.Learner(oscillators(), fg.RTRL(), fg.SGD(1e-3)),
     "joint filter": lambda: fg.Learner(fg.from_text(TEXT)),
@@ -106,7 +114,9 @@ def compared(made, folder):
         return subprocess.run([str(program)], stdin=samples, capture_output=True, text=True)
 
 
-@pytest.mark.quick("linear", "learned start", "events", "sines of arrays", "joint filter", "single precision")
+@pytest.mark.quick(
+    "linear", "learned start", "implicit, a band", "events", "sines of arrays", "joint filter", "single precision"
+)
 @pytest.mark.parametrize("name", [*LEARNERS, *MORE])
 def test_steps_in_c_are_numpys(name, tmp_path):
     made = fg.export((LEARNERS | MORE)[name](), tmp_path, samples=20)

@@ -374,23 +374,23 @@ def _divide_by_band(x, a, pivots, n, lower, upper, transposed):
                 x[j] -= a[at - i] * x[j - i]
             x[j] /= a[at]
     for turn in range(n):
-        j = n - 1 - turn if transposed else turn
-        at, below, moved = j * width + above, min(lower, n - 1 - j), j + np.int64(pivots[j])
+        k = n - 1 - turn if transposed else turn
+        at, below, moved = k * width + above, min(lower, n - 1 - k), k + np.int64(pivots[k])
         if transposed:
             for i in range(1, below + 1):
-                x[j] -= a[at + i] * x[j + i]
-        if moved != j:
-            x[j], x[moved] = x[moved], x[j]
+                x[k] -= a[at + i] * x[k + i]
+        if moved != k:
+            x[k], x[moved] = x[moved], x[k]
         if not transposed:
             for i in range(1, below + 1):
-                x[j + i] -= a[at + i] * x[j]
+                x[k + i] -= a[at + i] * x[k]
     if not transposed:
         for turn in range(n):
-            j = n - 1 - turn
-            at = j * width + above
-            x[j] /= a[at]
-            for i in range(1, min(above, j) + 1):
-                x[j - i] -= a[at - i] * x[j]
+            k = n - 1 - turn
+            at = k * width + above
+            x[k] /= a[at]
+            for i in range(1, min(above, k) + 1):
+                x[k - i] -= a[at - i] * x[k]
 
 
 def band_factors(out, band, n, lower, upper):
