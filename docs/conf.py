@@ -3,6 +3,9 @@
 import re
 from importlib.metadata import version as installed_version
 
+import latex2mathml.converter
+from docutils import nodes
+
 project = "fwdgrad"
 author = "the fwdgrad developers"
 copyright = f"2026, {author}"
@@ -10,8 +13,8 @@ release = version = installed_version("fwdgrad")
 
 extensions = [
     "myst_parser",
+    "sphinx_design",
     "sphinx.ext.autodoc",
-    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
 ]
@@ -27,6 +30,9 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True  # attributes in a list, and not once more beside the members of the class
 
 html_theme = "furo"
+html_math_renderer = "mathml"
+html_static_path = ["_static"]
+html_css_files = ["style.css"]
 html_title = f"fwdgrad {version}"
 
 
@@ -37,6 +43,17 @@ def _no_markup(app, what, name, obj, options, lines):
         lines[k] = line if "\\" in line else re.sub(r"(?<!\S)(\S*)\|([^|\s][^|]*)\|", r"\1\\|\2\\|", line)
 
 
+def _formula(display):
+    """A formula as MathML, which browsers show by themselves: nothing is loaded from a network."""
+
+    def visit(writer, node):
+        writer.body.append(latex2mathml.converter.convert(node.astext(), display=display))
+        raise nodes.SkipNode
+
+    return visit, None
+
+
 def setup(app):
-    """What is done to docstrings on the way."""
+    """What is done to docstrings and formulas on the way."""
     app.connect("autodoc-process-docstring", _no_markup)
+    app.add_html_math_renderer("mathml", _formula("inline"), _formula("block"))
