@@ -199,9 +199,9 @@ def test_a_model_that_is_right_is_not_accused():
 @pytest.mark.slow
 @pytest.mark.parametrize("form", FILTERS)
 def test_a_model_that_is_right_is_not_accused_in_a_hundred_runs(form):
-    """Under 1 % are; and the intervals hold."""
+    """By innovations none is, by what first samples ask for 1 % are; and the intervals hold."""
     runs = [run("right", seed, FILTERS[form]) for seed in range(100)]
-    assert sum(warned for *_, warned in runs) == 0
+    assert sum(warned for *_, warned in runs) <= 4  # five or more in one of 300 times
     z = np.array([[(learner.params[k] - v) / std[k] for k, v in TRUTH.items()] for learner, std, _ in runs])
     assert np.all(np.mean(np.abs(z) < 1.96, axis=0) > 0.88)
 
