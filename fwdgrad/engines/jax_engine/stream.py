@@ -17,8 +17,9 @@ from fwdgrad.program.guarded import refused
 
 __all__ = ["OnDevice", "Stream", "compile_program"]
 
-ROOM = 256
-"""Steps that a call can make. It is compiled for that many, or for a single one, and told how many there are."""
+ROOM = 64
+"""Steps that a call can make. It is compiled for that many, and told how many there are, be it a single one: so steps
+that are made again, some at a time, are the same to the last digit."""
 
 AXIS = "streams"
 
@@ -107,13 +108,12 @@ class Stream:
         if devices not in self._made:
             self._made[devices] = self._placed(devices)
         steps, places = self._made[devices]
-        room = 1 if count == 1 else ROOM
         given = tuple(c.value if isinstance(c, OnDevice) else c for c in carry)
-        filled = [_filled(row[start : start + count], room) for row in rows]
+        filled = [_filled(row[start : start + count], ROOM) for row in rows]
         with exactly():
             if places:
                 given = tuple(map(jax.device_put, given, places))
-            done, sound, after, made = steps(given, filled, count, room)
+            done, sound, after, made = steps(given, filled, count, ROOM)
             results = [np.asarray(m) for m in made]
             if not sound:
                 return results, int(done) - 1
