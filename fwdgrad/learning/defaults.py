@@ -89,7 +89,10 @@ def side_by_side(system: System, streams: int, estimator: Any, optimizer: Any) -
     if optimizer is None and isinstance(estimator, str) and estimator == "auto":
         alone = method_for(system, "auto", None)
         count = sum(summed.coordinates[k].size for k in summed.trainable)
-        if isinstance(alone.optimizer, JointFilter) and why_not_joint(summed) is None:
+        if isinstance(alone.optimizer, JointFilter) and system.past is not None:
+            if summed.size + count <= MOST_REMEMBERED:
+                return summed, alone
+        elif isinstance(alone.optimizer, JointFilter) and why_not_joint(summed) is None:
             return summed, method_for(summed, "auto", None)
         if isinstance(alone.optimizer, (JointFilter, InformationFilter)) and count <= MOST_LIKELY:
             reason = (

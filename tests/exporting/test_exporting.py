@@ -78,6 +78,7 @@ param tau = 1 in (0, inf)
 dt = 0.2
 method = rk4
 """
+LATE = "d x/dt = -delay(x, tau)\nx(0) = 1\nparam tau = 1.07 in (0.1, 1.5)\ndt = 0.5"
 LEARNERS = {
     "linear": lambda: fg.Learner(linear(), fg.RTRL(), fg.SGD(1e-3)),
     "lotka-volterra": lambda: fg.Learner(systems.lotka_volterra(), fg.RTRL(), fg.SGD(1e-7)),
@@ -89,6 +90,7 @@ MORE = {
     "implicit": lambda: fg.Learner(fg.from_text(STIFF), fg.RTRL(), fg.SGD(1e-3)),
     "implicit, a band": lambda: fg.Learner(rod(), fg.RTRL(), fg.SGD(1e-3)),
     "events": lambda: fg.Learner(fg.from_text(SPIKES), fg.RTRL(), fg.SGD(1e-3)),
+    "delays": lambda: fg.Learner(fg.from_text(LATE), fg.RTRL(), fg.SGD(1e-3)),
     "sines of arrays": lambda: fg.Learner(oscillators(), fg.RTRL(), fg.SGD(1e-3)),
     "joint filter": lambda: fg.Learner(fg.from_text(TEXT)),
     "single precision": lambda: fg.Learner(

@@ -140,6 +140,12 @@ def test_the_default_learner_recovers_a_delay():
         assert abs(learner.params[name] - value) < 4 * learner.parameter_std()[name] < 0.04
 
 
+def test_streams_are_learned_as_one_is():
+    system = fg.from_text(STEPS)
+    assert repr(fg.Learner(system, streams=2).optimizer) == repr(fg.Learner(system).optimizer)
+    assert "exact influence" in fg.Learner(system, streams=20).explain()
+
+
 def test_a_long_past_is_learned_by_newtons_steps():
     system = fg.from_text(STEPS.replace("in (0.1, 3)", "in (0.1, 40)"))
     assert "a long past" in fg.Learner(system).explain()
