@@ -26,7 +26,7 @@ __all__ = ["Band", "band_of"]
 LEAST = 16
 """Fewer unknowns have a dense Jacobian, which takes less than to look for another."""
 NARROW = 4
-"""A band is used where it is at most this part of all diagonals wide, as measured."""
+"""A band is used where it is at most this part of all diagonals wide."""
 BESIDE = 8
 """Up to so many colours are products one beside the other, more a loop."""
 

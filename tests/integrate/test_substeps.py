@@ -11,7 +11,7 @@ import fwdgrad as fg
 from fwdgrad.learning.execution import Execution
 from fwdgrad.program import repeat
 from fwdgrad.program.costs import length
-from fwdgrad.system import declaration
+from fwdgrad.system import moving
 from fwdgrad.system.tracing import traced
 
 pytestmark = pytest.mark.filterwarnings("ignore::fwdgrad.errors.DeadParameterWarning")
@@ -68,7 +68,7 @@ def written_out(monkeypatch):
                 start = body(start)
             return start
 
-        monkeypatch.setattr(declaration, "repeat", steps if on else repeat)
+        monkeypatch.setattr(moving, "repeat", steps if on else repeat)
 
     return apply
 
@@ -186,6 +186,6 @@ def test_the_comparison_sees_a_substep_too_few(written_out, monkeypatch):
     expected = learned(system("rk4"), "rtrl")
     written_out(False)
     right = declaration.repeat
-    monkeypatch.setattr(declaration, "repeat", lambda body, start, count: right(body, start, count - 1))
+    monkeypatch.setattr(moving, "repeat", lambda body, start, count: right(body, start, count - 1))
     with pytest.raises(AssertionError):
         close(learned(system("rk4"), "rtrl"), expected)
