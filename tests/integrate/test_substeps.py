@@ -185,7 +185,7 @@ def test_the_comparison_sees_a_substep_too_few(written_out, monkeypatch):
     written_out(True)
     expected = learned(system("rk4"), "rtrl")
     written_out(False)
-    right = declaration.repeat
+    right = moving.repeat
     monkeypatch.setattr(moving, "repeat", lambda body, start, count: right(body, start, count - 1))
     with pytest.raises(AssertionError):
         close(learned(system("rk4"), "rtrl"), expected)
