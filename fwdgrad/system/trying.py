@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from fwdgrad.errors import (
     did_you_mean,
 )
 from fwdgrad.integrate import Adaptive, At, Past, When
+from fwdgrad.integrate.explicit import euler
 from fwdgrad.losses import Custom, Loss
 from fwdgrad.outside import Outside
 from fwdgrad.support.trees import flatten, unflatten
@@ -46,6 +48,7 @@ class Tried(Parametrised):
     injection: Any
     algebraic: Callable[[Any, Any, Any], Any] | None
     integrator: Any
+    substeps: int
     events: tuple[At | When, ...]
     past: Past | None
     prediction: np.ndarray
@@ -106,15 +109,24 @@ class Tried(Parametrised):
             unflatten(tree, [near(leaf, rng, spread) for leaf in flatten(tree)])
             for tree in (self.initial, self.given, self.coordinates, self.y)
         )
-        after = np.array(self.transition(h, given, theta))
+        short = self._shortened()
+        after = np.array(short.transition(h, given, theta))
         prediction = np.array(self.output(after, given, theta))
         calls: dict[str, Callable[[], Any]] = {
-            "F": lambda: self.transition(h, given, theta),
+            "F": lambda: short.transition(h, given, theta),
             "Y": lambda: self.output(after, given, theta),
             "the loss": lambda: self.loss.value(prediction, y),
         }
         init = self.init
         return calls if init is None else calls | {"state": lambda: self._pack(init(self.natural(theta)), "state")}
+
+    def _shortened(self) -> Any:
+        """This system with one step of Euler's a sample: whether F is a function, a single call of it shows."""
+        if self.dt is None:
+            return self
+        short = copy.copy(self)
+        short.integrator, short.substeps = euler, 1
+        return short
 
     def _observed_first(self, first: Any, learned: bool) -> str:
         """The rule for the first sample, from what is declared of it."""
