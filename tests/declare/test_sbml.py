@@ -187,6 +187,14 @@ def test_an_event_that_stays_true_happens_once():
     np.testing.assert_allclose(outputs[:, 0], [0, 0.5] + [6 + 0.5 * k for k in range(9)], rtol=1e-9)
 
 
+def test_delays():
+    model = Model().compartment("c", 1.0).species("S", "c", concentration=1.0).parameter("tau", 0.5)
+    model.rule("Rate", "S", "-delay(S, 2*tau)")
+    _, outputs = simulated(model, steps=5)  # 1 − t, and a square beside it from t = 1
+    t = 0.5 * np.arange(5)
+    np.testing.assert_allclose(outputs[:, 0], 1 - t + np.maximum(t - 1, 0) ** 2 / 2, atol=1e-9)
+
+
 def test_names_that_equation_text_cannot_have():
     model = Model().compartment("dt", 1.0).species("_0", "dt", concentration=2.0).parameter("lambda", 0.5)
     model.reaction("output", "dt*_0/2", {"_0": 1}).parameter("t", 0.25)
@@ -248,7 +256,8 @@ def test_a_rate_constant_is_found_again():
 REFUSED = {
     "algebraic": (lambda m: m.rule("Algebraic", None, "S - 1"), "algebraic"),
     "delayed event": (lambda m: m.event("S > 1", {"S": "0"}, delay="2"), "a delay between"),
-    "delay": (lambda m: m.rule("Rate", "S", "delay(S, 1)"), "'delay' has no counterpart"),
+    "delay": (lambda m: m.rule("Rate", "S", "delay(2*S, 1)"), "'delay' has no counterpart"),
+    "delay of a constant": (lambda m: m.parameter("a", 1.0).rule("Rate", "S", "delay(a, 1)"), "only a state variable"),
     "no value": (lambda m: m.parameter("a").initially("S", "a"), "a has no value"),
     "circle": (lambda m: m.initially("S", "2*b").parameter("b").initially("b", "S"), "depends on itself"),
     "no otherwise": (lambda m: m.rule("Rate", "S", "piecewise(1, S > 1)"), "otherwise"),

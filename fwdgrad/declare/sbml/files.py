@@ -40,9 +40,9 @@ def from_sbml(
 
     Raises:
         DataError: the file cannot be read, or is no valid SBML.
-        DeclarationError: python-libsbml is not installed; the model has something that equation text cannot say:
-            delays, algebraic rules, fast reactions, packages that change the mathematics; or a name in `learned` or
-            `outputs` is none of the model.
+        DeclarationError: python-libsbml is not installed; the model has something that equation text cannot say (delays
+            of events and of formulas, algebraic rules, fast reactions, packages that change the mathematics); or a name
+            in `learned` or `outputs` is none of the model.
 
     Example:
         >>> import pathlib

@@ -63,11 +63,13 @@ class Meaning:
         name: what an identifier stands for.
         rate: how fast what an identifier stands for changes.
         time: what the time is.
+        delayed: what an identifier stood for a while ago.
     """
 
     name: Callable[[str], Written]
     rate: Callable[[str], Written]
     time: Written
+    delayed: Callable[[str, Written], Written]
 
 
 def _call(name: str, *arguments: Written) -> Written:
@@ -202,6 +204,8 @@ class _Writer:
             return self.meaning.rate(children[0].getName())
         if kind == "piecewise":
             return self._piecewise(children)
+        if kind == "delay" and children[0].isName():
+            return self.meaning.delayed(children[0].getName(), self.value(children[1]))
         arguments = [self.value(child) for child in children]
         return self._computed(kind, arguments)
 

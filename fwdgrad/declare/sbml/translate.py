@@ -30,7 +30,7 @@ from fwdgrad.declare.sbml.mathml import (
     quotient,
     written,
 )
-from fwdgrad.declare.sbml.values import Values
+from fwdgrad.declare.sbml.values import TIME, Values
 from fwdgrad.errors import DeclarationError
 
 __all__ = ["Translation"]
@@ -117,13 +117,31 @@ class Translation(Values):
 
     def _starts_at_once(self, level: Written, called: str) -> bool:
         """Whether a trigger holds at the start, where it counts as new."""
-        lines = self._parameters()
-        place = Argument("SBML", called)
+        return self._number(level, called) >= 0
+
+    def _number(self, formula: Written, what: str) -> float:
+        """A formula of constants, with the values in the file."""
+        place = Argument("SBML", what)
         constants = {
             name: constant(parse(line.split(" = ")[1].split(" in ")[0].removesuffix(" fixed"), place), place, name)
-            for name, line in lines.items()
+            for name, line in self._parameters().items()
         }
-        return bool(evaluate(parse(level.text, place), CONSTANTS | constants) >= 0)
+        try:
+            return float(evaluate(parse(formula.text, place), CONSTANTS | constants))
+        except KeyError as error:
+            raise DeclarationError(f"SBML: {what}: {error} is no constant.") from None
+
+    def _delayed(self, identifier: str, by: Written) -> Written:
+        what = f"delay({identifier}, {by.text})"
+        if not self._is_state(identifier) or identifier in self.amounts:
+            raise DeclarationError(f"SBML: {what}: only a state variable has a past in equation text.")
+        before = written(self.initial[identifier], self.running, what).text if identifier in self.initial else ""
+        if re.search(rf"\b{TIME.text}\b", before):
+            raise DeclarationError(
+                f"SBML: {what}: before the start it is what it is there, and not a function of time."
+            )
+        reach = "" if by.text.replace(".", "", 1).isdigit() else f", {number(2 * self._number(by, what)).text}"
+        return Written(f"delay({self._running(identifier).text}, {by.text}{reach})", ATOM)
 
     def _lines(self, event: _Happening) -> list[str]:
         changes = "; ".join(f"{self._changed_name(v)} = {self._changed_value(v, event.new)}" for v in event.new)

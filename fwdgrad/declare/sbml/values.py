@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -46,8 +47,8 @@ class Values(Parts):
 
     def __init__(self, model: Any, learned: Iterable[str] | None) -> None:
         super().__init__(model)
-        self.running = Meaning(self._running, self._rate_of, TIME)
-        self.starting = Meaning(self._starting, self._rate_of, number(0))
+        self.running = Meaning(self._running, self._rate_of, TIME, self._delayed)
+        self.starting = Meaning(self._starting, self._rate_of, number(0), lambda x, _: self._starting(x))
         self.under_way: list[str] = []
         self.definitions: dict[str, str] = {}
         self.learned = self._known("learned", learned, self._can_be_learned)
@@ -81,6 +82,10 @@ class Values(Parts):
             self.definitions[name] = "0"
             self.definitions[name] = self._rate(identifier).text
         return Written(name, ATOM)
+
+    @abstractmethod
+    def _delayed(self, identifier: str, by: Written) -> Written:
+        """What an identifier stood for so long ago."""
 
     def _starting(self, identifier: str) -> Written:
         """What an identifier stands for at the start, in constants."""
