@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from fwdgrad.errors import DeclarationError
+from fwdgrad.errors import DeclarationError, UnsupportedOperationError
 from fwdgrad.program import Program
+from fwdgrad.program.costs import length
 
 __all__ = ["Engine", "Stream"]
 
@@ -52,6 +54,9 @@ class Engine(ABC):
         compiles: whether preparing a program takes so long that programs that are run a few times only are better left
             to the NumPy engine.
         loading: seconds that it takes, about, to load what it has kept on disk.
+        longest: operations of a program that it takes; with more, preparing it would take too long.
+        starting: seconds that preparing the shortest program takes, about,
+        each: and each operation of a longer one.
     """
 
     name: ClassVar[str]
@@ -59,6 +64,9 @@ class Engine(ABC):
     streams: ClassVar[bool] = False
     compiles: ClassVar[bool] = False
     loading: ClassVar[float] = 0.0
+    longest: ClassVar[float] = math.inf
+    starting: ClassVar[float] = 0.0
+    each: ClassVar[float] = 0.0
 
     @abstractmethod
     def compile(self, program: Program) -> Callable[..., tuple[Any, ...]]:
@@ -98,11 +106,17 @@ class Engine(ABC):
         Raises:
             UnsupportedOperationError: it cannot; the text says why.
         """
+        count = length(program)
+        if count > self.longest:
+            raise UnsupportedOperationError(
+                f"it has {count} operations, more than {self.longest}: compiling them takes too long.\n"
+                "Arrays instead of single numbers make it shorter."
+            )
         self.source(program, carried)
 
     def seconds(self, program: Program) -> float:
         """What preparing a program takes, about."""
-        return 0.0
+        return self.starting + self.each * length(program)
 
     def is_known(self, program: Program, carried: int | None) -> bool:
         """Whether what it made of a program lies on disk."""

@@ -7,17 +7,9 @@ from typing import Any
 
 from fwdgrad.engines import known
 from fwdgrad.engines.base import Engine, Stream
-from fwdgrad.errors import UnsupportedOperationError
 from fwdgrad.program import Program
-from fwdgrad.program.costs import length
 
 __all__ = ["CompiledEngine"]
-
-LONGEST = 5000
-"""Operations of a step that are compiled; more would take too long, or too many levels of recursion."""
-
-STARTING, EACH = 0.15, 6e-4
-"""Seconds that compiling the shortest program takes, and each operation of a longer one, about."""
 
 
 class CompiledEngine(Engine):
@@ -27,6 +19,9 @@ class CompiledEngine(Engine):
     needs = "llvmlite"
     streams = True
     compiles = True
+    longest = 5000
+    starting = 0.15
+    each = 6e-4
     loading = 0.2
 
     def compile(self, program: Program) -> Callable[..., tuple[Any, ...]]:
@@ -52,20 +47,6 @@ class CompiledEngine(Engine):
         from fwdgrad.engines.compiled_engine import aligned
 
         return aligned(leaf)
-
-    def check(self, program: Program, carried: int | None = None) -> None:
-        """See whether there is a loop for each operation, and not too many of them."""
-        count = length(program)
-        if count > LONGEST:
-            raise UnsupportedOperationError(
-                f"it has {count} operations, more than {LONGEST}: compiling them takes too long.\n"
-                "Arrays instead of single numbers make it shorter."
-            )
-        super().check(program, carried)
-
-    def seconds(self, program: Program) -> float:
-        """What compiling it takes, about."""
-        return STARTING + EACH * length(program)
 
     def is_known(self, program: Program, carried: int | None) -> bool:
         """Whether its machine code lies on disk."""
