@@ -52,6 +52,7 @@ __all__ = [
     "bound",
     "first_setting",
     "from_text",
+    "given_text",
     "likelihood_setting",
     "number_setting",
     "read_changes",
@@ -196,6 +197,24 @@ def read_text(source: str | os.PathLike[str]) -> tuple[EquationModel, dict[str, 
     return reader.model, reader.settings
 
 
+def given_text(source: str | os.PathLike[str], what: str, called: str) -> tuple[str, str]:
+    """What was given as text, or stands in a file, and what to call it.
+
+    Raises:
+        DataError: the file cannot be read.
+        DeclarationError: it is neither text nor a path.
+    """
+    if isinstance(source, os.PathLike):
+        path = Path(source)
+        try:
+            return path.read_text(encoding="utf-8-sig"), path.name
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}: the model cannot be read: {error}.") from None
+    if not isinstance(source, str):
+        raise DeclarationError(f"expected the text of {what}, or a pathlib.Path, got {type(source).__name__}.")
+    return source, called
+
+
 def read_source(source: str | os.PathLike[str], suffix: str) -> tuple[str, str]:
     """The text of a model, and what to call it.
 
@@ -203,15 +222,7 @@ def read_source(source: str | os.PathLike[str], suffix: str) -> tuple[str, str]:
         DataError: the file cannot be read.
         DeclarationError: it is neither text nor a path, or too long.
     """
-    called = "model"
-    if isinstance(source, os.PathLike):
-        path = Path(source)
-        try:
-            source, called = path.read_text(encoding="utf-8-sig"), path.name
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path}: the model cannot be read: {error}.") from None
-    if not isinstance(source, str):
-        raise DeclarationError(f"expected the text of a model, or a pathlib.Path, got {type(source).__name__}.")
+    source, called = given_text(source, "a model", "model")
     if "\n" not in source and source.endswith(suffix):
         raise DeclarationError(f"{source!r} is taken as text. To read a file, give pathlib.Path({source!r}).")
     if len(source) > LONGEST:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
+from fwdgrad.declare.text import given_text
 from fwdgrad.errors import DataError, DeclarationError
 
 __all__ = ["read"]
@@ -27,15 +27,7 @@ def read(source: str | os.PathLike[str]) -> Any:
             f"SBML files are read by python-libsbml, which cannot be imported ({error}).\n"
             "Mend: pip install 'fwdgrad[sbml]', or python-libsbml itself."
         ) from error
-    called = "SBML"
-    if isinstance(source, os.PathLike):
-        path = Path(source)
-        try:
-            source, called = path.read_text(encoding="utf-8-sig"), path.name
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path}: the model cannot be read: {error}.") from None
-    if not isinstance(source, str):
-        raise DeclarationError(f"expected the text of an SBML file, or a pathlib.Path, got {type(source).__name__}.")
+    source, called = given_text(source, "an SBML file", "SBML")
     if "<" not in source:
         raise DataError(f"{source[:60]!r} is no SBML. To read a file, give pathlib.Path({source[:60]!r}).")
     document = libsbml.readSBMLFromString(source)
