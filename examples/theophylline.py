@@ -9,8 +9,7 @@ hours, at times of each patient's own. `ka` and `volume` are one number each, `c
 - by a learner of twelve streams (`fg.Learner(…, streams=12)`), in one pass, as the samples would come.
 
 The reference is scipy's `least_squares` on the solution of the equations in closed form. All concentrations count
-alike, since one laboratory measured them: `observation_noise`. Were it learned, each patient's would have a weight of
-its own.
+alike, since one laboratory measured them, and how well is given: `observation_noise`.
 
     python theophylline.py --out theophylline.png
 

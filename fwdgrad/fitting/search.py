@@ -138,7 +138,8 @@ def fit(
         trajectories: in place of both, a list of `Trajectory(xs, ys, state)`: several subjects or experiments, one θ.
         params: θ, or some of it, to begin with in place of the declared values.
         method: "auto", "simulation" or "filter".
-        observation_noise: as in `JointFilter`: a deviation, one for each output, or "learned".
+        observation_noise: as in `JointFilter`: a deviation, one for each output (of a stream, or of all), or "learned":
+            one for each output, the same in all trajectories and streams.
         process_noise: likewise, for the filter.
         initial_std: likewise, for the filter.
         engine: as for `Learner`.
@@ -151,7 +152,8 @@ def fit(
         What was found, a `Fit`: print it, `plot` it, `forecast` with it.
 
     Raises:
-        DeclarationError: an argument is none of these, the loss has no Fisher matrix, or the model is too large.
+        DeclarationError: an argument is none of these, noise is given where there is nothing that has it, the loss has
+            no Fisher matrix, or the model is too large.
         DataError, ShapeError: the samples are not of the declared kind, or have no targets.
         StepError: the model cannot be simulated at the declared parameters, nor filtered.
 
@@ -186,13 +188,17 @@ def fit(
         raise DeclarationError(
             f"fit: expected at most {MOST} parameters, {system.name} has {count}.\nLearn online: fg.Learner(system)."
         )
-    options = JointFilter(VAGUE, observation_noise, process_noise, initial_std, first=0)
+    options = _of_each_output(JointFilter(VAGUE, observation_noise, process_noise, initial_std, first=0), system)
     why_not = why_not_disturbed(system)
     if method == "filter" and why_not is not None:
         raise DeclarationError(f'fit(method="filter"): expected a model that can be filtered; {why_not}.')
     with Progress(progress, None) as shown:
         search = _Search(
-            system, options if why_not is None else None, engine, lambda count: shown.update(np.full(count, np.nan))
+            system,
+            options if why_not is None else None,
+            engine,
+            lambda count: shown.update(np.full(count, np.nan)),
+            options.observation_noise,
         )
         record = recorded(system, reader_for(search.execution.model), xs, ys, trajectories)
         found = search.found(record, method)
@@ -203,6 +209,33 @@ def fit(
     return replace(found, calendar=calendar).remarked(*[told] * (calendar.missing > 0))
 
 
+def _of_each_output(options: JointFilter, system: System) -> JointFilter:
+    """The same, with a deviation for each output of each stream where there are several.
+
+    Raises:
+        DeclarationError: there are more or fewer than outputs, or the loss is not one of residuals with a deviation.
+    """
+    noise, outputs = options.observation_noise, math.prod(np.shape(system.prediction))
+    if noise == "learned":
+        return options
+    if not hasattr(system.loss, "weight"):
+        raise DeclarationError(
+            f'fit(observation_noise={noise!r}): expected "learned", the loss {system.loss!r} has no noise to give.\n'
+            "Leave it out; a filter's noise is declared with it: fg.filtered(system, process, observation)."
+        )
+    if not isinstance(noise, tuple):
+        return options
+    streams = system.count if isinstance(system, PanelSystem) else 1
+    if len(noise) * streams == outputs:
+        return replace(options, observation_noise=noise * streams)
+    if len(noise) != outputs:
+        raise DeclarationError(
+            f"fit(observation_noise=…): expected one deviation, or one for each of the {outputs // streams} outputs; "
+            f"got {len(noise)}."
+        )
+    return options
+
+
 class _Search:
     """Goes through a record that grows, from its first samples to all of them.
 
@@ -211,10 +244,18 @@ class _Search:
         options: the filter that leads the way; None where there can be none.
         engine: as the user named it.
         told: called after every pass with the number of samples.
+        noise: deviation of the noise, one number or one for each output; or "learned".
     """
 
-    def __init__(self, system: System, options: JointFilter | None, engine: str, told: Callable[[int], None]) -> None:
-        self.system, self.options, self.engine = system, options, engine
+    def __init__(
+        self,
+        system: System,
+        options: JointFilter | None,
+        engine: str,
+        told: Callable[[int], None],
+        noise: Any = "learned",
+    ) -> None:
+        self.system, self.options, self.engine, self._noise = system, options, engine, noise
         self.steps = 0
         self._told, self._said = told, list[tuple[str, type[Warning]]]()
         self.execution = execution_for(system, RTRL(), NormalEquations(), engine)
@@ -355,8 +396,7 @@ class _Search:
         """Gauss–Newton, on the engine that pays."""
         engine = _Engine(self.execution, self.engine, record, FORESEEN)
         steps: Any = engine.execution.steps.informed
-        noise = None if self.options is None else self.options.observation_noise
-        known = None if noise in (None, "learned") else np.broadcast_to(np.asarray(noise, float) ** 2, (steps.outputs,))
+        known = None if self._noise == "learned" else np.broadcast_to(np.square(self._noise), (steps.outputs,))
 
         def counted(samples: int) -> None:
             self._count(samples)

@@ -341,9 +341,9 @@ def test_patients_are_read_as_they_were_measured():
 
 def test_chicks_are_read_as_they_were_weighed():
     days, weights, diets = loaded("chicks").read()
-    assert sum(map(len, weights)) == 576
-    assert np.bincount(diets).tolist() == [0, 19, 10, 10, 10]
-    assert sorted({len(t) for t in days}) == [7, 8, 10, 11, 12]
+    assert sum(map(len, weights)) == 578
+    assert np.bincount(diets).tolist() == [0, 20, 10, 10, 10]
+    assert sorted({len(t) for t in days}) == [2, 7, 8, 10, 11, 12]
 
 
 @pytest.mark.slow
@@ -359,7 +359,8 @@ def test_patients_and_their_clearances_as_by_least_squares():
 @pytest.mark.filterwarnings("ignore::fwdgrad.errors.CalibrationWarning")  # chick 21 outgrows the law
 def test_chicks_and_their_sizes_as_by_least_squares():
     fit, best = loaded("chicks").main(["--out", "chicks.png"])
-    np.testing.assert_allclose(fit, best, rtol=2e-3)
+    np.testing.assert_allclose(np.delete(fit, 18), np.delete(best, 18), rtol=2e-3)
+    assert abs(fit[18] / best[18] - 1) < 0.1  # two weights, both of its beginning
     assert drawn("chicks.png")
 
 

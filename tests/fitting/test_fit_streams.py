@@ -77,3 +77,81 @@ def test_what_does_not_go_with_streams_is_refused():
         found([*sequences(), np.ones((5, 1))])
     with pytest.raises(DeclarationError, match="a system without a filter"):
         fg.fit(fg.filtered(decay(False), 0.1, 0.1), ys=np.ones((9, 3, 1)), streams=3)
+
+
+# ---------------------------------------------------------------- a stream that tells nothing, and noise
+
+
+def logistic(t, first, rate, size):
+    return size / (1 + (size / first - 1) * np.exp(-rate * t))
+
+
+def growth(count):
+    """A map with the solution of w' = rate·w·(1 − w/size) after a unit of time; each stream has a size of its own."""
+
+    def grown(w, x, p):
+        return p["size"] / (1 + (p["size"] / w - 1) * np.exp(-p["rate"]))
+
+    params = {"rate": fg.positive(0.1), "size": fg.per_stream(fg.positive(10.0))}
+    return fg.System(grown, lambda w, x, p: w, np.ones(1), params, name="growth")
+
+
+def herd(lengths, noise, seed=0):
+    """Weights of animals that begin at 1."""
+    rng = np.random.default_rng(seed)
+    made = [logistic(np.arange(1, n + 1), 1.0, 0.3, 6.0 + k) for k, n in enumerate(lengths)]
+    return [(w + noise * rng.normal(size=len(w)))[:, None] for w in made]
+
+
+def least(ys):
+    """Rate and sizes by scipy, without weights."""
+
+    def residuals(u):
+        e = np.exp(u)
+        pairs = zip(ys, e[1:], strict=True)
+        return np.concatenate([logistic(np.arange(1, len(y) + 1), 1.0, e[0], s) - y[:, 0] for y, s in pairs])
+
+    return np.exp(least_squares(residuals, np.log([0.1, *[10.0] * len(ys)])).x)
+
+
+def test_a_stream_that_its_own_number_fits_exactly_leaves_the_others_as_they_are():
+    """Its size fits its only weight whatever the rate is: had it its own noise, nothing would bound the likelihood."""
+    told, nothing = herd([12, 10], 0.2), np.array([[0.6]])
+    fit = fg.fit(growth(3), ys=[*told, nothing], streams=3, engine="numpy")
+    without = fg.fit(growth(2), ys=told, streams=2, engine="numpy")
+    np.testing.assert_allclose([fit.params["rate"], *fit.params["size"][:2]], least(told), rtol=1e-3)
+    np.testing.assert_allclose(fit.std["rate"], without.std["rate"], rtol=0.01)
+    assert np.ptp(fit.noise) == 0
+
+
+@pytest.mark.filterwarnings("ignore::fwdgrad.errors.CalibrationWarning")
+def test_noise_that_is_given_is_used_where_no_filter_can_lead(monkeypatch):
+    """As with so many streams that a filter would be slow. Negative control: learned noise is another one."""
+    ys = herd([12, 9], 0.2)
+    few = fg.fit(growth(2), ys=ys, streams=2, observation_noise=0.7, engine="numpy")
+    monkeypatch.setattr("fwdgrad.learning.defaults.MOST_TOGETHER", 1)
+    many = fg.fit(growth(2), ys=ys, streams=2, observation_noise=0.7, engine="numpy")
+    learned = fg.fit(growth(2), ys=ys, streams=2, engine="numpy")
+    np.testing.assert_allclose(many.noise, 0.7)
+    np.testing.assert_allclose(many.std["rate"], few.std["rate"], rtol=1e-6)
+    assert np.ptp(learned.noise) == 0
+    assert learned.noise[0] < 0.5
+
+
+def test_noise_is_given_for_all_outputs_for_those_of_a_stream_or_for_all_of_all():
+    two = fg.System(lambda h, x, p: p["a"] * h, lambda h, x, p: h, np.ones(2), {"a": fg.positive(0.7)})
+    ys = 0.9 ** np.arange(1, 9)[:, None, None] + 0.05 * np.random.default_rng(0).normal(size=(8, 2, 2))
+    options = {"ys": ys, "streams": 2, "engine": "numpy"}
+    one, each = (fg.fit(two, observation_noise=[0.1, 0.2] * k, **options) for k in (1, 2))
+    np.testing.assert_array_equal(one.params["a"], each.params["a"])
+    np.testing.assert_allclose(one.noise, [0.1, 0.2] * 2)
+    with pytest.raises(DeclarationError, match="one for each of the 2 outputs; got 3"):
+        fg.fit(two, ys=ys, streams=2, observation_noise=[0.1] * 3)
+
+
+def test_noise_is_refused_where_nothing_has_it():
+    counts = fg.System(lambda h, x, p: p["a"] * h, lambda h, x, p: h, np.ones(1), {"a": 0.9}, loss=fg.losses.Poisson())
+    with pytest.raises(DeclarationError, match="has no noise to give"):
+        fg.fit(counts, ys=np.ones((9, 1)), observation_noise=0.1)
+    with pytest.raises(DeclarationError, match="declared with it"):
+        fg.fit(fg.filtered(decay(False), 0.1, 0.1), ys=np.ones((9, 1)), observation_noise=0.1)

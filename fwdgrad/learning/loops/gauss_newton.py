@@ -12,6 +12,7 @@ from fwdgrad.learning.loops.base import Loop
 from fwdgrad.learning.loops.record import Record
 from fwdgrad.learning.step import Carry
 from fwdgrad.losses import SquaredError
+from fwdgrad.panels import PanelSystem
 from fwdgrad.support.types import Flat
 
 __all__ = ["ENOUGH", "GAIN", "LONGEST", "PASSES", "GaussNewton", "Normal"]
@@ -70,7 +71,8 @@ class GaussNewton:
 
     λ falls after a step that makes the objective smaller and rises after another, which is not taken; Nocedal and
     Wright 2006, §10.3. W is R⁻¹ for squared errors, whose R is what the residuals say; see `NormalEquations` for other
-    losses.
+    losses. Streams have the noise of an output in common, as trajectories in turn have: the likelihood of a stream with
+    noise of its own has no bound where as many numbers of its own are learned as it has targets.
 
     Args:
         loop: makes the passes: exact influence, with `NormalEquations` as optimizer.
@@ -86,6 +88,7 @@ class GaussNewton:
     def __init__(self, loop: Loop, known: np.ndarray | None, told: Callable[[int], None] | None = None) -> None:
         self._loop, self._execution, self._told = loop, loop.execution, told
         self.system, self.engine = loop.execution.system, loop.execution.engine
+        self._streams = self.system.count if isinstance(self.system, PanelSystem) else 1
         sums: Any = self._execution.steps.informed
         self._outputs: int = sums.outputs
         self.scaled: bool = sums.scaled
@@ -174,8 +177,9 @@ class GaussNewton:
         """The same point, its sums weighted by the noise that was found there."""
         if found is None or np.all(np.abs(np.log(found.weights / found.noise)) < SAME):
             return found
-        if self._profiled and len(found.noise) == 1:
-            times = float(found.weights[0] / found.noise[0])
+        ratios = found.weights / found.noise
+        if self._profiled and np.ptp(ratios) <= SETTLED * ratios[0]:
+            times = float(ratios[0])
             return found._replace(matrix=times * found.matrix, vector=times * found.vector, weights=found.noise)
         return self._pass(record, found.point, centre, prior, found.noise)
 
@@ -269,6 +273,10 @@ class GaussNewton:
         matrix = np.array(self._execution.unpack(loop.carry).optimizer.matrix, float)
         return np.array(predictions), np.diff(np.array(sums), axis=0), matrix
 
+    def _of_all_streams(self, values: np.ndarray) -> np.ndarray:
+        """Sums over the streams of what there is for each output of each stream, shape (m,), for each of them."""
+        return np.tile(np.sum(np.reshape(values, (self._streams, -1)), axis=0), self._streams)
+
     def _pass(
         self, record: Record, point: np.ndarray, centre: np.ndarray, prior: np.ndarray, noise: np.ndarray
     ) -> Normal | None:
@@ -285,7 +293,8 @@ class GaussNewton:
         found, fit = self._known, float(sums.cost)
         if found is None:
             floor = (LEAST * record.spread(self._outputs)) ** 2 + 1e-300
-            found = np.maximum(np.asarray(sums.squares, float) / np.maximum(seen, 1.0), floor)
+            squares, counts = self._of_all_streams(np.asarray(sums.squares, float)), self._of_all_streams(seen)
+            found = np.maximum(squares / np.maximum(counts, 1.0), self._of_all_streams(floor) / self._streams)
         if self._profiled:
             fit = 0.5 * float(np.sum(seen * (np.log(found) + 1.0)))
         elif self._known is None:
