@@ -53,8 +53,8 @@ They are made once at a point, and keep what their products have in common.
 class _Watch(NamedTuple):
     """What is looked for while a product is made."""
 
-    found: dict[Instruction, None]
-    """Instructions by which a cotangent became infinite or NaN."""
+    found: dict[Instruction, int]
+    """Instructions by which a cotangent became infinite or NaN, and the operand of which it is."""
     muted: set[Instruction]
     """Instructions that are taken to have the derivative 0."""
 
@@ -62,8 +62,8 @@ class _Watch(NamedTuple):
 _WATCH: ContextVar[_Watch | None] = ContextVar("watch", default=None)
 
 
-def infinite(program: Program, arguments: Sequence[Any], wrt: Sequence[int]) -> Instruction | None:
-    """The first operation whose infinite derivative makes that of a program infinite or NaN, if there is one.
+def infinite(program: Program, arguments: Sequence[Any], wrt: Sequence[int]) -> tuple[Instruction, int] | None:
+    """The first operation whose derivative makes that of a program infinite or NaN, and the operand; None without one.
 
     Args:
         program: any program.
@@ -71,7 +71,7 @@ def infinite(program: Program, arguments: Sequence[Any], wrt: Sequence[int]) -> 
         wrt: numbers of the inputs that the derivative is taken in.
     """
 
-    def watched(muted: set[Instruction]) -> tuple[bool, dict[Instruction, None]]:
+    def watched(muted: set[Instruction]) -> tuple[bool, dict[Instruction, int]]:
         watch = _Watch({}, muted)
         token = _WATCH.set(watch)
         try:
@@ -90,7 +90,7 @@ def infinite(program: Program, arguments: Sequence[Any], wrt: Sequence[int]) -> 
         if not finite:
             for ins in reversed(found):
                 if not watched(set(found) - {ins})[0]:
-                    return ins
+                    return ins, found[ins]
     return None
 
 
@@ -427,12 +427,12 @@ def backward(
     part = _pointwise(operation, values, out, gradient, number, instruction)
     if part is not None and guarded:
         part = kept(part, shown(mask, gradient))
-        watch = _WATCH.get()
-        if watch is not None and part is not None:
-            if instruction in watch.muted:
-                return None
-            if np.isfinite(gradient).all() and np.isfinite(out).all() and not np.isfinite(part).all():
-                watch.found[instruction] = None
+    watch = _WATCH.get()
+    if watch is not None and part is not None:
+        if instruction in watch.muted:
+            return None
+        if np.isfinite(gradient).all() and np.isfinite(out).all() and not np.isfinite(part).all():
+            watch.found[instruction] = number
     if part is not None and instruction in guards.kinks:
         part = kept(part, cut(instruction, values, out, number))
     if part is not None and instruction.outputs[0] in guards.operands and _hides(instruction, number, moving):

@@ -116,16 +116,23 @@ def _out_of_steps(system: Any, given: Sequence[Any], clock: Clock) -> Cause:
 
 
 def steepness(parts: Sequence[tuple[Program, Sequence[Any], Sequence[int]]], quantity: str) -> Cause | None:
-    """The operation with an infinite derivative, where a step has numbers that are not finite for that reason.
+    """The operation with an infinite derivative, or none, where a step has numbers that are not finite for that reason.
 
     Args:
         parts: programs, the arguments they have in the step, and the numbers of the inputs that are differentiated in.
         quantity: what is not finite.
     """
     for program, arguments, wrt in parts:
-        ins = infinite(program, arguments, wrt)
+        ins, operand = infinite(program, arguments, wrt) or (None, 0)
         if ins is not None and ins.operation.steep:
             name = f"np.{ins.operation.name}"
+            if operand == 1:  # x ** y has the derivative xʸ log x in y
+                return Cause(
+                    f"{name} has no derivative in its exponent where a negative number is raised, as at {ins.source}.",
+                    f"{quantity} (the derivative of {name} in its exponent is not a number)",
+                    "Fix the exponent, or keep what is raised above 0, as np.maximum(h, 1e-9) does; where it cannot\n"
+                    "be negative in truth, a step of the integrator overshoots: make it shorter (dt, or substeps=…).",
+                )
             return Cause(
                 f"The derivative of {name} is {ins.operation.steep}, where its argument is now, at {ins.source}.",
                 f"{quantity} (the derivative of {name} is infinite)",

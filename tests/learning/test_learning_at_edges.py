@@ -78,6 +78,21 @@ def test_the_operation_that_is_named_is_the_one_at_fault(engine):
 
 
 @pytest.mark.parametrize("engine", ["eager", "numpy"])
+def test_a_power_of_a_negative_number_has_no_derivative_in_its_exponent(engine):
+    """By name, and not for another cause; with the exponent fixed, or a positive number, it is learned."""
+
+    def learner(exponent, start):
+        system = fg.System(lambda h, x, p: p["c"] * h ** p["n"], None, np.array([start]), {"n": exponent, "c": 0.5})
+        return fg.Learner(system, fg.RTRL(), fg.SGD(1e-3), engine=engine)
+
+    with pytest.raises(NonFiniteError, match="no derivative in its exponent") as refusal:
+        learner(2.0, -1.0).step(None, np.zeros(1))
+    assert "infinite" not in str(refusal.value)
+    for one in (learner(fg.fixed(2.0), -1.0), learner(2.0, 1.0)):
+        assert np.isfinite(one.step(None, np.zeros(1)))
+
+
+@pytest.mark.parametrize("engine", ["eager", "numpy"])
 @pytest.mark.parametrize("estimator", [fg.RTRL(), fg.UORO(), fg.TBPTT(2)], ids=lambda e: e.name)
 def test_a_tank_that_is_dry(engine, estimator):
     """√h for h > 0 only, from a dry start, with substeps: learned, and the influence is finite."""
