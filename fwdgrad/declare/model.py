@@ -306,6 +306,13 @@ class EquationModel:
             raise jump.place.error("next values have no moments in between; `at t = …` and `when …` go with rates")
         if not jump.conditional:
             self._check_names(jump.times, known, "the time of a change may depend on parameters alone")
+        elif all(
+            name in known or (name == TIME and name not in self.changes) for name in names_in(jump.times.expression)
+        ):
+            raise jump.place.error(
+                "a condition of time and parameters alone is not left by a change; write `at t = …`, with a list "
+                "of times if there are several"
+            )
         for name in jump.values:
             if name not in self.changes:
                 raise jump.place.error(

@@ -97,6 +97,7 @@ _LEFT: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("definition", re.compile(_NAME)),
 )
 _AT = re.compile(r"at\s+t\s*=\s*(?P<times>[^:]*):(?P<changes>.*)")
+_MOMENT = re.compile(r"(at|when)\s+[^\s=]")
 _WHEN = re.compile(r"when\s+(?P<condition>[^:]*[<>][^:]*):(?P<changes>.*)")
 _CHANGE = re.compile(rf"{_NAME}\s*(?P<sign>[+-]?)=(?P<value>[^=].*)")
 _BARE_OUTPUT = re.compile(rf"output\s+{_NAME}(\s+noise\s.*)?")
@@ -338,6 +339,11 @@ class _Reader:
             jump = Jump(condition, read_changes(changes, line), line, conditional=True, surrogate=soft)
             self.model.jumps.append(jump)
             return
+        if _MOMENT.match(line.text):
+            raise line.error(
+                "a change is written `at t = 24: gut += dose`, also with a list of times, or `when v > limit: v = 0`, "
+                "with one comparison by < or >"
+            )
         rest, unit = _split(line.text, ":")
         if unit is not None and (not unit or len(unit) > 60 or not unit.isprintable()):
             raise line.error("the unit after the colon is a label of at most 60 characters")

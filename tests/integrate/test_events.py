@@ -255,6 +255,24 @@ def test_conditions_that_make_no_sense_are_refused(line):
         fg.from_text(f"d a/dt = 0\na(0) = 1\ndt = 1\n{line}")
 
 
+@pytest.mark.parametrize("condition", ["t > 2.5", "limit > 0.1", "sin(t) > limit"])
+def test_conditions_that_no_change_leaves_are_refused(condition):
+    """Of time and parameters alone; one with a state variable is left, as by a clock that is set back."""
+    text = "d a/dt = 1\na(0) = 0\nparam limit = 0.5\ndt = 1\n"
+    with pytest.raises(ModelTextError, match="write `at t = "):
+        fg.from_text(f"{text}when {condition}: a = 0")
+    clock = fg.from_text(f"{text}when a > limit + t - t + 2: a = 0")
+    np.testing.assert_allclose(clock.simulate(steps=4).outputs[:, 0], [0.0, 1.0, 2.0, 0.5], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "line", ["at t = 2 a += 1", "at 2: a += 1", "when a: a = 1", "when a == 1: a = 2", "at tau: a = 1"]
+)
+def test_changes_that_are_badly_written_are_told_how(line):
+    with pytest.raises(ModelTextError, match="a change is written `at t = 24: gut"):
+        fg.from_text(f"d a/dt = 0\na(0) = 1\ndt = 1\n{line}")
+
+
 WRITTEN = """
 d gut/dt = -ka*gut
 d blood/dt = ka*gut - ke*blood
