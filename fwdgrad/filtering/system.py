@@ -311,6 +311,7 @@ class FilteredSystem(System):
         """Those of the wrapped system, if it has any."""
         return self.wrapped.output_names  # type: ignore[attr-defined]
 
+    @suggests
     def simulate(
         self,
         xs: Any = None,

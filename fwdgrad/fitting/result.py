@@ -22,6 +22,7 @@ from fwdgrad.learning.tails import far_off
 from fwdgrad.linear import TracedModel
 from fwdgrad.losses import SquaredError
 from fwdgrad.support import display, frames
+from fwdgrad.support.arguments import suggests
 from fwdgrad.support.trees import flatten
 from fwdgrad.system import System
 
@@ -302,6 +303,7 @@ class Fit:
             )
         return self._going.resumed()
 
+    @suggests
     def forecast(self, steps: int | None = None, xs: Any = None) -> Forecast:
         """What comes after the record, or after the last trajectory.
 
@@ -345,6 +347,7 @@ class Fit:
         shape = (count, *np.shape(self.system.prediction))
         return Forecast(*(np.reshape(part, shape) for part in draws.ahead(columns, count)))
 
+    @suggests
     def plot(
         self,
         path: str | os.PathLike[str] | None = None,
@@ -372,6 +375,7 @@ class Fit:
         step = float(self.times[-1] - self.times[-2]) if len(self.times) > 1 else 1.0
         return self.times[-1] + step * np.arange(1, count + 1)
 
+    @suggests
     def to_frame(self, forecast: Forecast | None = None) -> Any:
         r"""A `pandas.DataFrame` of the record: a row for each sample, and for each of a forecast.
 

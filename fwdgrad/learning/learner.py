@@ -579,6 +579,7 @@ class Learner(Deciding, Saved):
         self.system.outside.unchanged()
         self._due = self.steps + min(max(self.steps, 1), LOOK)
 
+    @suggests
     def run(
         self,
         xs: Any = None,

@@ -11,6 +11,7 @@ import numpy as np
 from fwdgrad.errors import DeclarationError, ShapeError, nearly
 from fwdgrad.panels.loss import pooled
 from fwdgrad.program import map_rows
+from fwdgrad.support.arguments import suggests
 from fwdgrad.support.trees import cut, flatten, map_leaves, unflatten
 from fwdgrad.system import Simulation, System
 from fwdgrad.system.parameters import Parameter
@@ -174,6 +175,7 @@ class PanelSystem(System):
 
     # ---- declarations
 
+    @suggests
     def simulate(
         self,
         xs: Any = None,

@@ -14,6 +14,7 @@ from fwdgrad.engines.numpy_engine import compile_program
 from fwdgrad.errors import DataError, HiddenStateError, NonFiniteError, ShapeError, StepError, TracingError
 from fwdgrad.program import Abstract, trace_pure
 from fwdgrad.support import display, frames
+from fwdgrad.support.arguments import suggests
 from fwdgrad.support.trees import cut, flatten, leaf_names, unflatten
 from fwdgrad.system.causes import cause
 from fwdgrad.system.checks import GIVEN, arrays, checked_first
@@ -100,6 +101,7 @@ class Simulated(Tried):
     def replace(self, **changes: Any) -> Simulated:
         """The same declaration with other arguments."""
 
+    @suggests
     def simulate(
         self,
         xs: Any = None,

@@ -295,3 +295,11 @@ def test_at_the_shell(tmp_path, capsys):
     assert "turnover = k*S/(K + P)" in pathlib.Path(tmp_path / "enzyme.txt").read_text()
     assert main(["analyze", str(tmp_path / "enzyme.xml")]) == 0
     assert "auto: RTRL" in capsys.readouterr().out
+
+
+def test_a_file_that_is_none_is_named(tmp_path):
+    """By its name, not by what stands in it, which is no path."""
+    (tmp_path / "table.csv").write_text("time,x\n0,1\n")
+    with pytest.raises(DataError, match=r"table\.csv is no SBML") as refusal:
+        fg.sbml_text(tmp_path / "table.csv")
+    assert "pathlib.Path" not in str(refusal.value)

@@ -40,6 +40,15 @@ def test_an_argument_that_is_misspelt_is_named(made):
         made(**{f"{name}x": None})
 
 
+@pytest.mark.parametrize(
+    "made", [fg.System.simulate, fg.Learner.run, fg.Fit.forecast, fg.Fit.plot], ids=lambda m: m.__name__
+)
+def test_an_argument_of_a_method_that_is_misspelt_is_named(made):
+    name = max((name for name in inspect.signature(made).parameters if name != "self"), key=len)
+    with pytest.raises(UnknownArgumentError, match=f"no argument '{name}x'. Did you mean '{name}'"):
+        made(None, **{f"{name}x": None})
+
+
 def test_what_is_meant_by_no_name_is_told_of_all():
     with pytest.raises(TypeError, match="Known: scale, rank, window, signs"):
         fg.UORO(qqqq=1)

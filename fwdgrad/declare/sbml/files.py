@@ -9,10 +9,12 @@ from typing import Any
 from fwdgrad.declare.equations import EquationSystem
 from fwdgrad.declare.sbml.read import read
 from fwdgrad.declare.text import from_text
+from fwdgrad.support.arguments import suggests
 
 __all__ = ["from_sbml", "sbml_text"]
 
 
+@suggests
 def from_sbml(
     source: str | os.PathLike[str],
     *,
@@ -53,6 +55,7 @@ def from_sbml(
     return from_text(text, dt=dt, method=method, substeps=substeps, loss=loss, name=name, first=first)
 
 
+@suggests
 def sbml_text(
     source: str | os.PathLike[str], *, learned: Iterable[str] | None = None, outputs: Iterable[str] | None = None
 ) -> str:

@@ -29,6 +29,8 @@ def read(source: str | os.PathLike[str]) -> Any:
         ) from error
     source, called = given_text(source, "an SBML file", "SBML")
     if "<" not in source:
+        if called != "SBML":
+            raise DataError(f"{called} is no SBML: there is no tag in it.")
         raise DataError(f"{source[:60]!r} is no SBML. To read a file, give pathlib.Path({source[:60]!r}).")
     document = libsbml.readSBMLFromString(source)
     _refuse_errors(document, called, libsbml.LIBSBML_SEV_ERROR)
