@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,7 @@ from fwdgrad.system import System
 __all__ = ["ScoreFunction", "choosing_system", "drawn"]
 
 
-@suggests
+@partial(suggests, beyond=System)
 def choosing_system(
     F: Callable[[Any, Any, Leaves, Any], Any],
     Y: Callable[[Any, Any, Leaves], Any] | None,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ Function = Callable[[Any, Any, Any, Any], Any]
 """(time, state, input, parameters) ↦ array."""
 
 
-@suggests
+@partial(suggests, beyond=System)
 def from_scipy(
     fun: Callable[..., Any],
     y0: Any,
@@ -82,7 +83,7 @@ def from_scipy(
     return _declared(rate, observed, "y", y0, params, 0, dt, t0, 1.0, method=method, **declaration)
 
 
-@suggests
+@partial(suggests, beyond=System)
 def from_control(
     updfcn: Any,
     outfcn: Callable[..., Any] | None = None,

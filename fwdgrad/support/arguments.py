@@ -9,15 +9,19 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from fwdgrad.errors import DeclarationError, UnknownArgumentError, did_you_mean
+from fwdgrad.errors import DeclarationError, UnknownArgumentError, did_you_mean, nearly
 
 __all__ = ["entropy_of", "integer", "jobs", "suggests"]
 
 Made = TypeVar("Made", bound=Callable[..., Any])
 
 
-def suggests(made: Made) -> Made:
+def suggests(made: Made, *, beyond: Callable[..., Any] | None = None) -> Made:
     """A function, or a class, that refuses an argument that it has not by the name that may be meant.
+
+    Args:
+        made: it; if it takes others too, `**options`, only those that resemble one that there is are refused.
+        beyond: what the others are handed on to.
 
     Example:
         >>> @suggests
@@ -29,12 +33,15 @@ def suggests(made: Made) -> Made:
         fwdgrad.errors.UnknownArgumentError: drawn: there is no argument 'rnk'. Did you mean 'rank'?
     """
     function: Any = made.__init__ if isinstance(made, type) else made  # type: ignore[misc]
-    known = inspect.signature(made).parameters.keys()
+    parameters = inspect.signature(made).parameters
+    more = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    known = [name for name, parameter in parameters.items() if parameter.kind is not parameter.VAR_KEYWORD]
+    known += [] if beyond is None else inspect.signature(beyond).parameters.keys() - {*known}
 
     @functools.wraps(function)
     def called(*args: Any, **options: Any) -> Any:
         for name in options:
-            if name not in known:
+            if name not in known and not (more and not nearly(name, known)):
                 raise UnknownArgumentError(
                     f"{made.__name__}: there is no argument {name!r}. {did_you_mean(name, known)}"
                 )

@@ -62,3 +62,12 @@ def test_signatures_and_places_of_warnings_stay():
         fg.Learner(system, fg.RTRL(), fg.SGD(0.1))
     assert [w.category for w in told] == [DeadParameterWarning]
     assert told[0].filename == __file__
+
+
+def test_arguments_that_are_handed_on_pass():
+    def decay(t, y, k):
+        return -k * y
+
+    assert fg.from_scipy(decay, [1.0], args={"k": 1.0}, dt=0.1, substeps=3).substeps == 3
+    with pytest.raises(UnknownArgumentError, match="from_scipy: there is no argument 'substep'"):
+        fg.from_scipy(decay, [1.0], args={"k": 1.0}, dt=0.1, substep=3)
