@@ -42,6 +42,7 @@ from fwdgrad.learning.loops import (
     noiseless,
     polished,
     preferred,
+    unstable_steps,
     widened,
 )
 from fwdgrad.learning.panel_samples import reader_for
@@ -318,7 +319,8 @@ class _Search:
             lead.follow(record)
         if lead is None or lead.last is None:
             raise newton.refused(record, self.declared)
-        return followed(record, lead.fitting, lead.last, VAGUE * self.units, lambda: self._passes(record))
+        made = followed(record, lead.fitting, lead.last, VAGUE * self.units, lambda: self._passes(record))
+        return self._noted(made, unstable_steps(self.system, record, made.params, made.rmse))
 
     def _scattered(
         self, record: Record, newton: GaussNewton, best: Normal
@@ -380,6 +382,10 @@ class _Search:
     def _checked(self, record: Record, made: Fit) -> Fit:
         """With a note if the integrator's steps matter."""
         note = "" if made.noise is None else coarse_steps(self.system, record, made.params, made.rmse, made.outputs)
+        return self._noted(made, note)
+
+    def _noted(self, made: Fit, note: str) -> Fit:
+        """With a note, if there is one."""
         if not note:
             return made
         self._said.append((note, CalibrationWarning))

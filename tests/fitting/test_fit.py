@@ -8,6 +8,7 @@ from scipy.optimize import least_squares, minimize
 from scipy.stats import t as student
 
 import fwdgrad as fg
+from fwdgrad import systems
 from fwdgrad.errors import (
     CalibrationWarning,
     DataError,
@@ -18,6 +19,7 @@ from fwdgrad.errors import (
 )
 from fwdgrad.fitting.search import _Search
 from fwdgrad.fitting.trajectory import recorded
+from fwdgrad.learning.loops import coarse_steps, unstable_steps
 from fwdgrad.learning.loops.deviations import long_run, remembered, robust
 from fwdgrad.learning.samples import SampleReader
 
@@ -204,6 +206,48 @@ def test_a_parameter_at_its_bound():
 def test_coarse_steps_are_told_of(data):
     with pytest.warns(CalibrationWarning, match="integration steps are too long"):
         made = fg.fit(compartment(method="euler", substeps=1), ys=data[:, None])
+    assert any("integration steps" in remark for remark in made.remarks)
+
+
+def overtaken(gain, substeps):
+    """A decay whose rate grows to 10 times the gain, and data of it."""
+    text = "d slow/dt = gain - 0.1*slow\nd fast/dt = 1 - slow*fast\nslow(0) = 0\nfast(0) = 0\nparam gain = 0.6\ndt = 1"
+    system = fg.from_text(text, substeps=substeps)
+    ys = system.replace(substeps=8).simulate(steps=24, params={"gain": gain}).outputs
+    return system, ys + 0.01 * np.random.default_rng(0).normal(size=ys.shape)
+
+
+def notes_of(system, ys, params):
+    """What a filter would say of the steps, and what a simulation would."""
+    record = recorded(
+        system, SampleReader(_Search(system, None, "numpy", lambda _: None).execution.model), None, ys, None
+    )
+    given = (system, record, params, np.nanstd(ys, axis=0) / 10)
+    return unstable_steps(*given), coarse_steps(*given)
+
+
+@pytest.mark.parametrize(("gain", "substeps", "told"), [(0.6, 1, True), (0.6, 4, False), (0.1, 1, False)])
+def test_steps_that_blow_up_are_told_of(gain, substeps, told):
+    """RK4's steps are too long for the decay; with shorter ones, or while it is slow, nothing is said."""
+    system, ys = overtaken(gain, substeps)
+    ys[3] = np.nan
+    assert ("integration steps are too long" in notes_of(system, ys, {"gain": gain})[0]) == told
+
+
+def test_a_chaotic_trajectory_is_no_fault_of_the_steps():
+    """Finer steps are soon elsewhere on the attractor, and neither simulation leaves it."""
+    system = systems.lorenz(dt=0.05, method="rk4")
+    params = {k: 1.001 * np.asarray(v) for k, v in system.params.items()}
+    unstable, coarse = notes_of(system, system.simulate(steps=300).outputs, params)
+    assert coarse
+    assert not unstable
+
+
+@pytest.mark.slow
+def test_a_filter_tells_of_steps_that_blow_up():
+    system, ys = overtaken(0.6, 1)
+    with pytest.warns(CalibrationWarning, match="integration steps are too long"):
+        made = fg.fit(system, ys=ys, method="filter", engine="numpy")
     assert any("integration steps" in remark for remark in made.remarks)
 
 

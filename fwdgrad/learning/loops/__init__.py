@@ -4,7 +4,7 @@ from fwdgrad.learning.loops.base import Loop
 from fwdgrad.learning.loops.beginnings import elsewhere
 from fwdgrad.learning.loops.choosing import loop_for, noise_for, noiseless
 from fwdgrad.learning.loops.deviations import normalised, quiet, remembered, robust
-from fwdgrad.learning.loops.discretisation import Stretches, coarse_steps
+from fwdgrad.learning.loops.discretisation import Stretches, coarse_steps, unstable_steps
 from fwdgrad.learning.loops.first import told_far, told_first
 from fwdgrad.learning.loops.fitting import Fitting, Pass
 from fwdgrad.learning.loops.gauss_newton import ENOUGH, GAIN, GaussNewton, Normal
@@ -49,5 +49,6 @@ __all__ = [
     "told_far",
     "told_first",
     "told_silent",
+    "unstable_steps",
     "widened",
 ]

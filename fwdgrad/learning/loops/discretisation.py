@@ -16,12 +16,14 @@ from fwdgrad.losses import SquaredError, StudentT
 from fwdgrad.support.trees import unflatten
 from fwdgrad.system import System
 
-__all__ = ["Stretches", "coarse_steps", "discretisation_error"]
+__all__ = ["Stretches", "coarse_steps", "discretisation_error", "unstable_steps"]
 
 FINER, TIGHTER = 4, 100.0
 """Times as many substeps; or, of a method that chooses its steps, parts of its tolerances."""
 COARSE, NEGLIGIBLE = 0.1, 1e-4
 """Change of outputs from which it is told of: in parts of the residuals, and of the outputs' deviation."""
+FAR = 10.0
+"""Residuals, in deviations of the targets, that no trajectory has which is as large as they are."""
 STRETCH = 64
 """Samples that are simulated with finer steps at a time; and of the first time that they are."""
 SHORTEST = 32
@@ -47,11 +49,40 @@ def coarse_steps(
     return "" if error is None else _told(system, error, record.targets(len(residual)), residual)
 
 
+def unstable_steps(system: System, record: Record, params: Mapping[str, Any], residual: np.ndarray) -> str:
+    """What is said of steps with which a simulation blows up, or ends, and with finer ones does not; else nothing.
+
+    It is asked of a filter, which follows the data where a simulation is soon elsewhere for other reasons, too.
+    Arguments as of `coarse_steps`. Cost: nine passes of the model.
+    """
+    targets = record.targets(len(residual))
+    fine = discretisation_error(system, record, params, np.zeros(targets.shape))
+    if fine is None or _far(fine, targets):
+        return ""
+    error = discretisation_error(system, record, params)
+    return "" if error is None or not _far(fine - error, targets) else _told(system, error, targets, residual)
+
+
+def _far(outputs: Any, targets: np.ndarray) -> bool:
+    """Whether some output has residuals larger than `FAR` deviations of its targets, or ends."""
+    seen = np.isfinite(targets)
+    with np.errstate(over="ignore"):
+        squares = np.square(np.where(seen, outputs - targets, 0.0))
+        size = np.sqrt(np.sum(squares, axis=0) / np.maximum(seen.sum(axis=0), 1))
+    spread = _spread(targets)
+    return bool(np.any(~(size <= FAR * spread) & (spread > 0)))
+
+
+def _spread(targets: np.ndarray) -> np.ndarray:
+    """Deviation of each output's targets, shape (m,); 0 where there are none."""
+    return np.array([np.std(c[np.isfinite(c)]) if np.isfinite(c).any() else 0.0 for c in targets.T])
+
+
 def _told(system: System, error: np.ndarray, targets: np.ndarray, residual: np.ndarray) -> str:
     """What is said of a change of outputs, shape (T, m), by finer steps."""
-    size = np.sqrt(np.mean(np.square(error), axis=0))
-    spread = np.array([np.std(c[np.isfinite(c)]) if np.isfinite(c).any() else 0.0 for c in targets.T])
-    least = np.maximum(COARSE * residual, NEGLIGIBLE * spread)
+    with np.errstate(over="ignore"):
+        size = np.sqrt(np.mean(np.square(error), axis=0))
+    least = np.maximum(COARSE * residual, NEGLIGIBLE * _spread(targets))
     known = np.isfinite(residual) & np.isfinite(targets).any(axis=0)
     if not np.any(~(size <= least) & known):
         return ""
