@@ -17,6 +17,7 @@ __all__ = [
     "BoundWarning",
     "CalibrationWarning",
     "CheckpointError",
+    "ConvergenceWarning",
     "DataError",
     "DeadParameterWarning",
     "DeclarationError",
@@ -162,6 +163,10 @@ class FwdgradWarning(UserWarning):
 
 class CalibrationWarning(FwdgradWarning):
     """A filter's residuals contradict the noise it was told: its standard deviations are not what they seem."""
+
+
+class ConvergenceWarning(FwdgradWarning):
+    """A search ended before it was where it went to: what it has found is no minimum."""
 
 
 class BoundWarning(FwdgradWarning):

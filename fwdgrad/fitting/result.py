@@ -102,6 +102,8 @@ class Fit:
             was not found, or is among the parameters.
         lacks: terms that the model has not and the residuals, though white, ask for, the surest first, a sentence each.
         notes: what else speaks against it, a sentence each.
+        promised: by how much the objective may still be lowered, in nats, where the search has ended before a minimum:
+            then no deviations are shown; else 0.
         calendar: the dates of the samples, where targets came as a table of pandas that has them as its index.
     """
 
@@ -125,6 +127,7 @@ class Fit:
     lacks: tuple[str, ...] = ()
     freedom: float = math.inf
     size: tuple[float, float] | None = None
+    promised: float = 0.0
     calendar: frames.Calendar | None = None
 
     # ---- the parameters
@@ -437,7 +440,8 @@ class Fit:
         if self.withheld:
             few = "too few independent residuals for so many parameters"
             lost = "the simulation is not where the data are, for a part of the record at least"
-            made.append(f"no deviations are shown: {lost if self.lost else few}")
+            ended = f"the search ended before the minimum, {self.promised:.2g} nats above it or more"
+            made.append(f"no deviations are shown: {ended if self.promised else lost if self.lost else few}")
         if self.unidentified:
             made.append(f"the data do not tell {', '.join(self.unidentified)}")
         if self.at_bound:

@@ -13,7 +13,7 @@ import numpy as np
 
 from fwdgrad.engines.names import AUTO
 from fwdgrad.engines.registry import FAST
-from fwdgrad.errors import CalibrationWarning, DeclarationError, IdentifiabilityWarning, nearly
+from fwdgrad.errors import CalibrationWarning, ConvergenceWarning, DeclarationError, IdentifiabilityWarning, nearly
 from fwdgrad.estimators import RTRL
 from fwdgrad.filtering import FilteredSystem
 from fwdgrad.fitting.filtering import disturbed, followed, louder
@@ -86,6 +86,9 @@ HELPED = 0.5
 """By how much, in nats, a simulation has to be likelier from where the filter has led for it to go on leading."""
 EXPLAINED = 0.5
 """Part of the variance of every output that a simulation has to explain, unless it is asked for."""
+AT_MINIMUM, NEARLY = 0.05, 1e-5
+"""What a step may promise, in nats, at a minimum: parameters are a third of a deviation off then, at most; and how far
+it may go, in units of the coordinates: data without noise tell every rounding."""
 MATTERS = 5.0
 """By how much a filter has to be likelier, in nats, for it to be told."""
 ASKED = 512
@@ -300,7 +303,8 @@ class _Search:
             made = simulated(record, newton, best, self.prior, going, self._passes(record))
             if scatters:
                 made = replace(made, size=size)
-            made = self._checked(record, self._counted(self._doubted(self._beside(made, others))))
+            made = self._beside(self._ended(newton, best, made), others)
+            made = self._checked(record, self._counted(self._doubted(made)))
             poor = bool(np.any(made.explained < EXPLAINED))
             coloured = made.verdict is not None and bool(made.verdict.findings)
             if method == "simulation" or lead is None or not (poor or coloured):
@@ -370,6 +374,18 @@ class _Search:
         """As it is; what its residuals say against it is told."""
         if not made.white:
             self._said.append((f"{'; '.join(made.remarks)}.", CalibrationWarning))
+        return made
+
+    def _ended(self, newton: GaussNewton, best: Normal, made: Fit) -> Fit:
+        """Without deviations, and told, if it is not at a minimum."""
+        promised = best.objective - newton.promised(best, self.declared, self.prior)
+        step = best.covariance(self.prior) @ (best.vector + (self.declared - best.point) / self.prior**2)
+        there = promised < AT_MINIMUM or np.max(np.abs(step) / self.units) < NEARLY
+        if there or (made.withheld and not made.lost):  # too few targets: it says that
+            return made
+        made = replace(made, withheld=True, promised=promised)
+        told = f"the search ended before the minimum, {promised:.2g} nats above it or more: no deviations are shown"
+        self._said.append((f"{told}. Fit on from there: fg.fit(…, params=fit.params).", ConvergenceWarning))
         return made
 
     def _counted(self, made: Fit) -> Fit:

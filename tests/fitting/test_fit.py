@@ -11,6 +11,7 @@ import fwdgrad as fg
 from fwdgrad import systems
 from fwdgrad.errors import (
     CalibrationWarning,
+    ConvergenceWarning,
     DataError,
     DeclarationError,
     FirstSampleWarning,
@@ -630,3 +631,21 @@ def test_a_simulation_that_is_not_where_the_data_are_has_no_deviations(frequency
     assert np.isnan(made.std["c"]) == lost
     assert lost == any("not where the data are" in remark for remark in made.remarks)
     assert lost or abs(made.params["c"] - 0.03) < 3 * made.std["c"]
+
+
+@pytest.mark.filterwarnings("ignore::fwdgrad.errors.CalibrationWarning")
+def test_a_search_that_ends_before_the_minimum_says_so_and_shows_no_deviations(monkeypatch):
+    """Negative control: with passes enough it is at the minimum, and has deviations."""
+    system = fg.System(lambda h, x, p: p["a"] * h, None, np.ones(1), {"a": fg.positive(0.5)})
+    ys = 0.9 ** np.arange(1, 31)[:, None] + 0.02 * np.random.default_rng(0).normal(size=(30, 1))
+    fit = fg.fit(system, ys=ys, method="simulation", engine="numpy")
+    assert fit.promised == 0
+    assert np.isfinite(fit.std["a"])
+    monkeypatch.setattr("fwdgrad.learning.defaults.MOST_TOGETHER", 1)  # no filter leads the way
+    monkeypatch.setattr("fwdgrad.learning.loops.GaussNewton.improved", lambda self, record, best, *_: best)
+    with pytest.warns(ConvergenceWarning, match="before the minimum"):
+        ended = fg.fit(system, ys=ys, observation_noise=0.02, method="simulation", engine="numpy")
+    assert ended.promised > 0.05
+    assert np.isnan(ended.std["a"])
+    assert any("the search ended before the minimum" in remark for remark in ended.remarks)
+    assert fg.fit(system, ys=ys, params=fit.params, method="simulation", engine="numpy").promised == 0
