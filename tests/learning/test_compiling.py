@@ -32,7 +32,7 @@ def system() -> fg.System:
 def nothing_compiled(tmp_path, monkeypatch):
     """An empty cache, in memory and on disk; and compiling that pays after some hundred steps."""
     monkeypatch.setenv("FWDGRAD_CACHE", str(tmp_path))
-    monkeypatch.setattr(compiled, "STARTING", 0.01)
+    monkeypatch.setattr(compiled.CompiledEngine, "starting", 0.01)
     execution._family.cache_clear()
 
 
