@@ -18,7 +18,7 @@ import libsbml
 
 from fwdgrad.declare.expressions import evaluate
 from fwdgrad.declare.functions import CONSTANTS
-from fwdgrad.declare.parse import constant, parse
+from fwdgrad.declare.parse import parse
 from fwdgrad.declare.places import Argument
 from fwdgrad.declare.sbml.mathml import (
     ATOM,
@@ -122,10 +122,7 @@ class Translation(Values):
     def _number(self, formula: Written, what: str) -> float:
         """A formula of constants, with the values in the file."""
         place = Argument("SBML", what)
-        constants = {
-            name: constant(parse(line.split(" = ")[1].split(" in ")[0].removesuffix(" fixed"), place), place, name)
-            for name, line in self._parameters().items()
-        }
+        constants = {name: float(value.text) for name, (value, _) in self._constants().items()}
         try:
             return float(evaluate(parse(formula.text, place), CONSTANTS | constants))
         except KeyError as error:
@@ -194,7 +191,7 @@ class Translation(Values):
             rates,
             [f"{name} = {text}" for name, text in self.definitions.items() if name in needed],
             events,
-            [line for name, line in self._parameters().items() if name in needed],
+            [self._parameter(name, *given) for name, given in self._constants().items() if name in needed],
             seen,
         ]
         return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
@@ -245,23 +242,22 @@ class Translation(Values):
             return start
         return product([start, self._starting(self.species[identifier].getCompartment())])
 
-    def _parameters(self) -> dict[str, str]:
-        """The line of every constant, by its name."""
-        lines = {}
+    def _constants(self) -> dict[str, tuple[Written, bool]]:
+        """The number of every constant by its name, and whether it is learned."""
+        made = {}
         for identifier, name in self.names.items():
             if identifier in self.reactions or identifier in self.assigned or identifier in self.initial:
                 continue
+            chosen = self.learned is not None and identifier in self.learned
             if self._is_state(identifier):
-                if self.learned is not None and identifier in self.learned and identifier in self.species:
-                    start = self._start_name(identifier)
-                    lines[start] = self._parameter(start, self._given(identifier), free=True)
+                if chosen and identifier in self.species:
+                    made[self._start_name(identifier)] = self._given(identifier), True
                 continue
-            free = identifier in self.parameters and (self.learned is None or identifier in self.learned)
             value = self._constant_value(identifier)
             if value is not None:
-                name = self.amounts.get(identifier, name)
-                lines[name] = self._parameter(name, value, free=free)
-        return lines
+                free = identifier in self.parameters and (self.learned is None or chosen)
+                made[self.amounts.get(identifier, name)] = value, free
+        return made
 
     def _constant_value(self, identifier: str) -> Written | None:
         """The number of a constant; None if it has none, or a formula."""
@@ -273,7 +269,7 @@ class Translation(Values):
         return value
 
     @staticmethod
-    def _parameter(name: str, value: Written, *, free: bool) -> str:
+    def _parameter(name: str, value: Written, free: bool) -> str:
         bounds = " in (0, inf)" if free and value.tight == ATOM and value.text != "0" else ""
         return f"param {name} = {value.text}{bounds}{'' if free else ' fixed'}"
 
