@@ -41,7 +41,7 @@ def suggests(made: Made, *, beyond: Callable[..., Any] | None = None) -> Made:
     @functools.wraps(function)
     def called(*args: Any, **options: Any) -> Any:
         for name in options:
-            if name not in known and not (more and not nearly(name, known)):
+            if name not in known and (not more or nearly(name, known)):
                 raise UnknownArgumentError(
                     f"{made.__name__}: there is no argument {name!r}. {did_you_mean(name, known)}"
                 )
